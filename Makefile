@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all of their own set-up, in a virtual environment in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= test,plot
+RUN = $(VENV)/bin/python
+INSTALLED = $(VENV)/installed-$(EXTRAS)
+
+.PHONY: demo test lint docs accuracy clean
+
+demo: $(INSTALLED)  ## train a small CNN on bundled images, and draw how it went
+	$(RUN) -m minicnn train --dataset fashion-mnist-sample --model first_cnn --out demo-output
+
+test: $(INSTALLED)  ## run the tests
+	$(RUN) -m pytest
+
+lint: EXTRAS = test,plot,dev
+lint: $(VENV)/installed-test,plot,dev  ## check style and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+docs: EXTRAS = test,plot,dev
+docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docstrings into build/reference
+	$(RUN) -m pdoc --docformat google --output-directory build/reference minicnn
+
+accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (about half an hour)
+	$(RUN) benchmarks/accuracy.py
+
+$(VENV)/installed-%: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch "$@"
+
+clean:
+	rm -rf $(VENV) build demo-output

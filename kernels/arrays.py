@@ -1,0 +1,58 @@
+"""Array libraries and memory order: what every kernel needs to know about the arrays it is given.
+
+An image batch has the logical order (N, C, H, W). In memory the kernels keep channels innermost, (N, H, W, C): the
+numbers that are used together then lie together, whatever the size of the window. `channels_last` and `channels_first`
+change the point of view, and copy nothing.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A `numpy.ndarray` or a `cupy.ndarray`."""
+
+
+def xp_of(array: Array) -> ModuleType:
+    """Return the library of `array`: `cupy` for a GPU array, `numpy` for everything else."""
+    if isinstance(array, np.ndarray):
+        return np
+    cupy = sys.modules.get("cupy")
+    return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+
+
+def channels_last(x: Array) -> Array:
+    """View images (N, C, H, W) as (N, H, W, C)."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def channels_first(x: Array) -> Array:
+    """View images (N, H, W, C) as (N, C, H, W)."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def check_float_array(array: Array, name: str) -> None:
+    """Refuse what is no array of floating-point numbers.
+
+    Raises:
+        TypeError: with the name of the argument and what it is.
+    """
+    if not isinstance(array, np.ndarray) and xp_of(array) is np:
+        raise TypeError(f"{name}: expected a NumPy or CuPy array, got {type(array).__name__}")
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"{name}: expected floating-point numbers, got {array.dtype}; "
+            f"convert with {name.split(': ')[-1]}.astype(np.float32)"
+        )
+
+
+def check_shape(array: Array, shape: tuple[int, ...], name: str) -> None:
+    """Refuse an array of another shape.
+
+    Raises:
+        ValueError: with both shapes.
+    """
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")

@@ -1,0 +1,195 @@
+"""Max and average pooling, for NumPy and CuPy.
+
+Pooling looks at the image through the windows of a convolution, and keeps of each channel the largest element or the
+mean. The loops below go over the taps of the window only: tap (r, s) of *all* windows is one strided slice of the image.
+Max pooling remembers which tap won, so that its gradient can be sent there.
+
+Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in memory.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .arrays import Array, channels_first, channels_last, check_float_array, check_shape, xp_of
+from .shapes import IntOrPair, Pair, Shape, Sides, Window, pool2d_shape, window_of
+from .windows import crop, pad, taps, windows
+
+
+def max_pool2d(
+    x: Array,
+    kernel: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair | Sides = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """The largest element of each window, see `reference.max_pool2d` for arguments and errors.
+
+    Returns:
+        the maxima (N, C, OH, OW), and the winners: r * S + s of the winning tap, (N, C, OH, OW), in the smallest
+        unsigned integers that hold R * S - 1. Both are views of memory in the order (N, OH, OW, C).
+    """
+    check_float_array(x, "max_pool2d: x")
+    layout = _layout(x.shape, kernel, stride, padding, dilation, ceil_mode)
+    xp = xp_of(x)
+    padded = pad(channels_last(x), layout.reach, -np.inf)
+    seen_by_tap = windows(padded, layout.window, layout.output_size)
+    shape = seen_by_tap.shape[:3] + seen_by_tap.shape[5:]  # (N, OH, OW, C)
+
+    best = xp.full(shape, -np.inf, dtype=x.dtype)
+    winner = xp.empty(shape, dtype=np.min_scalar_type(layout.number_of_taps - 1))
+    winner[...] = xp.asarray(_first_taps_inside(layout), dtype=winner.dtype)  # (OH, OW, 1)
+    for tap, seen in enumerate(taps(seen_by_tap)):
+        seen = xp.ascontiguousarray(seen)  # (N, OH, OW, C); compared several times
+        first_nan = (seen != seen) & (best == best)
+        better = (seen > best) | first_nan
+        best = xp.where(better, seen, best)
+        winner[better] = tap
+    return channels_first(best), channels_first(winner)
+
+
+def max_pool2d_grad(
+    grad: Array,
+    winner: Array,
+    x_shape: Shape,
+    kernel: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair | Sides = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """Gradient with respect to x, see `reference.max_pool2d_grad`.
+
+    Returns:
+        (N, C, H, W), a view of memory in the order (N, H, W, C)
+    """
+    layout = _layout(x_shape, kernel, stride, padding, dilation, ceil_mode)
+    check_shape(grad, (*x_shape[:2], *layout.output_size), "max_pool2d_grad: grad")
+    check_shape(winner, grad.shape, "max_pool2d_grad: winner")
+    grad_y, winner = channels_last(grad), channels_last(winner)  # (N, OH, OW, C)
+    grad_x, seen_by_tap = _empty_gradient(grad, x_shape, layout)
+    for tap, pixels in enumerate(taps(seen_by_tap)):
+        pixels += xp_of(grad).where(winner == tap, grad_y, 0)  # (N, OH, OW, C)
+    return channels_first(crop(grad_x, layout.reach))
+
+
+def avg_pool2d(
+    x: Array,
+    kernel: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair | Sides = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """The mean of each window, see `reference.avg_pool2d` for arguments and errors.
+
+    Returns:
+        (N, C, OH, OW), a view of memory in the order (N, OH, OW, C)
+    """
+    check_float_array(x, "avg_pool2d: x")
+    layout = _layout(x.shape, kernel, stride, padding, 1, ceil_mode)
+    padded = pad(channels_last(x), layout.reach)
+    first, *others = taps(windows(padded, layout.window, layout.output_size))
+    total = first.copy(order="C")  # (N, OH, OW, C)
+    for seen in others:
+        total += seen
+    total /= _counts(x, layout, count_include_pad)
+    return channels_first(total)
+
+
+def avg_pool2d_grad(
+    grad: Array,
+    x_shape: Shape,
+    kernel: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair | Sides = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Gradient with respect to x, see `reference.avg_pool2d_grad`.
+
+    Returns:
+        (N, C, H, W), a view of memory in the order (N, H, W, C)
+    """
+    layout = _layout(x_shape, kernel, stride, padding, 1, ceil_mode)
+    check_shape(grad, (*x_shape[:2], *layout.output_size), "avg_pool2d_grad: grad")
+    share = channels_last(grad) / _counts(grad, layout, count_include_pad)  # (N, OH, OW, C)
+    grad_x, seen_by_tap = _empty_gradient(grad, x_shape, layout)
+    for pixels in taps(seen_by_tap):
+        pixels += share
+    return channels_first(crop(grad_x, layout.reach))
+
+
+class _Layout(NamedTuple):
+    """Where the windows of a pooling lie. `reach` is the padding, enlarged for a last window that runs past it."""
+
+    window: Window
+    image_size: Pair
+    output_size: Pair
+    reach: Sides
+
+    @property
+    def number_of_taps(self) -> int:
+        return self.window.kernel[0] * self.window.kernel[1]
+
+
+def _layout(
+    x_shape: Shape,
+    kernel: IntOrPair,
+    stride: IntOrPair | None,
+    padding: IntOrPair | Sides,
+    dilation: IntOrPair,
+    ceil_mode: bool,
+) -> _Layout:
+    *_, OH, OW = pool2d_shape(x_shape, kernel, stride, padding, dilation, ceil_mode)
+    window = window_of(kernel, kernel if stride is None else stride, padding, dilation)
+    reach = tuple(
+        (before, max(after, (count - 1) * step + extent - before - size))
+        for size, count, step, extent, (before, after) in zip(
+            x_shape[2:], (OH, OW), window.stride, window.extent, window.padding, strict=True
+        )
+    )
+    return _Layout(window, x_shape[2:], (OH, OW), reach)
+
+
+def _first_taps_inside(layout: _Layout) -> np.ndarray:
+    """For each output pixel, the first tap that is not in the padding: it wins where all elements are -inf."""
+    (R, S), stride, padding, dilation = layout.window
+    r, s = (
+        np.maximum(0, -((np.arange(count) * step - before) // spacing))  # ceil(distance / spacing)
+        for count, step, (before, _), spacing in zip(
+            layout.output_size, stride, padding, dilation, strict=True
+        )
+    )
+    return (r[:, None] * S + s)[:, :, None]  # (OH, OW, 1)
+
+
+def _counts(like: Array, layout: _Layout, count_include_pad: bool) -> Array | float:
+    """Number of elements that each mean divides by: (OH, OW, 1), or one number if it is the same everywhere."""
+    (R, S), stride, padding, _ = layout.window
+    rows, columns = (
+        _count_along_axis(*axis, count_include_pad)
+        for axis in zip(
+            layout.image_size, layout.output_size, (R, S), stride, padding, strict=True
+        )
+    )
+    if rows.min() == rows.max() and columns.min() == columns.max():
+        return float(rows[0] * columns[0])
+    return xp_of(like).asarray((rows[:, None] * columns)[:, :, None], dtype=like.dtype)
+
+
+def _count_along_axis(
+    size: int, count: int, kernel: int, stride: int, padding: Pair, count_include_pad: bool
+) -> np.ndarray:
+    before, after = padding if count_include_pad else (0, 0)
+    start = np.arange(count) * stride - padding[0]
+    return np.minimum(start + kernel, size + after) - np.maximum(start, -before)  # (count,)
+
+
+def _empty_gradient(grad: Array, x_shape: Shape, layout: _Layout) -> tuple[Array, Array]:
+    """Zeros for the padded image (N, H+, W+, C), and the windows (N, OH, OW, R, S, C) to add gradients through."""
+    N, C, H, W = x_shape
+    (top, bottom), (left, right) = layout.reach
+    grad_x = xp_of(grad).zeros((N, top + H + bottom, left + W + right, C), dtype=grad.dtype)
+    return grad_x, windows(grad_x, layout.window, layout.output_size)

@@ -1,0 +1,20 @@
+"""Special functions that NumPy does not have, for arrays of either library."""
+
+from .arrays import Array, xp_of
+
+
+def erf(x: Array) -> Array:
+    """The error function 2 / sqrt(pi) times the integral of e^(-t^2) over t from 0 to x, element by element.
+
+    Args:
+        x: an array of float32 or float64, of any shape and memory order.
+
+    Returns:
+        An array of the same shape, dtype and memory order.
+    """
+    # Imported here, so that Numba (or CuPy) is loaded by those who call this function only.
+    if xp_of(x).__name__ == "cupy":
+        from cupyx.scipy.special import erf as erf_of_array
+    else:
+        from .cpu.special import erf as erf_of_array
+    return erf_of_array(x)

@@ -1,0 +1,109 @@
+"""Modules that hold modules: a chain, a list, a dictionary."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from minicnn.nn.module import Module
+
+
+class _Indexed(Module):
+    """What Sequential and ModuleList share: parts numbered from 0, in the manner of a Python list."""
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        parts = list(self._modules.values())
+        return type(self)._from_parts(parts[index]) if isinstance(index, slice) else parts[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(list(self._modules)[index], module)
+
+    def __delitem__(self, index: int) -> None:
+        parts = list(self._modules.values())
+        del parts[index]
+        self._modules.clear()
+        self.extend(parts)
+
+    def append(self, module: Module) -> "_Indexed":
+        """Add a part at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> "_Indexed":
+        """Add several parts at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    @classmethod
+    def _from_parts(cls, parts: list[Module]) -> "_Indexed":
+        return cls().extend(parts)
+
+
+class Sequential(_Indexed):
+    """A chain: each module gets what the one before it returned.
+
+    Takes modules in order, or one mapping of names to modules.
+    """
+
+    def __init__(self, *modules: Any):
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            self.extend(modules)
+
+    def forward(self, x: Any) -> Any:
+        """Pass `x` through all modules."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(_Indexed):
+    """A list of modules, for a forward that uses them in its own way."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        self.extend(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary of modules, for a forward that uses them in its own way."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None):
+        super().__init__()
+        for name, module in (modules or {}).items():
+            self.add_module(name, module)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def __getitem__(self, name: str) -> Module:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        return self._modules.items()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._modules.values()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()

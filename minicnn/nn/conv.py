@@ -1,0 +1,153 @@
+"""Convolution layers: modules that hold a weight and a bias, and call one function."""
+
+from minicnn.kernels.shapes import pair
+from minicnn.nn import functional as F
+from minicnn.nn.linear import init_uniform_by_fan_in
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
+from minicnn.tensor import Tensor
+from minicnn.tensor.creation import zeros
+
+Size = int | tuple[int, int]
+
+
+class _Convolution(Module):
+    """What convolution layers share: settings, parameters and their initial values."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm):
+        super().__init__()
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{type(self).__name__}: groups must divide in_channels and out_channels, got groups={groups}, "
+                f"in_channels={in_channels}, out_channels={out_channels}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.algorithm = algorithm
+
+    def _create_parameters(self, weight_shape: tuple[int, ...], bias: bool) -> None:
+        self.weight = Parameter(zeros(weight_shape))
+        self.register_parameter("bias", Parameter(zeros(self.out_channels)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values."""
+        init_uniform_by_fan_in(self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        for name, default in (("padding", 0), ("output_padding", 0), ("dilation", 1), ("groups", 1)):
+            value = getattr(self, name, default)
+            if value not in (default, (default, default)):
+                text += f", {name}={value!r}"
+        text += "" if self.bias is not None else ", bias=False"
+        return text if self.algorithm == "auto" else f"{text}, algorithm={self.algorithm!r}"
+
+
+class Conv2d(_Convolution):
+    """2-D convolution, (N, in_channels, H, W) -> (N, out_channels, OH, OW); see `functional.conv2d`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: number of filters.
+        kernel_size: size of the filters.
+        stride: step of the filters.
+        padding: rows and columns of zeros on each side, "same" or "valid".
+        dilation: distance between the filters' taps.
+        groups: number of independent channel groups.
+        bias: whether each output channel has a constant.
+        algorithm: "naive", "im2col", "direct" or "auto".
+
+    Attributes:
+        weight: (out_channels, in_channels / groups, R, S).
+        bias: (out_channels,) or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        algorithm: str = "auto",
+    ):
+        size, step, gap = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+        super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
+        self._create_parameters((out_channels, in_channels // groups, *size), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` with the layer's filters."""
+        settings = self.stride, self.padding, self.dilation, self.groups, self.algorithm
+        return F.conv2d(x, self.weight, self.bias, *settings)
+
+
+class Conv1d(_Convolution):
+    """1-D convolution, (N, in_channels, L) -> (N, out_channels, OL); the arguments are those of `Conv2d`.
+
+    Attributes:
+        weight: (out_channels, in_channels / groups, S).
+        bias: (out_channels,) or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | str = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        algorithm: str = "auto",
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm)
+        self._create_parameters((out_channels, in_channels // groups, kernel_size), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` with the layer's filters."""
+        settings = self.stride, self.padding, self.dilation, self.groups, self.algorithm
+        return F.conv1d(x, self.weight, self.bias, *settings)
+
+
+class ConvTranspose2d(_Convolution):
+    """Transposed 2-D convolution, (N, in_channels, H, W) -> (N, out_channels, OH, OW), enlarging by its stride.
+
+    The arguments are those of `Conv2d`, and `output_padding`; see `functional.conv_transpose2d`.
+
+    Attributes:
+        weight: (in_channels, out_channels / groups, R, S).
+        bias: (out_channels,) or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+        algorithm: str = "auto",
+    ):
+        size, step, gap = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+        super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
+        self.output_padding = output_padding
+        self._create_parameters((in_channels, out_channels // groups, *size), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the transposed convolution to `x`."""
+        settings = self.stride, self.padding, self.output_padding, self.groups, self.dilation, self.algorithm
+        return F.conv_transpose2d(x, self.weight, self.bias, *settings)

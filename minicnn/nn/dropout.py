@@ -1,0 +1,43 @@
+"""Dropout layers: active in training mode, the identity in eval mode."""
+
+from minicnn.nn import functional as F
+from minicnn.nn.module import Module
+from minicnn.tensor import Tensor
+
+
+class _Dropout(Module):
+    """What dropout layers share: a probability. `inplace` is accepted for PyTorch's sake and changes nothing."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: expected a probability p in [0, 1], got {p}")
+        self.p = p
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout(_Dropout):
+    """In training, sets each element to zero with probability `p` and scales the rest by 1 / (1 - p)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of `x`."""
+        return F.dropout(x, self.p, self.training)
+
+
+class Dropout1d(_Dropout):
+    """In training, sets whole channels of sequences (N, C, L) to zero with probability `p`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop channels of `x`."""
+        return F.dropout1d(x, self.p, self.training)
+
+
+class Dropout2d(_Dropout):
+    """Spatial dropout: in training, sets whole channels of images (N, C, H, W) to zero with probability `p`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop channels of `x`."""
+        return F.dropout2d(x, self.p, self.training)

@@ -1,0 +1,25 @@
+"""Differentiable functions of tensors, with the Function that computes each beside it.
+
+Layers hold parameters and call one of these; a network can be written with them alone.
+"""
+
+from minicnn.nn.functional.conv import conv1d, conv2d, conv_transpose2d
+from minicnn.nn.functional.dropout import dropout, dropout1d, dropout2d
+from minicnn.nn.functional.embedding import embedding, one_hot
+from minicnn.nn.functional.linear import linear
+from minicnn.nn.functional.norm import batch_norm, group_norm, layer_norm
+from minicnn.nn.functional.padding import pad
+from minicnn.nn.functional.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    max_pool1d,
+    max_pool2d,
+    min_pool1d,
+    min_pool2d,
+)

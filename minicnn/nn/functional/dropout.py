@@ -1,0 +1,64 @@
+"""Dropout: silence random elements, or random channels, while training (Srivastava et al., JMLR 15, 2014)."""
+
+import numpy as np
+
+from minicnn import random
+from minicnn.backend import xp_of
+from minicnn.ops.function import Function
+from minicnn.tensor import Tensor, apply
+
+
+class Dropout(Function):
+    """y = x m / (1 - p) with m = 0 with probability p, else 1; dL/dx = dL/dy m / (1 - p).
+
+    One m is drawn for each element of `mask_shape`, which broadcasts to x.
+    """
+
+    def __init__(self, p: float, mask_shape: tuple[int, ...]):
+        self.p = p
+        self.mask_shape = mask_shape
+
+    def forward(self, x):
+        kept = random.generator().random(self.mask_shape, dtype=np.float32) >= self.p
+        mask = xp_of(x).asarray(kept).astype(x.dtype)
+        if self.p < 1:
+            mask /= 1 - self.p
+        self.save(mask)
+        return x * mask
+
+    def backward(self, grad):
+        (mask,) = self.saved
+        return (grad * mask,)
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Set each element to zero with probability `p` and scale the rest by 1 / (1 - p); do nothing unless `training`.
+
+    Raises:
+        ValueError: for a probability outside [0, 1].
+    """
+    _check_probability("dropout", p)
+    return apply(Dropout(p, x.shape), x) if training and p > 0 else x
+
+
+def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Spatial dropout for sequences (N, C, L): set whole channels to zero."""
+    return _channel_dropout("dropout1d", x, 3, p, training)
+
+
+def dropout2d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Spatial dropout for images (N, C, H, W): set whole channels to zero (Tompson et al., arXiv 1411.4280)."""
+    return _channel_dropout("dropout2d", x, 4, p, training)
+
+
+def _channel_dropout(where: str, x: Tensor, ndim: int, p: float, training: bool) -> Tensor:
+    _check_probability(where, p)
+    if x.ndim != ndim:
+        raise ValueError(f"{where}: expected {ndim} axes (N, C, ...), got x of shape {x.shape}")
+    mask_shape = x.shape[:2] + (1,) * (ndim - 2)
+    return apply(Dropout(p, mask_shape), x) if training and p > 0 else x
+
+
+def _check_probability(where: str, p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{where}: expected a probability p in [0, 1], got {p}")

@@ -1,0 +1,185 @@
+"""Normalisation: subtract a mean, divide by a standard deviation, scale and shift.
+
+BatchNorm, LayerNorm and GroupNorm differ only in the axes over which mean and variance are taken; they are one Function.
+"""
+
+import math
+
+import numpy as np
+
+from minicnn.ops.function import Function
+from minicnn.tensor import Tensor, apply
+
+
+class Normalize(Function):
+    """y = w x_hat + b with x_hat = (x - mean) / sqrt(variance + eps), statistics over `axes`.
+
+    With g = w dL/dy, and <.> the mean over `axes`:
+    dL/dx = (g - <g> - x_hat <g x_hat>) / sqrt(variance + eps).
+
+    Reference: Ioffe & Szegedy, arXiv 1502.03167, section 3. Sums are accumulated in float64, because a float32 sum over
+    a batch of images loses digits that the subtraction then needs.
+    """
+
+    def __init__(self, axes: tuple[int, ...], eps: float, parameter_shape: tuple[int, ...]):
+        self.axes = axes
+        self.eps = eps
+        self.parameter_shape = parameter_shape
+
+    def forward(self, x, weight, bias):
+        self.mean = self._average(x)
+        x_hat = x - self.mean
+        self.variance = self._average(x_hat * x_hat)
+        inverse_std = 1 / (self.variance + self.eps) ** 0.5
+        x_hat *= inverse_std
+        self.save(x_hat, inverse_std, weight)
+        self.bias_shape = None if bias is None else bias.shape
+        y = x_hat if weight is None else x_hat * weight.reshape(self.parameter_shape)
+        return y.copy() if y is x_hat and bias is None else y if bias is None else y + bias.reshape(self.parameter_shape)
+
+    def backward(self, grad):
+        x_hat, inverse_std, weight = self.saved
+        need_x, need_weight, need_bias = self.needs_grad
+        grad_x = grad_weight = grad_bias = None
+        if need_x:
+            g = grad if weight is None else grad * weight.reshape(self.parameter_shape)
+            grad_x = g - self._average(g) - x_hat * self._average(g * x_hat)
+            grad_x *= inverse_std
+        if need_weight:
+            grad_weight = self._total(grad * x_hat).reshape(weight.shape)
+        if need_bias:
+            grad_bias = self._total(grad).reshape(self.bias_shape)
+        return grad_x, grad_weight, grad_bias
+
+    def _average(self, array):
+        return array.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(array.dtype)
+
+    def _total(self, array):
+        """Sum over the axes along which the parameters broadcast."""
+        axes = tuple(i for i, n in enumerate(self.parameter_shape) if n == 1)
+        return array.sum(axis=axes, keepdims=True, dtype=np.float64).astype(array.dtype)
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalisation, per channel over the batch and all positions.
+
+    Args:
+        x: (N, C), (N, C, L) or (N, C, H, W).
+        running_mean: (C,); with `training` updated in place to (1 - momentum) running + momentum batch mean.
+        running_var: (C,); updated likewise from the unbiased batch variance.
+        weight: scale (C,), or None for 1.
+        bias: shift (C,), or None for 0.
+        training: normalise with the batch's statistics; otherwise with the running ones.
+        momentum: the weight of the new batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        The shape of `x`.
+
+    Raises:
+        ValueError: for a wrong number of channels, and in training where a channel has only one value.
+    """
+    channels = x.shape[1] if x.ndim > 1 else 0
+    for name, tensor in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if tensor is not None and tensor.shape != (channels,):
+            raise ValueError(
+                f"batch_norm: {name} of shape {tensor.shape} does not fit x of shape {x.shape}, which has {channels} channels "
+                "in axis 1"
+            )
+    per_channel = (1, channels) + (1,) * (x.ndim - 2)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: without training=True the running statistics are needed, got None")
+        return _with_running_statistics(x, running_mean, running_var, weight, bias, eps, per_channel)
+    count = x.numel() // max(channels, 1)
+    if count <= 1:
+        raise ValueError(
+            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}; use a larger batch "
+            "(drop_last=True drops a last batch of one), or eval()"
+        )
+    axes = tuple(i for i in range(x.ndim) if i != 1)
+    function = Normalize(axes, eps, per_channel)
+    y = apply(function, x, weight, bias)
+    for running, batch in ((running_mean, function.mean), (running_var, function.variance * (count / (count - 1)))):
+        if running is not None:
+            running.array *= 1 - momentum
+            running.array += momentum * batch.reshape(channels)
+            running.bump_version()
+    return y
+
+
+def _with_running_statistics(x, running_mean, running_var, weight, bias, eps, per_channel) -> Tensor:
+    """Normalise with constants: one multiplication and one addition per element, y = x scale + shift."""
+    scale = (running_var + eps) ** -0.5  # (C,)
+    scale = scale if weight is None else scale * weight
+    shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    return x * scale.reshape(per_channel) + shift.reshape(per_channel)
+
+
+def layer_norm(
+    x: Tensor,
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Layer normalisation over the last axes (Ba et al., arXiv 1607.06450).
+
+    Args:
+        x: (..., *normalized_shape).
+        normalized_shape: the sizes of the axes over which mean and variance are taken.
+        weight: scale of shape normalized_shape, or None.
+        bias: shift of shape normalized_shape, or None.
+        eps: added to the variance.
+
+    Returns:
+        The shape of `x`.
+
+    Raises:
+        ValueError: where the last axes of `x` are not `normalized_shape`.
+    """
+    shape = tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: the last axes of x must be {shape}, got x of shape {x.shape}")
+    axes = tuple(range(x.ndim - len(shape), x.ndim))
+    return apply(Normalize(axes, eps, (1,) * (x.ndim - len(shape)) + shape), x, weight, bias)
+
+
+def group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Group normalisation: over groups of channels of one image (Wu & He, arXiv 1803.08494).
+
+    Args:
+        x: (N, C, ...).
+        num_groups: number of groups; C must be divisible by it.
+        weight: scale (C,), or None.
+        bias: shift (C,), or None.
+        eps: added to the variance.
+
+    Returns:
+        The shape of `x`.
+
+    Raises:
+        ValueError: where the channels cannot be divided into groups.
+    """
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: the channels (axis 1) of x {x.shape} cannot be divided into {num_groups} groups")
+    batch, channels = x.shape[:2]
+    grouped = x.reshape(batch, num_groups, channels // num_groups, math.prod(x.shape[2:]))
+    y = apply(Normalize((2, 3), eps, (1, num_groups, channels // num_groups, 1)), grouped, weight, bias)
+    return y.reshape(x.shape)

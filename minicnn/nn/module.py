@@ -1,0 +1,323 @@
+"""The Module: a node in the tree of parts that makes up a network.
+
+A module owns parameters, buffers (arrays that are part of its state but not learned, such as running means) and other
+modules. Assigning one of these to an attribute registers it, and everything else follows from walking the tree: all
+parameters for an optimiser, all arrays for a file, one switch between training and inference.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from minicnn.backend import to_device
+from minicnn.nn.parameter import Parameter
+from minicnn.tensor import Tensor
+from minicnn.tensor.core import RemovableHook
+
+Self = TypeVar("Self", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of all layers and networks. Subclasses create their parts in `__init__` and define `forward`.
+
+    Attributes:
+        training: whether the module is in training mode (see `train` and `eval`).
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+        self._parameters: dict[str, Parameter | None] = OrderedDict()
+        self._buffers: dict[str, Tensor | None] = OrderedDict()
+        self._modules: dict[str, Module | None] = OrderedDict()
+        self._forward_pre_hooks: list[Callable] = []
+        self._forward_hooks: list[Callable] = []
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the output; every subclass defines it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        for hook in tuple(self._forward_pre_hooks):
+            changed = hook(self, inputs)
+            if changed is not None:
+                inputs = changed if isinstance(changed, tuple) else (changed,)
+        try:
+            output = self.forward(*inputs, **options)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
+            raise
+        for hook in tuple(self._forward_hooks):
+            changed = hook(self, inputs, output)
+            output = output if changed is None else changed
+        return output
+
+    def register_forward_pre_hook(self, hook: Callable) -> RemovableHook:
+        """Call hook(module, inputs) before forward; what it returns replaces the inputs."""
+        return RemovableHook(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable) -> RemovableHook:
+        """Call hook(module, inputs, output) after forward; what it returns replaces the output."""
+        return RemovableHook(self._forward_hooks, hook)
+
+    # --- registration by assignment -----------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Parameter, Module)) and "_parameters" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: call super().__init__() at the start of __init__, before assigning "
+                "parameters or modules"
+            )
+        if isinstance(value, Parameter):
+            self._forget(name)
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self._forget(name)
+            self._modules[name] = value
+        elif name in self.__dict__.get("_buffers", ()) and (value is None or isinstance(value, Tensor)):
+            self._buffers[name] = value
+        elif name in self.__dict__.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a parameter: expected a Parameter or None, got "
+                    f"{type(value).__name__}; use nn.Parameter(...), or change values under no_grad()"
+                )
+            self._parameters[name] = None
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        for registry in ("_parameters", "_buffers", "_modules"):
+            members = self.__dict__.get(registry, {})
+            if name in members:
+                return members[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        if not self._forget(name):
+            super().__delattr__(name)
+
+    def _forget(self, name: str) -> bool:
+        """Remove `name` from wherever it is registered; say whether it was."""
+        self.__dict__.pop(name, None)
+        registries = (self._parameters, self._buffers, self._modules)
+        return any([registry.pop(name, self) is not self for registry in registries])
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Add a parameter; None reserves the name (a layer without bias)."""
+        self._parameters[name] = parameter
+
+    def register_buffer(self, name: str, tensor: Tensor | None) -> None:
+        """Add an array that is saved and moved with the module, but not learned."""
+        self._buffers[name] = tensor
+
+    def add_module(self, name: str, module: "Module | None") -> None:
+        """Add a part under a name that may not be a Python identifier, such as "0"."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: part {name!r} must be a Module, got {type(module).__name__}")
+        self._modules[name] = module
+
+    # --- walking the tree ---------------------------------------------------------------------------------------------
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module and all below it, each once, with dotted names; the module itself is called ""."""
+        seen: set[Module] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if module in seen:
+                continue
+            seen.add(module)
+            yield name, module
+            children = [(f"{name}.{key}" if name else key, part) for key, part in module.named_children()]
+            stack.extend(reversed(children))
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The direct parts."""
+        return ((name, part) for name, part in self._modules.items() if part is not None)
+
+    def children(self) -> Iterator["Module"]:
+        """The direct parts."""
+        return (part for _, part in self.named_children())
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names, a shared one once."""
+        return self._named_members("_parameters", prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters, a shared one once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with dotted names."""
+        return self._named_members("_buffers", prefix, recurse)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def _named_members(self, registry: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for module_name, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, member in getattr(module, registry).items():
+                if member is not None and id(member) not in seen:
+                    seen.add(id(member))
+                    yield (f"{module_name}.{name}" if module_name else name), member
+
+    def get_submodule(self, target: str) -> "Module":
+        """The part with the dotted name `target`."""
+        module = self
+        for name in filter(None, target.split(".")):
+            if module._modules.get(name) is None:
+                raise AttributeError(f"{type(self).__name__} has no part {target!r}: {name!r} is missing")
+            module = module._modules[name]
+        return module
+
+    def apply(self: Self, function: Callable[["Module"], None]) -> Self:
+        """Call `function` with every module, parts first; return this module."""
+        for part in self.children():
+            part.apply(function)
+        function(self)
+        return self
+
+    # --- modes, gradients, devices ------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Switch this module and its parts to training mode: dropout drops, BatchNorm uses the batch's statistics."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Switch this module and its parts to inference mode; recording of gradients is not touched."""
+        return self.train(False)
+
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+        """Freeze (False) or unfreeze all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or set them to zero."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def to(self: Self, target: Any) -> Self:
+        """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place."""
+        is_device = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensors = [tensor] if tensor.grad is None else [tensor, tensor.grad]
+            for each in tensors:
+                if is_device:
+                    each.array = to_device(each.array, target)
+                elif each.dtype.kind == "f":
+                    each.array = each.array.astype(target)
+        return self
+
+    def float(self: Self) -> Self:
+        """Convert floating parameters and buffers to float32."""
+        return self.to(np.float32)
+
+    def double(self: Self) -> Self:
+        """Convert floating parameters and buffers to float64."""
+        return self.to(np.float64)
+
+    def cpu(self: Self) -> Self:
+        """Move all parameters and buffers to main memory."""
+        return self.to("cpu")
+
+    def cuda(self: Self, index: int = 0) -> Self:
+        """Move all parameters and buffers to GPU number `index`."""
+        return self.to(f"cuda:{index}")
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All parameters and buffers by dotted name, sharing memory with the module."""
+        state = OrderedDict()
+        for module_name, module in self._all_named_modules():
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    state[f"{module_name}.{name}" if module_name else name] = tensor.detach()
+        return state
+
+    def _all_named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """Like `named_modules`, but a shared module under each of its names: its state is stored under all."""
+        yield prefix, self
+        for name, part in self.named_children():
+            yield from part._all_named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copy values by name into parameters and buffers, across devices; nothing changes if anything does not fit.
+
+        Args:
+            state_dict: names to tensors or arrays.
+            strict: refuse missing and unexpected names; otherwise they are returned.
+
+        Raises:
+            ValueError: listing missing and unexpected names, and shapes that differ.
+        """
+        own = self._state_to_load_into(state_dict)
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        arrays = {name: _array_of(value) for name, value in state_dict.items() if name in own}
+        problems = [
+            f"{name}: expected shape {own[name].shape}, got {array.shape}"
+            for name, array in arrays.items()
+            if own[name].shape != array.shape
+        ]
+        if strict:
+            problems += [f"missing: {name} {own[name].shape}" for name in missing]
+            problems += [f"unexpected: {name}" for name in unexpected]
+        if problems:
+            raise ValueError(
+                f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems)
+            )
+        for name, array in arrays.items():
+            own[name].array[...] = to_device(array, own[name].device)
+            own[name].bump_version()
+        return IncompatibleKeys(missing, unexpected)
+
+    def _state_to_load_into(self, state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The module's own tensors by name, after lazy layers have taken their sizes from the state."""
+        for module_name, module in self._all_named_modules():
+            weight = state_dict.get(f"{module_name}.weight" if module_name else "weight")
+            if weight is not None:
+                module._prepare_to_load(_array_of(weight).shape)
+        return self.state_dict()
+
+    def _prepare_to_load(self, weight_shape: tuple[int, ...]) -> None:
+        """Get ready to receive a state whose "weight" has this shape; lazy layers take their size from it."""
+
+    # --- text ---------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The settings to show in the module's text."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _array_of(value: Any) -> Any:
+    """The array of a tensor, or the value as an array."""
+    return value.array if isinstance(value, Tensor) else np.asarray(value)

@@ -1,0 +1,170 @@
+"""Normalisation layers: BatchNorm with its running statistics, LayerNorm, GroupNorm."""
+
+from minicnn.nn import functional as F
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
+from minicnn.tensor import Tensor
+from minicnn.tensor.creation import ones, tensor, zeros
+
+
+class _BatchNorm(Module):
+    """What BatchNorm1d and BatchNorm2d share: everything but the number of axes of their input."""
+
+    input_axes: tuple[int, ...]
+    """How many axes an input may have."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.register_parameter("weight", Parameter(ones(num_features)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(num_features)) if affine else None)
+        self.register_buffer("running_mean", zeros(num_features) if track_running_stats else None)
+        self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
+
+    def reset_parameters(self) -> None:
+        """Return to scale 1, shift 0 and fresh running statistics."""
+        if self.affine:
+            self.weight.data.fill_(1)
+            self.bias.data.fill_(0)
+        if self.track_running_stats:
+            self.running_mean.fill_(0)
+            self.running_var.fill_(1)
+            self.num_batches_tracked.fill_(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` and, in training mode, update the running statistics."""
+        if x.ndim not in self.input_axes:
+            expected = " or ".join(str(n) for n in self.input_axes)
+            raise ValueError(f"{type(self).__name__}: expected an input with {expected} axes, got shape {x.shape}")
+        momentum = self.momentum
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked += 1
+            if momentum is None:
+                momentum = 1 / self.num_batches_tracked.item()
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of features (N, C) or sequences (N, C, L), per channel; see `BatchNorm2d`."""
+
+    input_axes = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of images (N, C, H, W), per channel; see `functional.batch_norm`
+    (Ioffe & Szegedy, arXiv 1502.03167).
+
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: the weight of the new batch in the running statistics; None averages over all batches seen.
+        affine: whether there are a learned scale and shift.
+        track_running_stats: whether inference uses running statistics; otherwise it uses the batch's.
+
+    Attributes:
+        weight: scale (C,), initially 1; None without `affine`.
+        bias: shift (C,), initially 0; None without `affine`.
+        running_mean: (C,) buffer, initially 0.
+        running_var: (C,) buffer, initially 1; of the unbiased batch variance.
+        num_batches_tracked: 0-d int64 buffer.
+    """
+
+    input_axes = (4,)
+
+
+class LayerNorm(Module):
+    """Layer normalisation over the last axes (Ba et al., arXiv 1607.06450).
+
+    Args:
+        normalized_shape: sizes of the axes over which mean and variance are taken.
+        eps: added to the variance.
+        elementwise_affine: whether there are a learned scale and shift.
+        bias: whether there is a shift.
+
+    Attributes:
+        weight: scale of shape normalized_shape, or None.
+        bias: shift of shape normalized_shape, or None.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.normalized_shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+        self.eps = eps
+        has_bias = elementwise_affine and bias
+        self.register_parameter(
+            "weight", Parameter(ones(self.normalized_shape)) if elementwise_affine else None
+        )
+        self.register_parameter("bias", Parameter(zeros(self.normalized_shape)) if has_bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x`."""
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(Module):
+    """Group normalisation over groups of channels (Wu & He, arXiv 1803.08494).
+
+    Args:
+        num_groups: number of groups.
+        num_channels: number of channels, divisible by `num_groups`.
+        eps: added to the variance.
+        affine: whether there are a learned scale and shift.
+
+    Attributes:
+        weight: scale (num_channels,), or None.
+        bias: shift (num_channels,), or None.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+        super().__init__()
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(
+                f"GroupNorm: num_groups must divide num_channels, got {num_groups} and {num_channels}"
+            )
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.register_parameter("weight", Parameter(ones(num_channels)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(num_channels)) if affine else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x`."""
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"

@@ -1,0 +1,44 @@
+"""Parameters: the tensors that a module learns."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.tensor import Tensor, default_dtype
+
+
+class Parameter(Tensor):
+    """A tensor that a Module finds by itself, and that requires a gradient unless told otherwise.
+
+    Args:
+        data: initial values; see `Tensor`.
+        requires_grad: False freezes the parameter.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True):
+        super().__init__(data, requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+class UninitializedParameter(Parameter):
+    """A parameter of a lazy layer, whose shape the first input will decide."""
+
+    __slots__ = ()
+
+    def __init__(self, requires_grad: bool = True):
+        super().__init__(np.empty(0, default_dtype), requires_grad)
+
+    def materialize(self, shape: tuple[int, ...]) -> None:
+        """Get a shape, zeros for values, and become an ordinary Parameter."""
+        wanted = self.requires_grad
+        self.requires_grad_(False)  # the place on the tape knows the old shape
+        self.array = np.zeros(shape, default_dtype)
+        self.__class__ = Parameter
+        self.requires_grad_(wanted)
+
+    def __repr__(self) -> str:
+        return "UninitializedParameter"

@@ -1,0 +1,152 @@
+"""Helpers for gradients and parameters of a whole network: clipping, and one flat vector.
+
+Functions take what `model.parameters()` or `model.named_parameters()` returns; with the latter,
+errors name the parameter.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minicnn.backend import Array, xp_of
+from minicnn.tensor import Tensor
+from minicnn.tensor.functions import cat
+
+Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
+
+
+def clip_grad_norm_(
+    parameters: Parameters,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale all gradients by one factor, so that together they are no longer than `max_norm`.
+
+        g <- g min(1, max_norm / (norm + 1e-6)),    norm = (sum of |g_i|^p)^(1/p) over all elements
+
+    The direction is kept. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent
+    neural networks" (2013), algorithm 1.
+
+    Args:
+        parameters: tensors, or pairs of a name and a tensor; those without gradient are left out.
+        max_norm: the largest norm allowed, >= 0.
+        norm_type: p; `math.inf` for the largest absolute value.
+        error_if_nonfinite: raise instead of scaling by a norm that is NaN or infinite.
+
+    Returns:
+        The norm before scaling, a tensor with one element.
+
+    Raises:
+        ValueError: if `max_norm` is negative or NaN.
+        RuntimeError: on request, if the norm is not finite; names the parameters whose gradients
+            are to blame. Gradients are then unchanged.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: expected max_norm >= 0, got {max_norm}")
+    named = [(name, p) for name, p in _named(parameters, "clip_grad_norm_") if p.grad is not None]
+    if not named:
+        return Tensor(0.0)
+    grads = [p.grad.array for _, p in named]
+    xp = xp_of(grads[0])
+    with np.errstate(all="ignore"):  # inf and NaN are looked for below
+        norms = xp.stack([_norm(grad, norm_type) for grad in grads])  # (parameters,)
+        norm = _norm(norms, norm_type)
+        if error_if_nonfinite and not xp.isfinite(norm):
+            raise RuntimeError(_blame(named, norm_type))
+        factor = xp.minimum(max_norm / (norm + 1e-6), 1)
+        for _, p in named:
+            p.grad.array *= factor.astype(p.grad.dtype)
+            p.grad.bump_version()
+    return Tensor(norm)
+
+
+def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
+    """Cut every element of every gradient to [-clip_value, clip_value].
+
+    Raises:
+        ValueError: if `clip_value` is negative or NaN.
+    """
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: expected clip_value >= 0, got {clip_value}")
+    limit = float(clip_value)
+    for _, p in _named(parameters, "clip_grad_value_"):
+        if p.grad is not None:
+            grad = p.grad.array
+            xp_of(grad).clip(grad, -limit, limit, out=grad)
+            p.grad.bump_version()
+
+
+def parameters_to_vector(parameters: Parameters) -> Tensor:
+    """Join all parameters, at least one, into one vector; gradients flow through it."""
+    return cat([p.reshape(-1) for _, p in _named(parameters, "parameters_to_vector")])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Parameters) -> None:
+    """Copy the elements of a vector into the parameters, in order; the inverse of the above.
+
+    Args:
+        vec: a vector with as many elements as all parameters together.
+        parameters: tensors, or pairs of a name and a tensor; written in place.
+
+    Raises:
+        TypeError: if `vec` is no tensor.
+        ValueError: if its shape is another; the parameters are then unchanged.
+    """
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"vector_to_parameters: expected a Tensor, got a {type(vec).__name__}")
+    named = _named(parameters, "vector_to_parameters")
+    total = sum(p.numel() for _, p in named)
+    if vec.shape != (total,):
+        raise ValueError(
+            f"vector_to_parameters: the parameters have {total} elements, so vec must have shape "
+            f"({total},), got {vec.shape}"
+        )
+    start = 0
+    for _, p in named:
+        p.array[...] = vec.array[start : start + p.numel()].reshape(p.shape)
+        p.bump_version()
+        start += p.numel()
+
+
+def _named(parameters: Any, where: str) -> list[tuple[str, Tensor]]:
+    """Return pairs of a name and a tensor; tensors that came without a name get their number."""
+    if isinstance(parameters, Tensor):
+        parameters = [parameters]
+    if not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"{where}: parameters: expected an iterable of tensors, got a "
+            f"{type(parameters).__name__}; write model.parameters()"
+        )
+    named = [
+        member if isinstance(member, tuple) else (f"parameter {index}", member)
+        for index, member in enumerate(parameters)
+    ]
+    for name, p in named:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{where}: {name}: expected a Tensor, got a {type(p).__name__}")
+    return named
+
+
+def _norm(array: Array, order: float) -> Array:
+    """Return (sum of |x|^order)^(1/order) as a 0-d array."""
+    return xp_of(array).asarray(xp_of(array).linalg.norm(array.ravel(order="K"), order))
+
+
+def _blame(named: list[tuple[str, Tensor]], order: float) -> str:
+    """Say which gradients make the norm of all of them NaN or infinite."""
+    guilty = [
+        f"{name} (shape {p.shape})"
+        for name, p in named
+        if not bool(xp_of(p.array).isfinite(p.grad.array).all())
+    ]
+    if not guilty:
+        return (
+            f"clip_grad_norm_: all gradients are finite, but their norm of order {order} is too "
+            "large for its dtype; lower the learning rate or scale the loss down"
+        )
+    return (
+        f"clip_grad_norm_: NaN or infinity in the gradient of {', '.join(guilty)}; lower the "
+        "learning rate, or find the first operation that goes wrong with detect_anomaly()"
+    )

@@ -1,0 +1,1 @@
+"""The elementary differentiable functions, on arrays. Tensors are built on top of them."""

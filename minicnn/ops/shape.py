@@ -1,0 +1,181 @@
+"""Functions that move elements without computing: reshape, permute, expand, join, pad, and indexing.
+
+Each is linear, and its backward sends every element home again. Where one element was used several times (an expanded
+axis, an index that occurs twice) the gradients of its uses add up.
+"""
+
+from typing import Any
+
+from minicnn.backend import Array, xp_of
+from minicnn.ops.arithmetic import unbroadcast
+from minicnn.ops.function import Function
+
+
+class Reshape(Function):
+    """The same elements in another shape, in row-major order."""
+
+    returns_view = True
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x):
+        self.input_shape = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, grad):
+        return (grad.reshape(self.input_shape),)
+
+
+class Permute(Function):
+    """The axes in another order: axis i of the output is axis `order[i]` of the input."""
+
+    returns_view = True
+
+    def __init__(self, order: tuple[int, ...]):
+        self.order = order
+
+    def forward(self, x):
+        return x.transpose(self.order)
+
+    def backward(self, grad):
+        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return (grad.transpose(inverse),)
+
+
+class Expand(Function):
+    """Repeat along new axes and axes of size 1, without copying."""
+
+    returns_view = True
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x):
+        self.input_shape = x.shape
+        return xp_of(x).broadcast_to(x, self.shape)
+
+    def backward(self, grad):
+        return (unbroadcast(grad, self.input_shape),)
+
+
+class Flip(Function):
+    """Reverse the order along `axes`."""
+
+    returns_view = True
+
+    def __init__(self, axes: tuple[int, ...]):
+        self.axes = axes
+
+    def forward(self, x):
+        return xp_of(x).flip(x, self.axes)
+
+    def backward(self, grad):
+        return (xp_of(grad).flip(grad, self.axes),)
+
+
+class Concatenate(Function):
+    """Join arrays along `axis`; each gets the slice of the gradient that it filled."""
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def forward(self, *arrays):
+        self.sizes = [array.shape[self.axis] for array in arrays]
+        return xp_of(arrays[0]).concatenate(arrays, axis=self.axis)
+
+    def backward(self, grad):
+        before = (slice(None),) * (self.axis % grad.ndim)
+        grads, start = [], 0
+        for size in self.sizes:
+            grads.append(grad[(*before, slice(start, start + size))])
+            start += size
+        return tuple(grads)
+
+
+class Pad(Function):
+    """Surround with a constant; `widths` holds (before, after) for each axis. A negative width cuts."""
+
+    def __init__(self, widths: tuple[tuple[int, int], ...], value: float):
+        self.widths = widths
+        self.value = value
+
+    def forward(self, x):
+        shape = tuple(n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True))
+        y = xp_of(x).full(shape, self.value, x.dtype)
+        y[self._inside(shape)] = x[self._kept(x.shape)]
+        self.input_shape = x.shape
+        return y
+
+    def backward(self, grad):
+        grad_x = xp_of(grad).zeros(self.input_shape, grad.dtype)
+        grad_x[self._kept(self.input_shape)] = grad[self._inside(grad.shape)]
+        return (grad_x,)
+
+    def _inside(self, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """Where the input stands in the padded array."""
+        return tuple(
+            slice(max(before, 0), n - max(after, 0))
+            for n, (before, after) in zip(shape, self.widths, strict=True)
+        )
+
+    def _kept(self, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """What negative widths leave of the input."""
+        return tuple(
+            slice(max(-before, 0), n - max(-after, 0))
+            for n, (before, after) in zip(shape, self.widths, strict=True)
+        )
+
+
+def is_basic(index: Any) -> bool:
+    """Whether `index` holds only slices, integers, None and `...`: then no element is taken twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, slice) or _is_integer(part)
+        for part in parts
+    )
+
+
+def _is_integer(part: Any) -> bool:
+    return not isinstance(part, bool) and hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+
+
+class GetItem(Function):
+    """y = x[index], with all of NumPy's indexing; the gradients of an element taken several times add up."""
+
+    def __init__(self, index: Any):
+        self.index = index
+        self.returns_view = is_basic(index)
+
+    def forward(self, x):
+        self.input_shape = x.shape
+        return x[self.index]
+
+    def backward(self, grad):
+        xp = xp_of(grad)
+        grad_x = xp.zeros(self.input_shape, grad.dtype)
+        if self.returns_view:
+            grad_x[self.index] = grad
+        else:
+            xp.add.at(grad_x, self.index, grad)
+        return (grad_x,)
+
+
+class Gather(Function):
+    """y[i, j, k] = x[i, index[i, j, k], k] (for axis 1): one element chosen along `axis` for each entry of `index`."""
+
+    def __init__(self, index: Array, axis: int):
+        self.index = index
+        self.axis = axis
+
+    def forward(self, x):
+        self.input_shape = x.shape
+        return xp_of(x).take_along_axis(x, self.index, self.axis)
+
+    def backward(self, grad):
+        xp = xp_of(grad)
+        grad_x = xp.zeros(self.input_shape, grad.dtype)
+        places = list(xp.ogrid[tuple(slice(n) for n in self.index.shape)])
+        places[self.axis] = self.index
+        xp.add.at(grad_x, tuple(places), grad)
+        return (grad_x,)

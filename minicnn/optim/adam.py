@@ -1,0 +1,100 @@
+"""Adam: every weight has its own step size, from running means of its gradient and its square."""
+
+import math
+
+from minicnn.backend import Array, xp_of
+from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
+
+
+class Adam(Optimizer):
+    """Adam, with weight decay as an L2 penalty.
+
+    For a parameter w with gradient g in step t = 1, 2, ...:
+
+        g <- g + wd w
+        m <- beta1 m + (1 - beta1) g                running mean of the gradient
+        v <- beta2 v + (1 - beta2) g^2              running mean of its square
+        m_hat = m / (1 - beta1^t)                   both start at 0; this undoes their bias
+        v_hat = v / (1 - beta2^t)
+        w <- w - lr m_hat / (sqrt(v_hat) + eps)
+
+    Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1. With amsgrad,
+    v_hat uses the largest v so far, so that a step size never grows (Reddi, Kale and Kumar, "On
+    the Convergence of Adam and Beyond", 2018).
+
+    The penalty's gradient wd w passes through the running means and is scaled with them; `AdamW`
+    keeps it out.
+
+    Args:
+        params: parameters, (name, parameter) pairs, or dicts with options of their own.
+        lr: learning rate, about the largest change of a weight in one step.
+        betas: (beta1, beta2), the memory of the two means, each in [0, 1).
+        eps: keeps the division finite; same unit as the gradient.
+        weight_decay: strength of the L2 penalty wd/2 |w|^2.
+        amsgrad: use the largest v so far.
+
+    Raises:
+        ValueError: for a negative option, or betas outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+        }
+        super().__init__(params, defaults)
+
+    def check_options(self, group: Group) -> None:
+        """Refuse negative options, and betas outside [0, 1)."""
+        where = type(self).__name__
+        check_range(where, group, "lr", "eps", "weight_decay")
+        if len(group["betas"]) != 2:
+            raise ValueError(f"{where}: betas: expected two numbers, got {group['betas']}")
+        beta1, beta2 = group["betas"]
+        check_range(where, {"betas[0]": beta1, "betas[1]": beta2}, "betas[0]", "betas[1]", below=1)
+
+    def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
+        """Add the penalty's gradient, then take the adaptive step."""
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * param
+        self.adaptive_step(param, grad, state, group)
+
+    def adaptive_step(self, param: Array, grad: Array, state: State, group: Group) -> None:
+        """Apply the equations of the class, from the second one on, to one parameter."""
+        xp = xp_of(param)
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = xp.zeros_like(param)
+            state["exp_avg_sq"] = xp.zeros_like(param)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = xp.zeros_like(param)
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+
+        mean *= beta1
+        mean += (1 - beta1) * grad
+        square *= beta2
+        square += (1 - beta2) * (grad * grad)
+        if group["amsgrad"]:
+            square = xp.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
+
+        correction1 = 1 - beta1 ** state["step"]
+        correction2 = 1 - beta2 ** state["step"]
+        change = xp.sqrt(square)
+        change /= math.sqrt(correction2)
+        change += group["eps"]
+        change = mean / change
+        change *= group["lr"] / correction1
+        param -= change

@@ -1,0 +1,27 @@
+"""The one source of chance: initial weights, dropout masks, shuffling and augmentation draw from here.
+
+`manual_seed(0)` at the start of a script makes every draw that follows repeatable, bit for bit.
+"""
+
+import numpy as np
+
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Restart the global generator from `seed` (an integer >= 0) and return it."""
+    global _generator
+    _generator = np.random.default_rng(seed)
+    return _generator
+
+
+def generator() -> np.random.Generator:
+    """Return the global generator."""
+    return _generator
+
+
+def resolve(source: int | np.random.Generator | None) -> np.random.Generator:
+    """Return the generator that `source` stands for: a seed, a generator, or None for the global one."""
+    if source is None:
+        return _generator
+    return np.random.default_rng(source)

@@ -1,0 +1,19 @@
+"""Tensors and the tape that differentiates them.
+
+`core` holds the Tensor and `apply`, `tape` the record and the walk backwards; `arithmetic`, `reductions` and `shaping`
+hold the Tensor's methods by subject, `creation` and `functions` the free functions.
+"""
+
+from minicnn.tensor.core import Tensor, apply, default_dtype
+from minicnn.tensor.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+
+__all__ = [
+    "Tensor",
+    "apply",
+    "default_dtype",
+    "detect_anomaly",
+    "enable_grad",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]

@@ -1,0 +1,399 @@
+"""The Tensor: an array, its gradient, and its place on the tape.
+
+Tensor and array meet in one function, `apply`: it takes the arrays out of its tensors, calls `Function.forward`, wraps
+the result, and writes down on the tape what backward needs. Everything above works with tensors, everything below with
+arrays.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minicnn.backend import Array, device_of, is_array, to_device, xp_of
+from minicnn.ops.elementwise import Copy, ToDevice
+from minicnn.ops.function import Function
+from minicnn.tensor import tape
+from minicnn.tensor.arithmetic import Arithmetic
+from minicnn.tensor.reductions import Reductions
+from minicnn.tensor.shaping import Shaping
+from minicnn.tensor.tape import Node, Version
+
+default_dtype = np.dtype(np.float32)
+"""The dtype of tensors made from Python floats."""
+
+
+def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
+    """Call `function` on tensors and, where a gradient may be wanted, record the call on the tape.
+
+    Args:
+        function: a Function that has not been used yet.
+        inputs: the arguments of its forward; None for an optional input that is absent.
+
+    Returns:
+        The result. It requires a gradient if an input does and recording is on.
+
+    Raises:
+        RuntimeError: where the inputs live on different devices.
+    """
+    arrays = [None if tensor is None else tensor.array for tensor in inputs]
+    _check_devices(function, arrays)
+    recording = tape.is_grad_enabled()
+    nodes = tuple([None if tensor is None or not recording else tensor.node for tensor in inputs])
+    function.needs_grad = tuple([node is not None for node in nodes])
+    with np.errstate(all="ignore"):  # infinity and NaN are values here; detect_anomaly finds where they arise
+        output = function.forward(*arrays)
+    result = Tensor._wrap(output)
+    if function.returns_view:
+        result.version = inputs[0].version
+    if tape.anomaly_mode_is_on():
+        tape.check_forward(function, arrays, result.array)
+    if any(function.needs_grad):
+        result.node = Node(function, nodes, result.array.shape)
+        result.node.watch((*inputs, result))
+    return result
+
+
+def _check_devices(function: Function, arrays: list[Array | None]) -> None:
+    """Refuse arrays of several devices."""
+    if all(type(array) is np.ndarray for array in arrays if array is not None):
+        return
+    devices = [None if array is None else device_of(array) for array in arrays]
+    if len(set(devices) - {None}) > 1:
+        found = ", ".join(
+            f"input {i} of shape {array.shape} on {device}"
+            for i, (array, device) in enumerate(zip(arrays, devices, strict=True))
+            if array is not None
+        )
+        raise RuntimeError(
+            f"{function.name}: all inputs must live on one device, got {found}; move one with .to(device)"
+        )
+
+
+class Tensor(Arithmetic, Reductions, Shaping):
+    """An n-dimensional array that can remember how it was computed.
+
+    Args:
+        data: a number, a nested list, a NumPy or CuPy array (not copied) or a tensor (its array is shared).
+        requires_grad: whether `backward` shall leave dL/d(this) in `.grad`.
+        dtype: None keeps an array's dtype, and makes Python floats float32 and Python integers int64.
+
+    Attributes:
+        array: the NumPy or CuPy array, for code that works on arrays.
+        grad: the gradient as a tensor, or None.
+        node: the place on the tape, or None for a tensor that requires no gradient.
+        version: counts in-place changes; tensors that share memory through views share it.
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "node", "version")
+    __array_ufunc__ = None  # lets `numpy_array + tensor` reach Tensor.__radd__
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        self.array = _as_array(data, dtype)
+        self.grad: Tensor | None = None
+        self.node: Node | None = None
+        self.version = data.version if isinstance(data, Tensor) else Version()
+        if requires_grad:
+            self.requires_grad_()
+
+    @staticmethod
+    def _wrap(array: Array) -> "Tensor":
+        """Wrap an array that is known to be fine; a NumPy scalar becomes a 0-d array."""
+        tensor = Tensor.__new__(Tensor)
+        tensor.array = array if is_array(array) else np.asarray(array)
+        tensor.grad = None
+        tensor.node = None
+        tensor.version = Version()
+        return tensor
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the elements."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: "cpu", "cuda:0", ..."""
+        return device_of(self.array)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the user made this tensor, and no recorded operation."""
+        return self.node is None or self.node.function is None
+
+    @property
+    def grad_fn(self) -> Function | None:
+        """The function that made this tensor; None for a leaf."""
+        return None if self.node is None else self.node.function
+
+    @property
+    def data(self) -> "Tensor":
+        """A tensor on the same memory that the tape does not know; assigning replaces the array."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: "Tensor | Array") -> None:
+        array = _as_array(value, None)
+        if array.shape != self.shape:
+            raise ValueError(f"Tensor.data: expected an array of shape {self.shape}, got {array.shape}")
+        self.array = array
+        self.bump_version()
+
+    def size(self, dim: int | None = None) -> tuple[int, ...] | int:
+        """The shape, or the size of axis `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    def item(self) -> float | int | bool:
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise ValueError(f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        return self.array.tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The NumPy array, sharing memory.
+
+        Raises:
+            RuntimeError: for a tensor on a GPU, or one that requires a gradient (writing to it would go unnoticed).
+        """
+        if self.requires_grad:
+            raise RuntimeError("Tensor.numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+        if xp_of(self.array) is not np:
+            raise RuntimeError(f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a tensor without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return bool(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.array.size != 1 or self.dtype.kind not in "iub":
+            raise TypeError(f"only integer tensors with one element can be an index, got {self.dtype} {self.shape}")
+        return int(self.array.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
+
+    def __repr__(self) -> str:
+        text = np.array2string(to_device(self.array, "cpu"), separator=", ", prefix="tensor(", precision=4)
+        extra = "" if self.dtype in (default_dtype, np.int64, bool) else f", dtype={self.dtype}"
+        if self.grad_fn is not None:
+            extra += f", grad_fn={self.grad_fn.name}"
+        elif self.requires_grad:
+            extra += ", requires_grad=True"
+        device = "" if self.device == "cpu" else f', device="{self.device}"'
+        return f"tensor({text}{extra}{device})"
+
+    def __deepcopy__(self, memo: dict) -> "Tensor":
+        if not self.is_leaf:
+            raise RuntimeError("only leaf tensors can be deep-copied; copy tensor.detach() instead")
+        copied = type(self)(self.array.copy())
+        copied.requires_grad_(self.requires_grad)
+        copied.grad = None if self.grad is None else self.grad.clone().detach()
+        memo[id(self)] = copied
+        return copied
+
+    # --- differentiation --------------------------------------------------------------------------------------------
+
+    def backward(self, gradient: "Tensor | Array | None" = None, retain_graph: bool = False) -> None:
+        """Add to the `.grad` of every leaf below this tensor the gradient of this tensor with respect to it.
+
+        Args:
+            gradient: dL/d(this), of this tensor's shape; may be left out where this tensor has one element.
+            retain_graph: keep the tape, for a second backward through it.
+
+        Raises:
+            RuntimeError: for a tensor that requires no gradient; for one with several elements and no `gradient`; for a
+                tape that an earlier backward freed; for a saved array that was changed in place.
+        """
+        if self.node is None:
+            raise RuntimeError(
+                "backward: this tensor requires no gradient and was made by no recorded operation; set "
+                "requires_grad=True on an input, and compute outside no_grad()"
+            )
+        if gradient is None:
+            if self.array.size != 1:
+                raise RuntimeError(
+                    f"backward: only a tensor with one element has an implied gradient of 1, this one has shape "
+                    f"{self.shape}; reduce it first (.sum(), .mean()) or pass backward(gradient=...) of that shape"
+                )
+            seed = xp_of(self.array).ones_like(self.array)
+        else:
+            seed = _as_array(gradient, self.dtype)
+            if seed.shape != self.shape:
+                raise RuntimeError(f"backward: expected a gradient of shape {self.shape}, got {seed.shape}")
+        with np.errstate(all="ignore"), tape.no_grad():
+            tape.run_backward(self.node, seed, Tensor._wrap, retain_graph)
+
+    def detach(self) -> "Tensor":
+        """A tensor on the same memory that the tape does not know."""
+        detached = Tensor._wrap(self.array)
+        detached.version = self.version
+        return detached
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """Start or stop asking for the gradient of this leaf; return the tensor itself."""
+        if not self.is_leaf:
+            if requires_grad:
+                return self
+            raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach()")
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: only floating-point tensors have gradients, this one is {self.dtype}")
+        if requires_grad != self.requires_grad:
+            self.node = tape.leaf(self) if requires_grad else None
+        return self
+
+    def retain_grad(self) -> None:
+        """Ask for `.grad` of this tensor although it is not a leaf."""
+        if self.node is None:
+            raise RuntimeError("retain_grad: this tensor requires no gradient")
+        self.node.target = tape.weakref.ref(self)
+
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> "RemovableHook":
+        """Call `hook(gradient)` when this tensor's gradient is complete; a tensor that it returns is used instead."""
+        if self.node is None:
+            raise RuntimeError("register_hook: this tensor requires no gradient")
+        return RemovableHook(self.node.hooks, hook)
+
+    def apply(self, function: Function, *others: "Tensor | None") -> "Tensor":
+        """`function` of this tensor and `others`; see `minicnn.apply`."""
+        return apply(function, self, *others)
+
+    # --- memory -----------------------------------------------------------------------------------------------------
+
+    def bump_version(self) -> None:
+        """Tell the tape that the array has been changed in place."""
+        self.version.count += 1
+
+    def clone(self) -> "Tensor":
+        """A copy, through which gradients flow."""
+        return self.apply(Copy(self.dtype))
+
+    def contiguous(self) -> "Tensor":
+        """The same values in row-major memory; the tensor itself where that is so already."""
+        return self if self.array.flags.c_contiguous else self.apply(Copy(self.dtype, order="C"))
+
+    def to(self, target: Any) -> "Tensor":
+        """Move to a device ("cpu", "cuda:0") or convert to a dtype; the tensor itself where nothing changes."""
+        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+            same = to_device(self.array, target) is self.array
+            return self if same else self.apply(ToDevice(target))
+        dtype = np.dtype(target)
+        if dtype == self.dtype:
+            return self
+        if dtype.kind == "f" and self.dtype.kind == "f":
+            return self.apply(Copy(dtype))
+        return Tensor._wrap(self.array.astype(dtype))
+
+    def cpu(self) -> "Tensor":
+        """The tensor in main memory."""
+        return self.to("cpu")
+
+    def cuda(self, index: int = 0) -> "Tensor":
+        """The tensor on GPU number `index`."""
+        return self.to(f"cuda:{index}")
+
+    def float(self) -> "Tensor":
+        """The tensor as float32."""
+        return self.to(np.float32)
+
+    def double(self) -> "Tensor":
+        """The tensor as float64."""
+        return self.to(np.float64)
+
+    def long(self) -> "Tensor":
+        """The tensor as int64."""
+        return self.to(np.int64)
+
+    def type(self, dtype: Any) -> "Tensor":
+        """The tensor as `dtype`."""
+        return self.to(dtype)
+
+
+def _as_array(data: Any, dtype: Any) -> Array:
+    """Return `data` as an array: arrays as they are, Python numbers in the default dtypes."""
+    if isinstance(data, Tensor):
+        array = data.array
+    elif is_array(data):
+        array = data
+    else:
+        array = _from_python(data)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"Tensor: expected numbers, got an array of dtype {array.dtype}, shape {array.shape}")
+    return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+
+
+def _from_python(data: Any) -> np.ndarray:
+    """Return numbers, nested lists of numbers and tensors as an array; floats become float32."""
+    if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+        data = [item.tolist() if isinstance(item, Tensor) else item for item in data]
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"Tensor: nested lists must be of equal lengths ({error})") from None
+    keeps_dtype = isinstance(data, np.generic) or array.dtype.kind != "f"
+    return array if keeps_dtype else array.astype(default_dtype)
+
+
+class RemovableHook:
+    """The handle of a registered hook; `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Callable], hook: Callable):
+        self._hooks = hooks
+        self._hook = hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Stop calling the hook."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)

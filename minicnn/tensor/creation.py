@@ -1,0 +1,106 @@
+"""Tensors from nothing: constants, ranges, random numbers. PyTorch's names; float32 unless told otherwise."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn import random
+from minicnn.backend import to_device, xp_of
+from minicnn.tensor.core import Tensor, default_dtype
+
+
+def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data`: Python floats become float32, integers int64; arrays keep their dtype."""
+    copied = Tensor(data.array if isinstance(data, Tensor) else data, dtype=dtype).array.copy()
+    return Tensor(to_device(copied, device), requires_grad)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the memory of `array`."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}")
+    return Tensor(array)
+
+
+def full(size: Any, fill_value: float, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor of shape `size` filled with one value."""
+    if dtype is None:
+        dtype = default_dtype if isinstance(fill_value, float) else np.asarray(fill_value).dtype
+    return Tensor(to_device(np.full(size, fill_value, dtype), device), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros."""
+    return full(_size(size), 0, dtype or default_dtype, device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor of ones."""
+    return full(_size(size), 1, dtype or default_dtype, device, requires_grad)
+
+
+def zeros_like(other: Tensor, dtype: Any = None) -> Tensor:
+    """Zeros in the shape, dtype and device of `other`."""
+    return Tensor(xp_of(other.array).zeros_like(other.array, dtype=dtype))
+
+
+def ones_like(other: Tensor, dtype: Any = None) -> Tensor:
+    """Ones in the shape, dtype and device of `other`."""
+    return Tensor(xp_of(other.array).ones_like(other.array, dtype=dtype))
+
+
+def full_like(other: Tensor, fill_value: float, dtype: Any = None) -> Tensor:
+    """One value in the shape, dtype and device of `other`."""
+    return Tensor(xp_of(other.array).full_like(other.array, fill_value, dtype=dtype))
+
+
+def eye(n: int, dtype: Any = None) -> Tensor:
+    """The identity matrix of size (n, n)."""
+    return Tensor(np.eye(n, dtype=dtype or default_dtype))
+
+
+def arange(*start_end_step: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Evenly spaced values in [start, end): int64 if all arguments are integers, else float32."""
+    return Tensor(_default_float(np.arange(*start_end_step, dtype=dtype), dtype), requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, dtype: Any = None) -> Tensor:
+    """`steps` evenly spaced values from `start` to `end`, both included."""
+    return Tensor(np.linspace(start, end, steps, dtype=dtype or default_dtype))
+
+
+def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform random numbers in [0, 1)."""
+    return Tensor(random.generator().random(_size(size)).astype(dtype or default_dtype), requires_grad)
+
+
+def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Standard normal random numbers."""
+    drawn = random.generator().standard_normal(_size(size))
+    return Tensor(drawn.astype(dtype or default_dtype), requires_grad)
+
+
+def normal(mean: float, std: float, size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Normal random numbers with the given mean and standard deviation."""
+    drawn = random.generator().normal(mean, std, size)
+    return Tensor(drawn.astype(dtype or default_dtype), requires_grad)
+
+
+def randint(low: int, high: int, size: Any) -> Tensor:
+    """Random integers in [low, high), int64."""
+    return Tensor(random.generator().integers(low, high, size))
+
+
+def randperm(n: int) -> Tensor:
+    """The integers 0 to n - 1 in random order, int64."""
+    return Tensor(random.generator().permutation(n))
+
+
+def _size(size: tuple) -> tuple[int, ...]:
+    """Return sizes given one by one, or as one tuple or list, as a tuple."""
+    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+
+
+def _default_float(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Turn the float64 that NumPy makes on its own account into the default dtype."""
+    return array.astype(default_dtype) if dtype is None and array.dtype.kind == "f" else array

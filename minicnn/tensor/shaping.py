@@ -1,0 +1,111 @@
+"""The Tensor's methods that change its shape: reshape, permute, squeeze, expand, index, split.
+
+Nothing is computed and, where NumPy can, nothing is copied.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from minicnn.ops import shape as ops
+from minicnn.tensor.arithmetic import unwrap_index
+
+if TYPE_CHECKING:
+    from minicnn.tensor.core import Tensor
+
+
+class Shaping:
+    """Changes of shape; `Tensor` supplies `apply`, `array` and the rest."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return self.apply(ops.GetItem(unwrap_index(index)))
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """The elements in row-major order in a new shape; one size may be -1 and is computed."""
+        shape = _sizes(shape)
+        known = math.prod(n for n in shape if n != -1)
+        fits = shape.count(-1) <= 1 and min(shape, default=0) >= -1
+        if fits and -1 in shape:
+            fits = known > 0 and self.numel() % known == 0
+        elif fits:
+            fits = self.numel() == known
+        if not fits:
+            raise ValueError(f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}")
+        return self.apply(ops.Reshape(tuple(self.numel() // known if n == -1 else n for n in shape)))
+
+    def view(self, *shape: Any) -> "Tensor":
+        """The same as `reshape`."""
+        return self.reshape(*shape)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
+        """Join the axes from `start_dim` to `end_dim` (included) into one."""
+        start, end = start_dim % max(self.ndim, 1), end_dim % max(self.ndim, 1)
+        joined = math.prod(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
+
+    def permute(self, *dims: Any) -> "Tensor":
+        """The axes in another order: axis i of the result is axis dims[i] of this tensor."""
+        order = tuple(d % max(self.ndim, 1) for d in _sizes(dims))
+        if sorted(order) != list(range(self.ndim)):
+            raise ValueError(f"permute: expected each of the {self.ndim} axes of {self.shape} once, got {_sizes(dims)}")
+        return self.apply(ops.Permute(order))
+
+    def transpose(self, dim0: int, dim1: int) -> "Tensor":
+        """Exchange two axes."""
+        order = list(range(self.ndim))
+        order[dim0], order[dim1] = order[dim1], order[dim0]
+        return self.apply(ops.Permute(tuple(order)))
+
+    def t(self) -> "Tensor":
+        """The transpose of a matrix."""
+        return self.T
+
+    @property
+    def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
+        """All axes in reversed order."""
+        return self.apply(ops.Permute(tuple(reversed(range(self.ndim)))))
+
+    def squeeze(self, dim: int | None = None) -> "Tensor":
+        """Drop axis `dim` if its size is 1, or all axes of size 1."""
+        chosen = range(self.ndim) if dim is None else (dim % max(self.ndim, 1),)
+        return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in chosen))
+
+    def unsqueeze(self, dim: int) -> "Tensor":
+        """Add an axis of size 1 at position `dim`."""
+        if not -self.ndim - 1 <= dim <= self.ndim:
+            raise IndexError(f"unsqueeze: position {dim} is outside the {self.ndim} axes of shape {self.shape}")
+        position = dim % (self.ndim + 1)
+        return self.reshape(*self.shape[:position], 1, *self.shape[position:])
+
+    def expand(self, *shape: Any) -> "Tensor":
+        """Repeat axes of size 1, and new axes in front, without copying; -1 keeps a size."""
+        shape = _sizes(shape)
+        kept = (1,) * (len(shape) - self.ndim) + self.shape
+        sizes = tuple(k if n == -1 else n for n, k in zip(shape, kept, strict=False))
+        if len(shape) < self.ndim or any(k not in (1, n) for n, k in zip(sizes, kept, strict=True)):
+            raise ValueError(f"expand: shape {self.shape} cannot be repeated to {shape}; only axes of size 1 grow")
+        return self.apply(ops.Expand(sizes))
+
+    def expand_as(self, other: "Tensor") -> "Tensor":
+        """Repeat to the shape of `other`."""
+        return self.expand(*other.shape)
+
+    def flip(self, *dims: Any) -> "Tensor":
+        """Reverse the order along `dims`."""
+        return self.apply(ops.Flip(_sizes(dims)))
+
+    def split(self, split_size: int, dim: int = 0) -> tuple["Tensor", ...]:
+        """Slices of `split_size` along `dim`; the last may be shorter."""
+        before = (slice(None),) * (dim % self.ndim)
+        starts = range(0, self.shape[dim], split_size)
+        return tuple(self[(*before, slice(start, start + split_size))] for start in starts)
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple["Tensor", ...]:
+        """At most `chunks` slices of equal size along `dim`; the last may be shorter."""
+        return self.split(max(-(-self.shape[dim] // chunks), 1), dim)
+
+
+def _sizes(sizes: tuple) -> tuple[int, ...]:
+    """Return sizes given one by one, or as one tuple or list, as a tuple."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)

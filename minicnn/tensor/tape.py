@@ -1,0 +1,283 @@
+"""The tape: how a result remembers where it came from, and how gradients travel back along it.
+
+Each tensor that takes part in differentiation owns a `Node`: the function that made the tensor, and the nodes of that
+function's inputs. Nodes are created in the order of computation, so every node comes after its parents, and the nodes
+form a directed graph without cycles.
+
+`backward` walks this graph from the result towards the leaves in reversed topological order: a node is visited when all
+its users have been, that is, when its gradient is complete. Walking depth-first instead would push incomplete gradients
+on and visit shared parts once per path, exponentially often in b = a + a; c = b + b; ...
+"""
+
+import contextlib
+import hashlib
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from minicnn.backend import Array, xp_of
+from minicnn.ops.function import Function
+
+_recording = True
+_anomaly_mode = False
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors are being recorded."""
+    return _recording
+
+
+class set_grad_enabled(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
+    """Record operations, or not, inside a `with` block or a decorated function."""
+
+    def __init__(self, mode: bool):
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        global _recording
+        self.previous = _recording
+        _recording = self.mode
+
+    def __exit__(self, *_: object) -> None:
+        global _recording
+        _recording = self.previous
+
+
+class no_grad(set_grad_enabled):  # noqa: N801
+    """Record nothing: for inference, for updates of parameters, and to save memory."""
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+class enable_grad(set_grad_enabled):  # noqa: N801
+    """Record again inside a `no_grad` block."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+class detect_anomaly:
+    """Check every operation inside the `with` block, and stop at the first that goes wrong.
+
+    A function whose inputs hold no NaN and whose output, or whose gradients, do is named, with the line of the program
+    that called it. Saved arrays are fingerprinted as well, so that a change made directly to the memory of an array
+    (`x.numpy()[0] = 1`), which the version counters cannot see, is found by backward. Slow; for debugging.
+    """
+
+    def __enter__(self) -> None:
+        global _anomaly_mode
+        self.previous = _anomaly_mode
+        _anomaly_mode = True
+
+    def __exit__(self, *_: object) -> None:
+        global _anomaly_mode
+        _anomaly_mode = self.previous
+
+
+def anomaly_mode_is_on() -> bool:
+    """Whether the program is inside `detect_anomaly`."""
+    return _anomaly_mode
+
+
+class Version:
+    """Counts the in-place changes of one piece of memory; shared by all tensors that view it."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Node:
+    """One entry of the tape.
+
+    Attributes:
+        function: what made the tensor; None for a leaf, that is, a tensor that the user made.
+        parents: the nodes of the function's inputs, None where an input needs no gradient.
+        shape: the shape of the tensor.
+        target: weak reference to the tensor whose `.grad` receives the gradient: a leaf, or one with `retain_grad`.
+        hooks: called with the complete gradient, in order; each may return another one to use instead.
+        guards: for every saved array, the version of its memory when it was saved.
+    """
+
+    __slots__ = ("fingerprints", "function", "guards", "hooks", "origin", "parents", "shape", "target")
+
+    def __init__(self, function: Function | None, parents: tuple["Node | None", ...], shape: tuple[int, ...]):
+        self.function = function
+        self.parents: tuple[Node | None, ...] | None = parents
+        self.shape = shape
+        self.target: weakref.ref | None = None
+        self.hooks: list[Callable] = []
+        self.guards: list[tuple[Version, int]] = []
+        self.fingerprints: list[bytes] = []
+        self.origin = ""
+
+    def watch(self, tensors: tuple) -> None:
+        """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
+        saved = self.function.saved
+        for tensor in tensors:
+            if tensor is not None and any(tensor.array is array for array in saved):
+                self.guards.append((tensor.version, tensor.version.count))
+        if _anomaly_mode:
+            self.fingerprints = [_fingerprint(array) for array in saved]
+            self.origin = "".join(traceback.format_stack(limit=8)[:-3])
+
+    def check_saved_arrays(self) -> None:
+        """Raise RuntimeError where a saved array has been changed in place since forward."""
+        changed = any(version.count != count for version, count in self.guards)
+        if self.fingerprints and not changed:
+            changed = [_fingerprint(array) for array in self.function.saved] != self.fingerprints
+        if changed:
+            raise RuntimeError(
+                f"backward of {self.function.name}: an array that it saved in forward has been changed in place since, so "
+                f"its gradient would be wrong (output shape {self.shape}). Use an out-of-place operation (y = y + 1 instead "
+                "of y += 1), clone() before the change, or change parameters only after backward()."
+            )
+
+    def free(self) -> None:
+        """Give back what backward needed."""
+        self.function.saved = ()
+        self.parents = None
+
+
+def leaf(tensor: object) -> Node:
+    """Return the node of a tensor made by the user."""
+    node = Node(None, (), tensor.shape)
+    node.target = weakref.ref(tensor)
+    return node
+
+
+def topological_order(root: Node) -> list[Node]:
+    """Return `root` and all its ancestors, each after its parents.
+
+    Depth-first with an explicit stack: a node goes to the list when all of its parents have. Long chains do not overflow
+    Python's call stack.
+    """
+    order: list[Node] = []
+    visited = {root}
+    stack: list[tuple[Node, Iterator[Node | None]]] = [(root, iter(_parents(root)))]
+    while stack:
+        node, remaining = stack[-1]
+        for parent in remaining:
+            if parent is not None and parent not in visited:
+                visited.add(parent)
+                stack.append((parent, iter(_parents(parent))))
+                break
+        else:
+            order.append(node)
+            stack.pop()
+    return order
+
+
+def _parents(node: Node) -> tuple[Node | None, ...]:
+    if node.parents is None:
+        raise RuntimeError(
+            f"backward: the tape of this result was freed by an earlier backward() (at {node.function.name}, output "
+            f"shape {node.shape}). Compute the loss again, or keep the tape with backward(retain_graph=True)."
+        )
+    return node.parents
+
+
+def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool) -> None:
+    """Send `gradient`, dL/d(root), back along the tape, and add dL/d(leaf) to each leaf's `.grad`.
+
+    Args:
+        root: where to start.
+        gradient: an array of the root's shape and dtype.
+        wrap: makes the tensors that hooks and `.grad` receive from arrays.
+        retain_graph: keep the tape for another backward.
+    """
+    gradients = {root: gradient}
+    for node in reversed(topological_order(root)):
+        gradient = gradients.pop(node, None)
+        if gradient is None:  # no user of this node had a gradient to give
+            continue
+        for hook in node.hooks:
+            replaced = hook(wrap(gradient))
+            gradient = gradient if replaced is None else _hooked(replaced, gradient, hook)
+        if node.target is not None:
+            accumulate(node.target(), gradient, wrap)
+        if node.function is None:
+            continue
+        parents = node.parents
+        for parent, part in zip(parents, _call_backward(node, gradient), strict=True):
+            if parent is None or part is None:
+                continue
+            earlier = gradients.get(parent)
+            gradients[parent] = part if earlier is None else earlier + part  # never in place: it may be shared
+        if not retain_graph:
+            node.free()
+
+
+def _call_backward(node: Node, gradient: Array) -> tuple[Array | None, ...]:
+    """Run a function's backward, and hold it to its promises."""
+    function, parents = node.function, node.parents
+    node.check_saved_arrays()
+    parts = function.backward(gradient)
+    if len(parts) != len(parents):
+        raise RuntimeError(
+            f"backward of {function.name}: expected {len(parents)} gradients, one for each input of forward "
+            f"(None where there is none), got {len(parts)}"
+        )
+    for i, (parent, part) in enumerate(zip(parents, parts, strict=True)):
+        if parent is not None and part is not None and part.shape != parent.shape:
+            raise RuntimeError(
+                f"backward of {function.name}: the gradient of input {i} must have that input's shape {parent.shape}, "
+                f"got {part.shape}; sum over the axes that forward broadcast"
+            )
+    if _anomaly_mode and not has_nan(gradient):
+        for i, part in enumerate(parts):
+            if part is not None and has_nan(part):
+                raise FloatingPointError(
+                    f"backward of {function.name} made the first NaN, in the gradient of its input {i}, shape {part.shape}. "
+                    f"The function was called here:\n{node.origin}"
+                )
+    return parts
+
+
+def accumulate(tensor: object | None, gradient: Array, wrap: Callable) -> None:
+    """Add `gradient` to the `.grad` of `tensor`, which may have been collected meanwhile.
+
+    The first gradient is copied: the same array may be on its way to other tensors too.
+    """
+    if tensor is None:
+        return
+    if tensor.grad is None:
+        tensor.grad = wrap(gradient.astype(tensor.dtype, copy=True))
+    else:
+        tensor.grad.array += gradient
+        tensor.grad.bump_version()
+
+
+def _hooked(replaced: object, gradient: Array, hook: Callable) -> Array:
+    """Check what a hook returned in place of `gradient`."""
+    if replaced.shape != gradient.shape:
+        raise RuntimeError(
+            f"gradient hook {getattr(hook, '__name__', hook)!r}: must return None or a gradient of shape {gradient.shape}, "
+            f"got {replaced.shape}"
+        )
+    return replaced.array
+
+
+def has_nan(array: Array) -> bool:
+    """Whether `array` holds a NaN."""
+    return array.dtype.kind == "f" and bool(xp_of(array).isnan(array).any())
+
+
+def check_forward(function: Function, inputs: list[Array | None], output: Array) -> None:
+    """In anomaly mode: raise where `output` holds a NaN although no input does."""
+    if has_nan(output) and not any(array is not None and has_nan(array) for array in inputs):
+        shapes = ", ".join("None" if array is None else str(array.shape) for array in inputs)
+        raise FloatingPointError(
+            f"forward of {function.name} made the first NaN: inputs of shape {shapes} hold none, its output of shape "
+            f"{output.shape} does"
+        )
+
+
+def _fingerprint(array: Array) -> bytes:
+    """A digest of an array's contents."""
+    host = array if isinstance(array, np.ndarray) else array.get()
+    return hashlib.blake2b(np.ascontiguousarray(host), digest_size=16).digest()
