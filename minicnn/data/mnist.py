@@ -141,7 +141,7 @@ def load_fashion_mnist_sample() -> ImageData:
     It has 5,000 of the training images and 1,000 of the test images, the same number of every
     class, in the original order. See minicnn/data/sample/NOTICE for its licence.
     """
-    with resources.as_file(resources.files("minicnn.data").joinpath("sample")) as folder:
+    with resources.as_file(resources.files("minicnn.data.sample")) as folder:
         return load_idx_folder(folder, FASHION_MNIST.class_names, "Fashion-MNIST sample")
 
 

@@ -154,6 +154,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
     write_idx(first, IMAGES)
     write_idx(second, IMAGES)
     assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes()[4:8] == bytes(4)  # gzip's time stamp
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(path, monkeypatch):

@@ -57,11 +57,12 @@ def test_inverse(rng):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
-def test_a_constant_channel_becomes_0(value):
-    images = np.full((7, 1, 3, 3), value, np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_channel_becomes_0(value, dtype):
+    images = np.full((7, 1, 3, 3), value, dtype)
     standardize = Standardize().fit(images)
     assert standardize.std.tolist() == [1]
-    np.testing.assert_array_equal(standardize(images), 0)
+    np.testing.assert_allclose(standardize(images), 0, atol=1e-7 * value)
 
 
 def test_given_numbers():
@@ -107,6 +108,12 @@ def test_quarter_turns_are_rot90(rng, turns, size, dtype):
     out = rotate(images, 90 * turns)
     assert out.dtype == dtype
     np.testing.assert_allclose(out, np.rot90(images, turns, axes=(1, 2)), atol=2e-4)
+
+
+def test_bytes_are_rounded(rng):
+    images = rng.integers(0, 256, (2, 7, 7)).astype(np.uint8)
+    exact = rotate(images.astype(np.float32), 30)
+    np.testing.assert_array_equal(rotate(images, 30), np.rint(exact))
 
 
 def test_positive_angles_turn_counter_clockwise():
