@@ -42,8 +42,10 @@ def conv2d(
     N, K, OH, OW = conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
     window = window_of(w.shape[2:], stride, padding, dilation)
     patches = _patches(x, window, (OH, OW), groups)  # (G, N*OH*OW, R*S*C/G)
-    y = xp_of(x).matmul(patches, _weight_matrices(w, groups))  # (G, N*OH*OW, K/G)
-    return channels_first(y.transpose(1, 0, 2).reshape(N, OH, OW, K))
+    xp = xp_of(x)
+    y = xp.matmul(patches, _weight_matrices(w, groups))  # (G, N*OH*OW, K/G)
+    y = xp.ascontiguousarray(y.transpose(1, 0, 2))  # (N*OH*OW, G, K/G); a copy only if G > 1
+    return channels_first(y.reshape(N, OH, OW, K))
 
 
 def conv2d_grad_input(
@@ -61,7 +63,7 @@ def conv2d_grad_input(
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
     N, C, H, W = x_shape
-    _, K, OH, OW = grad.shape
+    OH, OW = grad.shape[2:]
     R, S = w.shape[2:]
     window = window_of((R, S), stride, padding, dilation)
     xp = xp_of(grad)

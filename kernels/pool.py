@@ -1,8 +1,8 @@
 """Max and average pooling, for NumPy and CuPy.
 
 Pooling looks at the image through the windows of a convolution, and keeps of each channel the largest element or the
-mean. The loops below go over the taps of the window only: tap (r, s) of *all* windows is one strided slice of the image.
-Max pooling remembers which tap won, so that its gradient can be sent there.
+mean. The loops below go over the taps of the window only: tap (r, s) of *all* windows is one strided slice of the
+image. Max pooling remembers which tap won, so that its gradient can be sent there.
 
 Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in memory.
 """
@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array, channels_first, channels_last, check_float_array, check_shape, xp_of
+from .arrays import (
+    Array,
+    channels_first,
+    channels_last,
+    check_float_array,
+    check_shape,
+    keep_where,
+    xp_of,
+)
 from .shapes import IntOrPair, Pair, Shape, Sides, Window, pool2d_shape, window_of
 from .windows import crop, pad, taps, windows
 
@@ -44,8 +52,8 @@ def max_pool2d(
         seen = xp.ascontiguousarray(seen)  # (N, OH, OW, C); compared several times
         first_nan = (seen != seen) & (best == best)
         better = (seen > best) | first_nan
-        best = xp.where(better, seen, best)
-        winner[better] = tap
+        winner = xp.maximum(winner, better * winner.dtype.type(tap))  # taps come in rising order
+        best = xp.maximum(best, seen)  # NaN if either is
     return channels_first(best), channels_first(winner)
 
 
@@ -70,7 +78,7 @@ def max_pool2d_grad(
     grad_y, winner = channels_last(grad), channels_last(winner)  # (N, OH, OW, C)
     grad_x, seen_by_tap = _empty_gradient(grad, x_shape, layout)
     for tap, pixels in enumerate(taps(seen_by_tap)):
-        pixels += xp_of(grad).where(winner == tap, grad_y, 0)  # (N, OH, OW, C)
+        pixels += keep_where(winner == tap, grad_y)  # (N, OH, OW, C)
     return channels_first(crop(grad_x, layout.reach))
 
 
@@ -155,7 +163,7 @@ def _layout(
 
 def _first_taps_inside(layout: _Layout) -> np.ndarray:
     """For each output pixel, the first tap that is not in the padding: it wins where all elements are -inf."""
-    (R, S), stride, padding, dilation = layout.window
+    (_, S), stride, padding, dilation = layout.window
     r, s = (
         np.maximum(0, -((np.arange(count) * step - before) // spacing))  # ceil(distance / spacing)
         for count, step, (before, _), spacing in zip(
@@ -170,9 +178,7 @@ def _counts(like: Array, layout: _Layout, count_include_pad: bool) -> Array | fl
     (R, S), stride, padding, _ = layout.window
     rows, columns = (
         _count_along_axis(*axis, count_include_pad)
-        for axis in zip(
-            layout.image_size, layout.output_size, (R, S), stride, padding, strict=True
-        )
+        for axis in zip(layout.image_size, layout.output_size, (R, S), stride, padding, strict=True)
     )
     if rows.min() == rows.max() and columns.min() == columns.max():
         return float(rows[0] * columns[0])

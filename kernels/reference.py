@@ -151,7 +151,9 @@ def max_pool2d(
     for index, seen in _pool_windows(x.shape, shape, window):
         if seen:
             values = [x[pixel] for _, pixel in seen]
-            first = int(np.argmax(values))  # NumPy's argmax takes the first, and NaN before all others
+            first = int(
+                np.argmax(values)
+            )  # NumPy's argmax takes the first, and NaN before all others
             y[index], winner[index] = values[first], seen[first][0]
     return y, winner
 
@@ -301,7 +303,9 @@ def _pool_count(
 
 
 def _pad(x: np.ndarray, padding: Sides) -> np.ndarray:
-    return np.pad(x, ((0, 0), (0, 0), *padding))  # (N, C, H, W) -> (N, C, H+top+bottom, W+left+right)
+    return np.pad(
+        x, ((0, 0), (0, 0), *padding)
+    )  # (N, C, H, W) -> (N, C, H+top+bottom, W+left+right)
 
 
 def _crop(padded: np.ndarray, padding: Sides) -> np.ndarray:

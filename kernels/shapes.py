@@ -98,7 +98,9 @@ def resolve_padding(
     """
     if isinstance(padding, str):
         return _padding_of_word(padding, kernel, dilation, stride)
-    if isinstance(padding, tuple | list) and any(isinstance(side, tuple | list) for side in padding):
+    if isinstance(padding, tuple | list) and any(
+        isinstance(side, tuple | list) for side in padding
+    ):
         if len(padding) != 2:
             raise ValueError(f"padding: expected ((top, bottom), (left, right)), got {padding!r}")
         sides = pair(padding[0], "padding (top, bottom)"), pair(padding[1], "padding (left, right)")
@@ -239,7 +241,9 @@ def pool2d_shape(
     return x_shape[0], x_shape[1], OH, OW
 
 
-def adaptive_pool2d_shape(x_shape: Shape, output_size: int | tuple[int | None, int | None]) -> Shape:
+def adaptive_pool2d_shape(
+    x_shape: Shape, output_size: int | tuple[int | None, int | None]
+) -> Shape:
     """Return the shape (N, C, OH, OW) of an adaptive pooling of `x_shape` (N, C, H, W).
 
     Args:
@@ -258,7 +262,7 @@ def adaptive_pool2d_shape(x_shape: Shape, output_size: int | tuple[int | None, i
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def _positive(numbers: Pair, name: str) -> Pair:
@@ -295,7 +299,7 @@ def _check_channels(x_shape: Shape, w_shape: Shape, groups: int) -> None:
             f"conv2d: groups: expected a number >= 1 that divides the {C} input channels and the "
             f"{K} output channels, got {groups} (x {x_shape}, w {w_shape})"
         )
-    if C != per_group * groups:
+    if per_group * groups != C:
         raise ValueError(
             f"conv2d: x: expected {per_group * groups} channels, w.shape[1] * groups = "
             f"{per_group} * {groups}, got {C}: x {x_shape}, w {w_shape}"

@@ -16,6 +16,8 @@ Arrays have the logical order (N, C, H, W); in the loops channels are innermost,
 often one piece of memory. The loops are plain Python: with NUMBA_DISABLE_JIT=1 they can be stepped through.
 """
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 
@@ -50,7 +52,7 @@ def conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> np.ndarray:
-    """Convolution, see `reference.conv2d` for arguments and errors. float32 or float64.
+    """Convolution of float32 or float64 arrays, see `reference.conv2d` for arguments and errors.
 
     Returns:
         (N, K, OH, OW), a view of memory in the order (N, OH, OW, K)
@@ -76,10 +78,9 @@ def conv2d_grad_input(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    H, W = x_shape[2:]
     K, C_per_group, R, S = w.shape
     window = window_of((R, S), stride, padding, dilation)
-    rows, columns = _output_that_saw(window, (H, W), grad.shape[2:])
+    rows, columns = _output_that_saw(window, tuple(x_shape[2:]), grad.shape[2:])
     weights = w.reshape(groups, K // groups, C_per_group, R, S)[:, :, :, ::-1, ::-1]
     weights = weights.transpose(0, 2, 3, 4, 1).reshape(groups, C_per_group, -1)  # (G, C/G, R*S*K/G)
     return _sum_over_windows(grad, _whole_vectors(weights), rows, columns)
@@ -123,6 +124,7 @@ def _sum_over_windows(
     return channels_first(y)
 
 
+@lru_cache
 def _input_seen(window: Window, input_size: Pair, output_size: Pair) -> list[np.ndarray]:
     """Tables (OH, R) and (OW, S): the input row or column that an output sees through a tap; -1 outside."""
     tables = []
@@ -134,6 +136,7 @@ def _input_seen(window: Window, input_size: Pair, output_size: Pair) -> list[np.
     return tables
 
 
+@lru_cache
 def _output_that_saw(window: Window, input_size: Pair, output_size: Pair) -> list[np.ndarray]:
     """Tables (H, R) and (W, S): the output row or column that saw an input through a tap, last tap first; -1: none."""
     tables = []
@@ -167,7 +170,7 @@ def _round_up(number: int, multiple: int) -> int:
 
 @numba.njit(parallel=True, **OPTIONS)
 def _convolve(x, weights, rows, columns, y):
-    """y (N, OH, OW, K): the patches of x (N, H, W, C), times weights (G, K/G, patch)."""
+    """Write into y (N, OH, OW, K) the patches of x (N, H, W, C) times weights (G, K/G, patch)."""
     N, OH, OW, K = y.shape
     G, K_per_group, patch_size = weights.shape
     rows_per_task = max(1, TASK_PIXELS // OW)
@@ -188,7 +191,7 @@ def _convolve(x, weights, rows, columns, y):
 
 @numba.njit(parallel=True, **OPTIONS)
 def _sum_over_pixels(grad, x, rows, columns, sums):
-    """sums (parts, G, K/G, patch): over the output pixels of each part, grad (N, OH, OW, K) times their patches of x."""
+    """Add up in sums (parts, G, K/G, patch), over each part's output pixels: grad (N, OH, OW, K) times patch of x."""
     N, OH, OW, K = grad.shape
     parts, G, K_per_group, patch_size = sums.shape
     rows_per_task = max(1, TASK_PIXELS // OW)
