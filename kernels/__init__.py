@@ -23,7 +23,7 @@ from .adaptive_pool import (
 )
 from .arrays import Array, check_float_array, check_shape, xp_of
 from .pool import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
-from .shapes import IntOrPair, Padding, Shape, conv2d_shape, pair
+from .shapes import IntOrPair, Padding, Shape, conv2d_shape
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 ALGORITHMS = {"naive": ".reference", "im2col": ".im2col", "direct": ".cpu.conv"}
+PATCHES_LIMIT = 256 * 2**20
+"""Bytes of patches above which "auto" computes without them."""
+
 DIRECT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -72,8 +75,8 @@ def conv2d(
         ValueError: for shapes, settings and algorithms that do not go together.
     """
     _check_arrays("conv2d", x=x, w=w)
-    conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    compute = _implementation(algorithm, "conv2d", x, w.shape, stride, groups)
+    y_shape = conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    compute = _implementation(algorithm, "conv2d", x, y_shape, w.shape, groups)
     return compute(x, w, stride, padding, dilation, groups)
 
 
@@ -95,7 +98,7 @@ def conv2d_grad_input(
     _check_arrays("conv2d_grad_input", grad=grad, w=w)
     y_shape = conv2d_shape(x_shape, w.shape, stride, padding, dilation, groups)
     check_shape(grad, y_shape, "conv2d_grad_input: grad")
-    compute = _implementation(algorithm, "conv2d_grad_input", grad, w.shape, stride, groups)
+    compute = _implementation(algorithm, "conv2d_grad_input", grad, y_shape, w.shape, groups)
     return compute(grad, w, x_shape, stride, padding, dilation, groups)
 
 
@@ -117,39 +120,30 @@ def conv2d_grad_weight(
     _check_arrays("conv2d_grad_weight", grad=grad, x=x)
     y_shape = conv2d_shape(x.shape, w_shape, stride, padding, dilation, groups)
     check_shape(grad, y_shape, "conv2d_grad_weight: grad")
-    compute = _implementation(algorithm, "conv2d_grad_weight", grad, w_shape, stride, groups)
+    compute = _implementation(algorithm, "conv2d_grad_weight", grad, y_shape, w_shape, groups)
     return compute(grad, x, w_shape, stride, padding, dilation, groups)
 
 
-def choose_algorithm(
-    function: str, array: Array, w_shape: Shape, stride: IntOrPair = 1, groups: int = 1
-) -> str:
-    """Return "direct" or "im2col", whichever is quicker for `function` ("conv2d", ...) where `array` lives.
+def choose_algorithm(array: Array, y_shape: Shape, w_shape: Shape, groups: int = 1) -> str:
+    """Return "im2col" or "direct" for a convolution of `array`'s dtype and device.
 
-    Measured with float32 on one CPU core: the matrix product of im2col is hard to beat, except where its patches have
-    to be added up again (col2im). There, at stride 1, "direct" took a fifth to two thirds of the time for layers of 6
-    to 64 channels on images from 7x7 (on 5x5 images a third longer). From 128 output channels on, the product outweighs
-    the adding; with fewer than 4 input channels there is little to add. On a GPU there is im2col only.
+    On a CPU the two take about the same time on the layers of small networks; im2col needs nothing compiled, but
+    memory: each of the N*OH*OW output pixels has a patch of R*S*C numbers. Where that is more than `PATCHES_LIMIT`,
+    "direct" is taken, which has no such matrix. On a GPU there is im2col only.
     """
-    K, C_per_group, R, S = w_shape
-    quicker = (
-        function == "conv2d_grad_input"
-        and xp_of(array) is np
-        and array.dtype in DIRECT_DTYPES
-        and pair(stride, "stride") == (1, 1)
-        and R * S > 1
-        and C_per_group >= 4
-        and K // groups <= 64
-    )
-    return "direct" if quicker else "im2col"
+    N, _, OH, OW = y_shape
+    _, C_per_group, R, S = w_shape
+    patches = N * OH * OW * R * S * C_per_group * groups * array.dtype.itemsize
+    can_be_direct = xp_of(array) is np and array.dtype in DIRECT_DTYPES
+    return "direct" if can_be_direct and patches > PATCHES_LIMIT else "im2col"
 
 
 def _implementation(
-    algorithm: str, function: str, array: Array, w_shape: Shape, stride: IntOrPair, groups: int
+    algorithm: str, function: str, array: Array, y_shape: Shape, w_shape: Shape, groups: int
 ) -> Callable[..., Array]:
     """Return `function` as computed by `algorithm`. Numba is imported here, when it is first needed."""
     if algorithm == "auto":
-        algorithm = choose_algorithm(function, array, w_shape, stride, groups)
+        algorithm = choose_algorithm(array, y_shape, w_shape, groups)
     if algorithm not in ALGORITHMS:
         raise ValueError(
             f'algorithm: expected "auto", "im2col", "direct" or "naive", got {algorithm!r}'

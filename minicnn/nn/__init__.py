@@ -1,6 +1,21 @@
 """Neural networks: modules, layers, losses and their functional forms, under PyTorch's names."""
 
 from minicnn.nn import functional, init, utils
+from minicnn.nn.activation import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from minicnn.nn.container import ModuleDict, ModuleList, Sequential
 from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minicnn.nn.dropout import Dropout, Dropout1d, Dropout2d
@@ -13,6 +28,16 @@ from minicnn.nn.lazy import (
     LazyLinear,
 )
 from minicnn.nn.linear import Embedding, Flatten, Identity, Linear, Unflatten
+from minicnn.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from minicnn.nn.module import Module
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from minicnn.nn.padding import ReflectionPad2d, ReplicationPad2d, ZeroPad2d

@@ -1,9 +1,11 @@
 """Modules that hold modules: a chain, a list, a dictionary."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from minicnn.nn.module import Module
+
+Self = TypeVar("Self", bound="_Indexed")
 
 
 class _Indexed(Module):
@@ -15,39 +17,45 @@ class _Indexed(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
-    def __getitem__(self, index: int | slice) -> Any:
-        parts = list(self._modules.values())
-        return type(self)._from_parts(parts[index]) if isinstance(index, slice) else parts[index]
-
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(list(self._modules)[index], module)
 
-    def __delitem__(self, index: int) -> None:
-        parts = list(self._modules.values())
+    def __delitem__(self, index: int | slice) -> None:
+        parts = list(self)
         del parts[index]
-        self._modules.clear()
-        self.extend(parts)
+        self._renumber(parts)
 
-    def append(self, module: Module) -> "_Indexed":
+    def append(self: Self, module: Module) -> Self:
         """Add a part at the end."""
-        self.add_module(str(len(self)), module)
+        number = len(self)
+        while str(number) in self._modules:  # a slice keeps its numbers, which may run ahead
+            number += 1
+        self.add_module(str(number), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> "_Indexed":
+    def extend(self: Self, modules: Iterable[Module]) -> Self:
         """Add several parts at the end."""
-        for module in modules:
+        for module in tuple(modules):
             self.append(module)
         return self
 
-    @classmethod
-    def _from_parts(cls, parts: list[Module]) -> "_Indexed":
-        return cls().extend(parts)
+    def insert(self: Self, index: int, module: Module) -> Self:
+        """Put a part before number `index`, and number all parts again."""
+        parts = list(self)
+        parts.insert(index, module)
+        self._renumber(parts)
+        return self
+
+    def _renumber(self, parts: list[Module]) -> None:
+        self._modules.clear()
+        self.extend(parts)
 
 
 class Sequential(_Indexed):
     """A chain: each module gets what the one before it returned.
 
-    Takes modules in order, or one mapping of names to modules.
+    Takes modules in order, or one mapping of names to modules. A slice is a chain of the same
+    modules under the same names.
     """
 
     def __init__(self, *modules: Any):
@@ -57,6 +65,11 @@ class Sequential(_Indexed):
                 self.add_module(name, module)
         else:
             self.extend(modules)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._modules.items())[index]))
+        return list(self)[index]
 
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules."""
@@ -71,6 +84,10 @@ class ModuleList(_Indexed):
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
         self.extend(modules)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        parts = list(self)[index]
+        return ModuleList(parts) if isinstance(index, slice) else parts
 
 
 class ModuleDict(Module):
@@ -95,6 +112,9 @@ class ModuleDict(Module):
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
 
     def items(self) -> Iterable[tuple[str, Module]]:
         """Names and modules."""

@@ -1,6 +1,6 @@
 """Convolution layers: modules that hold a weight and a bias, and call one function."""
 
-from minicnn.kernels.shapes import pair
+from minicnn.kernels.shapes import pair, window_of
 from minicnn.nn import functional as F
 from minicnn.nn.linear import init_uniform_by_fan_in
 from minicnn.nn.module import Module
@@ -14,7 +14,9 @@ Size = int | tuple[int, int]
 class _Convolution(Module):
     """What convolution layers share: settings, parameters and their initial values."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm):
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
+    ):
         super().__init__()
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -41,7 +43,12 @@ class _Convolution(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        for name, default in (("padding", 0), ("output_padding", 0), ("dilation", 1), ("groups", 1)):
+        for name, default in (
+            ("padding", 0),
+            ("output_padding", 0),
+            ("dilation", 1),
+            ("groups", 1),
+        ):
             value = getattr(self, name, default)
             if value not in (default, (default, default)):
                 text += f", {name}={value!r}"
@@ -80,7 +87,12 @@ class Conv2d(_Convolution):
         bias: bool = True,
         algorithm: str = "auto",
     ):
-        size, step, gap = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+        size, step, gap = (
+            pair(kernel_size, "kernel_size"),
+            pair(stride, "stride"),
+            pair(dilation, "dilation"),
+        )
+        window_of(size, step, padding, gap)  # refuses settings that do not go together
         super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
         self._create_parameters((out_channels, in_channels // groups, *size), bias)
 
@@ -110,7 +122,9 @@ class Conv1d(_Convolution):
         bias: bool = True,
         algorithm: str = "auto",
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
+        )
         self._create_parameters((out_channels, in_channels // groups, kernel_size), bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,12 +156,23 @@ class ConvTranspose2d(_Convolution):
         dilation: Size = 1,
         algorithm: str = "auto",
     ):
-        size, step, gap = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+        size, step, gap = (
+            pair(kernel_size, "kernel_size"),
+            pair(stride, "stride"),
+            pair(dilation, "dilation"),
+        )
         super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
         self.output_padding = output_padding
         self._create_parameters((in_channels, out_channels // groups, *size), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the transposed convolution to `x`."""
-        settings = self.stride, self.padding, self.output_padding, self.groups, self.dilation, self.algorithm
+        settings = (
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            self.algorithm,
+        )
         return F.conv_transpose2d(x, self.weight, self.bias, *settings)

@@ -4,9 +4,11 @@ import math
 
 from minicnn.nn import functional as F
 from minicnn.nn import init
+from minicnn.nn.functional.embedding import check_padding_idx
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
 from minicnn.tensor import Tensor
+from minicnn.tensor.axes import axis_of
 from minicnn.tensor.creation import zeros
 
 
@@ -83,7 +85,7 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Splits axis `dim` into axes of the sizes `unflattened_size`."""
+    """Splits axis `dim` into axes of the sizes `unflattened_size`, one of which may be -1 and is computed."""
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...]):
         super().__init__()
@@ -92,8 +94,17 @@ class Unflatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with more axes."""
-        dim = self.dim % x.ndim
-        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
+        dim = axis_of(self.dim, x.ndim, "Unflatten")
+        sizes = self.unflattened_size
+        known = math.prod(n for n in sizes if n != -1)
+        if -1 in sizes and known:
+            sizes = tuple(x.shape[dim] // known if n == -1 else n for n in sizes)
+        if math.prod(sizes) != x.shape[dim]:
+            raise ValueError(
+                f"Unflatten: axis {dim} of x has size {x.shape[dim]}, which is not the product of "
+                f"{self.unflattened_size}; x has shape {x.shape}"
+            )
+        return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
@@ -105,7 +116,7 @@ class Embedding(Module):
     Args:
         num_embeddings: number of rows.
         embedding_dim: length of each vector.
-        padding_idx: a row that stays zero.
+        padding_idx: a row that stays zero; a negative number counts from the end.
 
     Attributes:
         weight: (num_embeddings, embedding_dim), initially standard normal.
@@ -113,6 +124,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None):
         super().__init__()
+        check_padding_idx(padding_idx, num_embeddings)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
@@ -123,7 +135,7 @@ class Embedding(Module):
         """Draw new initial values."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.array[self.padding_idx] = 0
+            self.weight.data[self.padding_idx] = 0
 
     def forward(self, index: Tensor) -> Tensor:
         """Return the rows with these numbers."""

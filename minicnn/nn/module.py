@@ -1,8 +1,9 @@
 """The Module: a node in the tree of parts that makes up a network.
 
-A module owns parameters, buffers (arrays that are part of its state but not learned, such as running means) and other
-modules. Assigning one of these to an attribute registers it, and everything else follows from walking the tree: all
-parameters for an optimiser, all arrays for a file, one switch between training and inference.
+A module owns parameters, buffers (arrays that are part of its state but not learned, such as
+running means) and other modules. Assigning one of these to an attribute registers it, and
+everything else follows from walking the tree: all parameters for an optimiser, all arrays for a
+file, one switch between training and inference.
 """
 
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from minicnn.tensor import Tensor
 from minicnn.tensor.core import RemovableHook
 
 Self = TypeVar("Self", bound="Module")
+Shape = tuple[int, ...]
 
 
 class IncompatibleKeys(NamedTuple):
@@ -52,7 +54,7 @@ class Module:
                 inputs = changed if isinstance(changed, tuple) else (changed,)
         try:
             output = self.forward(*inputs, **options)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except Exception as error:
             error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
             raise
         for hook in tuple(self._forward_hooks):
@@ -68,31 +70,34 @@ class Module:
         """Call hook(module, inputs, output) after forward; what it returns replaces the output."""
         return RemovableHook(self._forward_hooks, hook)
 
-    # --- registration by assignment -----------------------------------------------------------------------------------
+    # --- registration by assignment ---------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Parameter, Module)) and "_parameters" not in self.__dict__:
-            raise AttributeError(
-                f"{type(self).__name__}.{name}: call super().__init__() at the start of __init__, before assigning "
-                "parameters or modules"
-            )
-        if isinstance(value, Parameter):
-            self._forget(name)
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self._forget(name)
-            self._modules[name] = value
-        elif name in self.__dict__.get("_buffers", ()) and (value is None or isinstance(value, Tensor)):
-            self._buffers[name] = value
-        elif name in self.__dict__.get("_parameters", ()):
-            if value is not None:
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is a parameter: expected a Parameter or None, got "
-                    f"{type(value).__name__}; use nn.Parameter(...), or change values under no_grad()"
+        if isinstance(value, (Parameter, Module)):
+            if "_modules" not in self.__dict__:
+                raise AttributeError(
+                    f"{type(self).__name__}.{name}: call super().__init__() at the start of __init__, before assigning "
+                    "parameters or modules"
                 )
-            self._parameters[name] = None
-        else:
-            super().__setattr__(name, value)
+            registry = self._parameters if isinstance(value, Parameter) else self._modules
+            self._forget(name, keep=registry)
+            registry[name] = value
+            return
+        for registry_name, kind in (
+            ("_parameters", Parameter),
+            ("_modules", Module),
+            ("_buffers", Tensor),
+        ):
+            registry = self.__dict__.get(registry_name, {})
+            if name in registry:
+                if value is not None and not isinstance(value, kind):
+                    raise TypeError(
+                        f"{type(self).__name__}.{name}: expected a {kind.__name__} or None, as it is one, got "
+                        f"{type(value).__name__}; delete it first (del module.{name}), or change values under no_grad()"
+                    )
+                registry[name] = value
+                return
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         for registry in ("_parameters", "_buffers", "_modules"):
@@ -105,27 +110,50 @@ class Module:
         if not self._forget(name):
             super().__delattr__(name)
 
-    def _forget(self, name: str) -> bool:
-        """Remove `name` from wherever it is registered; say whether it was."""
-        self.__dict__.pop(name, None)
-        registries = (self._parameters, self._buffers, self._modules)
-        return any([registry.pop(name, self) is not self for registry in registries])
+    def _forget(self, name: str, keep: dict | None = None) -> bool:
+        """Remove `name` from wherever it is registered, but not from `keep`; say whether anything was removed."""
+        found = False
+        for place in (self.__dict__, self._parameters, self._buffers, self._modules):
+            if place is not keep and name in place:
+                del place[name]
+                found = True
+        return found
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Add a parameter; None reserves the name (a layer without bias)."""
-        self._parameters[name] = parameter
+        self._register(self._parameters, Parameter, name, parameter)
 
     def register_buffer(self, name: str, tensor: Tensor | None) -> None:
         """Add an array that is saved and moved with the module, but not learned."""
-        self._buffers[name] = tensor
+        self._register(self._buffers, Tensor, name, tensor)
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Add a part under a name that may not be a Python identifier, such as "0"."""
-        if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: part {name!r} must be a Module, got {type(module).__name__}")
-        self._modules[name] = module
+        self._register(self._modules, Module, name, module)
 
-    # --- walking the tree ---------------------------------------------------------------------------------------------
+    def _register(self, registry: dict, kind: type, name: str, value: Any) -> None:
+        """Put `value` into a registry, after checks.
+
+        Raises:
+            TypeError: for a value that is not of this kind.
+            ValueError: for a name that is taken, or that the dotted names of a state could not hold.
+        """
+        where = type(self).__name__
+        if value is not None and not isinstance(value, kind):
+            hint = "; unpack it with *" if isinstance(value, (list, tuple)) else ""
+            raise TypeError(
+                f"{where}: {name!r} must be a {kind.__name__} or None, got {type(value).__name__}{hint}"
+            )
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"{where}: expected a name without dots, not empty, got {name!r}")
+        places = (self.__dict__, self._parameters, self._buffers, self._modules)
+        if any(name in place for place in places if place is not registry):
+            raise ValueError(
+                f"{where}: there is an attribute {name!r} already; choose another name"
+            )
+        registry[name] = value
+
+    # --- walking the tree -------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module and all below it, each once, with dotted names; the module itself is called ""."""
@@ -137,7 +165,7 @@ class Module:
                 continue
             seen.add(module)
             yield name, module
-            children = [(f"{name}.{key}" if name else key, part) for key, part in module.named_children()]
+            children = [(_dotted(name, key), part) for key, part in module.named_children()]
             stack.extend(reversed(children))
 
     def modules(self) -> Iterator["Module"]:
@@ -152,7 +180,9 @@ class Module:
         """The direct parts."""
         return (part for _, part in self.named_children())
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """All parameters with dotted names, a shared one once."""
         return self._named_members("_parameters", prefix, recurse)
 
@@ -168,20 +198,24 @@ class Module:
         """All buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named_members(self, registry: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, registry: str, prefix: str, recurse: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for module_name, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, member in getattr(module, registry).items():
                 if member is not None and id(member) not in seen:
                     seen.add(id(member))
-                    yield (f"{module_name}.{name}" if module_name else name), member
+                    yield _dotted(module_name, name), member
 
     def get_submodule(self, target: str) -> "Module":
         """The part with the dotted name `target`."""
         module = self
         for name in filter(None, target.split(".")):
             if module._modules.get(name) is None:
-                raise AttributeError(f"{type(self).__name__} has no part {target!r}: {name!r} is missing")
+                raise AttributeError(
+                    f"{type(self).__name__} has no part {target!r}: {name!r} is missing"
+                )
             module = module._modules[name]
         return module
 
@@ -192,7 +226,7 @@ class Module:
         function(self)
         return self
 
-    # --- modes, gradients, devices ------------------------------------------------------------------------------------
+    # --- modes, gradients, devices ----------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and its parts to training mode: dropout drops, BatchNorm uses the batch's statistics."""
@@ -219,8 +253,16 @@ class Module:
                 parameter.grad.zero_()
 
     def to(self: Self, target: Any) -> Self:
-        """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place."""
+        """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.
+
+        Raises:
+            TypeError: for a dtype that is not floating-point: nothing could be learned in it.
+        """
         is_device = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
+        if not is_device and np.dtype(target).kind != "f":
+            raise TypeError(
+                f"{type(self).__name__}.to: expected a device or a floating-point dtype, got {target!r}"
+            )
         for tensor in (*self.parameters(), *self.buffers()):
             tensors = [tensor] if tensor.grad is None else [tensor, tensor.grad]
             for each in tensors:
@@ -246,24 +288,30 @@ class Module:
         """Move all parameters and buffers to GPU number `index`."""
         return self.to(f"cuda:{index}")
 
-    # --- state --------------------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
         """All parameters and buffers by dotted name, sharing memory with the module."""
-        state = OrderedDict()
-        for module_name, module in self._all_named_modules():
-            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                if tensor is not None:
-                    state[f"{module_name}.{name}" if module_name else name] = tensor.detach()
-        return state
+        return OrderedDict(
+            (_dotted(module_name, name), tensor.detach())
+            for module_name, module in self._all_named_modules()
+            for name, tensor in module._own_state().items()
+        )
+
+    def _own_state(self) -> dict[str, Tensor]:
+        """The parameters and buffers of this module, without those of its parts."""
+        members = {**self._parameters, **self._buffers}
+        return {name: tensor for name, tensor in members.items() if tensor is not None}
 
     def _all_named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Like `named_modules`, but a shared module under each of its names: its state is stored under all."""
         yield prefix, self
         for name, part in self.named_children():
-            yield from part._all_named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from part._all_named_modules(_dotted(prefix, name))
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
         """Copy values by name into parameters and buffers, across devices; nothing changes if anything does not fit.
 
         Args:
@@ -271,51 +319,78 @@ class Module:
             strict: refuse missing and unexpected names; otherwise they are returned.
 
         Raises:
+            TypeError: if `state_dict` is no mapping.
             ValueError: listing missing and unexpected names, and shapes that differ.
         """
-        own = self._state_to_load_into(state_dict)
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        arrays = {name: _array_of(value) for name, value in state_dict.items() if name in own}
+        where = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{where}: expected a mapping of names to tensors, got {type(state_dict).__name__}"
+            )
+        arrays = {name: _array_of(value) for name, value in state_dict.items()}
+        expected = {
+            _dotted(module_name, name): shape
+            for module_name, module in self._all_named_modules()
+            for name, shape in module._shapes_to_load(_shapes_in(arrays, module_name)).items()
+        }
+        missing = [name for name in expected if name not in arrays]
+        unexpected = [name for name in arrays if name not in expected]
         problems = [
-            f"{name}: expected shape {own[name].shape}, got {array.shape}"
+            f"{name}: expected shape {expected[name]}, got {array.dtype} of shape {array.shape}"
             for name, array in arrays.items()
-            if own[name].shape != array.shape
+            if name in expected
+            and (array.shape != expected[name] or array.dtype.kind not in "fiub")
         ]
         if strict:
-            problems += [f"missing: {name} {own[name].shape}" for name in missing]
+            problems += [f"missing: {name} {expected[name]}" for name in missing]
             problems += [f"unexpected: {name}" for name in unexpected]
         if problems:
-            raise ValueError(
-                f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems)
-            )
-        for name, array in arrays.items():
-            own[name].array[...] = to_device(array, own[name].device)
-            own[name].bump_version()
+            raise ValueError(f"{where}: the state does not fit:\n  " + "\n  ".join(problems))
+        for module_name, module in self._all_named_modules():
+            module._prepare_to_load(_shapes_in(arrays, module_name))
+        for name, tensor in self.state_dict().items():
+            if name in arrays:
+                tensor.array[...] = to_device(arrays[name], tensor.device)
+                tensor.bump_version()
         return IncompatibleKeys(missing, unexpected)
 
-    def _state_to_load_into(self, state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The module's own tensors by name, after lazy layers have taken their sizes from the state."""
-        for module_name, module in self._all_named_modules():
-            weight = state_dict.get(f"{module_name}.weight" if module_name else "weight")
-            if weight is not None:
-                module._prepare_to_load(_array_of(weight).shape)
-        return self.state_dict()
+    def _shapes_to_load(self, given: Mapping[str, Shape]) -> dict[str, Shape]:
+        """The shapes that a state must have for this module alone; lazy layers decide by what is `given`."""
+        return {name: tensor.shape for name, tensor in self._own_state().items()}
 
-    def _prepare_to_load(self, weight_shape: tuple[int, ...]) -> None:
-        """Get ready to receive a state whose "weight" has this shape; lazy layers take their size from it."""
+    def _prepare_to_load(self, given: Mapping[str, Shape]) -> None:
+        """Get ready to receive a state with these shapes; lazy layers take their size from it."""
 
-    # --- text ---------------------------------------------------------------------------------------------------------
+    # --- text -------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """The settings to show in the module's text."""
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.named_children()]
+        settings = self.extra_repr()
+        lines = [
+            f"({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.named_children()
+        ]
         if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+            return f"{type(self).__name__}({settings})"
+        lines = [settings, *lines] if settings else lines
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _dotted(prefix: str, name: str) -> str:
+    """The name of a member of the module called `prefix`; the root's name is empty."""
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _shapes_in(arrays: Mapping[str, Any], module_name: str) -> dict[str, Shape]:
+    """The shapes of the arrays that belong to one module, by their names in it."""
+    shapes = {}
+    for full_name, array in arrays.items():
+        owner, _, name = full_name.rpartition(".")
+        if owner == module_name:
+            shapes[name] = array.shape
+    return shapes
 
 
 def _array_of(value: Any) -> Any:

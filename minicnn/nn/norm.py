@@ -47,13 +47,14 @@ class _BatchNorm(Module):
         """Normalise `x` and, in training mode, update the running statistics."""
         if x.ndim not in self.input_axes:
             expected = " or ".join(str(n) for n in self.input_axes)
-            raise ValueError(f"{type(self).__name__}: expected an input with {expected} axes, got shape {x.shape}")
+            raise ValueError(
+                f"{type(self).__name__}: expected an input with {expected} axes, got shape {x.shape}"
+            )
         momentum = self.momentum
-        if self.training and self.track_running_stats:
-            self.num_batches_tracked += 1
-            if momentum is None:
-                momentum = 1 / self.num_batches_tracked.item()
-        return F.batch_norm(
+        updating = self.training and self.track_running_stats
+        if updating and momentum is None:
+            momentum = 1 / (self.num_batches_tracked.item() + 1)
+        y = F.batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -63,9 +64,14 @@ class _BatchNorm(Module):
             momentum,
             self.eps,
         )
+        if updating:
+            self.num_batches_tracked += 1
+        return y
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        )
 
 
 class BatchNorm1d(_BatchNorm):
@@ -81,9 +87,11 @@ class BatchNorm2d(_BatchNorm):
     Args:
         num_features: number of channels C.
         eps: added to the variance.
-        momentum: the weight of the new batch in the running statistics; None averages over all batches seen.
+        momentum: the weight of the new batch in the running statistics; None averages over all
+            batches seen.
         affine: whether there are a learned scale and shift.
-        track_running_stats: whether inference uses running statistics; otherwise it uses the batch's.
+        track_running_stats: whether inference uses running statistics; otherwise it uses the
+            batch's.
 
     Attributes:
         weight: scale (C,), initially 1; None without `affine`.
@@ -126,7 +134,9 @@ class LayerNorm(Module):
         self.register_parameter(
             "weight", Parameter(ones(self.normalized_shape)) if elementwise_affine else None
         )
-        self.register_parameter("bias", Parameter(zeros(self.normalized_shape)) if has_bias else None)
+        self.register_parameter(
+            "bias", Parameter(zeros(self.normalized_shape)) if has_bias else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x`."""

@@ -13,6 +13,10 @@ class _Pad2d(Module):
     def __init__(self, padding: int | tuple[int, int, int, int]):
         super().__init__()
         self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        if len(self.padding) != 4:
+            raise ValueError(
+                f"{type(self).__name__}: padding: expected one width or (left, right, top, bottom), got {padding!r}"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad `x`, (N, C, H, W)."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.backend import xp_of
 from minicnn.tensor import Tensor, default_dtype
 
 
@@ -33,12 +34,18 @@ class UninitializedParameter(Parameter):
         super().__init__(np.empty(0, default_dtype), requires_grad)
 
     def materialize(self, shape: tuple[int, ...]) -> None:
-        """Get a shape, zeros for values, and become an ordinary Parameter."""
+        """Get a shape, zeros for values, and become an ordinary Parameter; dtype and device stay."""
         wanted = self.requires_grad
         self.requires_grad_(False)  # the place on the tape knows the old shape
-        self.array = np.zeros(shape, default_dtype)
+        self.array = xp_of(self.array).zeros(shape, self.dtype)
         self.__class__ = Parameter
         self.requires_grad_(wanted)
+
+    def __deepcopy__(self, memo: dict) -> "UninitializedParameter":
+        copied = UninitializedParameter(self.requires_grad)
+        copied.array = self.array.copy()
+        memo[id(self)] = copied
+        return copied
 
     def __repr__(self) -> str:
         return "UninitializedParameter"

@@ -4,6 +4,7 @@ Functions take what `model.parameters()` or `model.named_parameters()` returns; 
 errors name the parameter.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,27 +40,30 @@ def clip_grad_norm_(
         The norm before scaling, a tensor with one element.
 
     Raises:
-        ValueError: if `max_norm` is negative or NaN.
+        ValueError: if `max_norm` is negative or NaN, or `norm_type` is not positive.
         RuntimeError: on request, if the norm is not finite; names the parameters whose gradients
             are to blame. Gradients are then unchanged.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: expected max_norm >= 0, got {max_norm}")
+    order = float(norm_type)
+    if not order > 0:
+        raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type}")
     named = [(name, p) for name, p in _named(parameters, "clip_grad_norm_") if p.grad is not None]
     if not named:
         return Tensor(0.0)
     grads = [p.grad.array for _, p in named]
     xp = xp_of(grads[0])
     with np.errstate(all="ignore"):  # inf and NaN are looked for below
-        norms = xp.stack([_norm(grad, norm_type) for grad in grads])  # (parameters,)
-        norm = _norm(norms, norm_type)
+        norms = xp.stack([_norm(grad, order) for grad in grads])  # (parameters,)
+        norm = _norm(norms, order)
         if error_if_nonfinite and not xp.isfinite(norm):
-            raise RuntimeError(_blame(named, norm_type))
+            raise RuntimeError(_blame(named, order))
         factor = xp.minimum(max_norm / (norm + 1e-6), 1)
         for _, p in named:
             p.grad.array *= factor.astype(p.grad.dtype)
             p.grad.bump_version()
-    return Tensor(norm)
+    return Tensor(xp.asarray(norm))
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
@@ -130,8 +134,9 @@ def _named(parameters: Any, where: str) -> list[tuple[str, Tensor]]:
 
 
 def _norm(array: Array, order: float) -> Array:
-    """Return (sum of |x|^order)^(1/order) as a 0-d array."""
-    return xp_of(array).asarray(xp_of(array).linalg.norm(array.ravel(order="K"), order))
+    """Return (sum of |x|^order)^(1/order), for infinity max |x|, without leaving the device."""
+    sizes = xp_of(array).abs(array)
+    return sizes.max() if order == math.inf else (sizes**order).sum() ** (1 / order)
 
 
 def _blame(named: list[tuple[str, Tensor]], order: float) -> str:

@@ -88,23 +88,16 @@ def test_algorithms_of_the_cpu_refuse_gpu_arrays(monkeypatch, algorithm):
 def test_auto_takes_im2col_for_gpu_arrays(monkeypatch):
     monkeypatch.setattr(kernels, "xp_of", lambda array: "cupy")
     array = np.zeros(1, np.float32)
-    assert kernels.choose_algorithm("conv2d_grad_input", array, (16, 8, 3, 3)) == "im2col"
+    assert kernels.choose_algorithm(array, (10**6, 16, 9, 9), (16, 8, 3, 3)) == "im2col"
 
 
 @pytest.mark.parametrize(
-    ("function", "w_shape", "stride", "expected"),
-    [
-        ("conv2d_grad_input", (16, 8, 3, 3), 1, "direct"),
-        ("conv2d", (16, 8, 3, 3), 1, "im2col"),
-        ("conv2d_grad_weight", (16, 8, 3, 3), 1, "im2col"),
-        ("conv2d_grad_input", (16, 8, 3, 3), (1, 2), "im2col"),
-        ("conv2d_grad_input", (16, 8, 1, 1), 1, "im2col"),
-        ("conv2d_grad_input", (128, 64, 3, 3), 1, "im2col"),
-    ],
+    ("batch", "dtype", "expected"),
+    [(64, "float32", "im2col"), (4096, "float32", "direct"), (4096, "float16", "im2col")],
 )
-def test_auto_takes_direct_where_im2col_would_add_patches(function, w_shape, stride, expected):
-    array = np.zeros(1, np.float32)
-    assert kernels.choose_algorithm(function, array, w_shape, stride) == expected
+def test_auto_takes_direct_where_patches_would_fill_the_memory(batch, dtype, expected):
+    y_shape, w_shape = (batch, 32, 28, 28), (32, 32, 3, 3)
+    assert kernels.choose_algorithm(np.zeros(1, dtype), y_shape, w_shape) == expected
 
 
 def test_importing_the_kernels_imports_neither_numba_nor_cupy():

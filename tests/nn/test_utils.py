@@ -106,6 +106,11 @@ def test_impossible_limits_are_refused(limit):
         utils.clip_grad_value_([param([0.0])], limit)
 
 
+def test_norm_of_order_zero_is_refused():
+    with pytest.raises(ValueError, match="expected norm_type > 0, got 0"):
+        utils.clip_grad_norm_([param([0.0], grad=[1.0])], 1.0, norm_type=0)
+
+
 def test_wrong_kinds_of_parameters_are_refused():
     with pytest.raises(TypeError, match=r"clip_grad_norm_: .*write model.parameters\(\)"):
         utils.clip_grad_norm_(len, 1.0)

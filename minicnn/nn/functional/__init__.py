@@ -3,10 +3,37 @@
 Layers hold parameters and call one of these; a network can be written with them alone.
 """
 
+from minicnn.nn.functional.activation import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    swish,
+    tanh,
+)
+from minicnn.nn.functional.classification import cross_entropy, nll_loss
 from minicnn.nn.functional.conv import conv1d, conv2d, conv_transpose2d
 from minicnn.nn.functional.dropout import dropout, dropout1d, dropout2d
 from minicnn.nn.functional.embedding import embedding, one_hot
 from minicnn.nn.functional.linear import linear
+from minicnn.nn.functional.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    l1_loss,
+    l1_penalty,
+    l2_penalty,
+    mse_loss,
+    smooth_l1_loss,
+)
 from minicnn.nn.functional.norm import batch_norm, group_norm, layer_norm
 from minicnn.nn.functional.padding import pad
 from minicnn.nn.functional.pool import (

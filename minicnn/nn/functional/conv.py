@@ -1,8 +1,8 @@
 """Convolution (in the field's sense: cross-correlation) in one and two dimensions, and its transpose.
 
-Convolution is linear in its input and in its weight, so each of its gradients is again a convolution of some kind; the
-three of them are kernels, and this file only decides which of them is called with what. Transposed convolution is the
-input gradient of convolution, used as a forward.
+Convolution is linear in its input and in its weight, so each of its gradients is again a
+convolution of some kind; the three of them are kernels, and this file only decides which of them is
+called with what. Transposed convolution is the input gradient of convolution, used as a forward.
 """
 
 from minicnn import kernels
@@ -36,7 +36,9 @@ class Conv2d(Function):
         need_x, need_weight, need_bias = self.needs_grad
         return (
             kernels.conv2d_grad_input(grad, weight, x.shape, *self.settings) if need_x else None,
-            kernels.conv2d_grad_weight(grad, x, weight.shape, *self.settings) if need_weight else None,
+            kernels.conv2d_grad_weight(grad, x, weight.shape, *self.settings)
+            if need_weight
+            else None,
             grad.sum(axis=(0, 2, 3)) if need_bias else None,
         )
 
@@ -58,13 +60,16 @@ def conv2d(
         weight: filters, (K, C / groups, R, S).
         bias: (K,) or None.
         stride: step of the filter, in pixels.
-        padding: rows and columns of zeros on each side, or "same" (output as large as the input; stride 1) or "valid".
+        padding: rows and columns of zeros on each side, or "same" (output as large as the input;
+            stride 1) or "valid".
         dilation: distance between the filter's taps, in pixels.
         groups: number of independent channel groups; C and K must be divisible by it.
-        algorithm: "naive" (loops), "im2col" (patches and a matrix product), "direct" (compiled loops) or "auto".
+        algorithm: "naive" (loops), "im2col" (patches and a matrix product), "direct" (compiled
+            loops) or "auto".
 
     Returns:
-        (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW likewise.
+        (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW
+        likewise.
 
     Raises:
         ValueError: where shapes and settings do not fit, with the arithmetic.
@@ -107,7 +112,8 @@ def conv1d(
     if x.ndim != 3 or weight.ndim != 3:
         raise ValueError(
             f"conv1d: expected x of shape (N, C, L) and weight of shape (K, C / groups, S), got {x.shape} and "
-            f"{weight.shape}" + ("; add the channel axis with x.unsqueeze(1)" if x.ndim == 2 else "")
+            f"{weight.shape}"
+            + ("; add the channel axis with x.unsqueeze(1)" if x.ndim == 2 else "")
         )
     y = conv2d(
         x.unsqueeze(2),  # (N, C, 1, L)
@@ -125,7 +131,8 @@ def conv1d(
 class ConvTranspose2d(Function):
     """y = the input gradient of a convolution with the same weight, at x; its own gradients are that convolution's.
 
-    Reference: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, arXiv 1603.07285, chapter 4.
+    Reference: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, arXiv 1603.07285,
+        chapter 4.
     """
 
     def __init__(self, output_shape, stride, padding, dilation, groups, algorithm):
@@ -144,7 +151,9 @@ class ConvTranspose2d(Function):
         need_x, need_weight, need_bias = self.needs_grad
         return (
             kernels.conv2d(grad, weight, *self.settings) if need_x else None,
-            kernels.conv2d_grad_weight(x, grad, weight.shape, *self.settings) if need_weight else None,
+            kernels.conv2d_grad_weight(x, grad, weight.shape, *self.settings)
+            if need_weight
+            else None,
             grad.sum(axis=(0, 2, 3)) if need_bias else None,
         )
 
@@ -168,51 +177,72 @@ def conv_transpose2d(
         bias: (K,) or None.
         stride: distance of the input's pixels in the output.
         padding: rows and columns cut off on each side of the output.
-        output_padding: rows and columns added at the end, to choose among the sizes that a strided convolution would
-            map to the same H, W.
+        output_padding: rows and columns added at the end, to choose among the sizes that a strided
+            convolution would map to the same H, W.
         groups: number of independent channel groups.
         dilation: distance between the filter's taps.
         algorithm: see `conv2d`.
 
     Returns:
-        (N, K, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1, OW likewise.
+        (N, K, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1,
+        OW likewise.
 
     Raises:
         ValueError: where shapes and settings do not fit.
         TypeError: for mixed dtypes.
     """
     check_dtypes("conv_transpose2d", x, weight, bias)
-    output_shape = _transposed_shape(x.shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    output_shape = _transposed_shape(
+        x.shape, weight.shape, stride, padding, output_padding, groups, dilation
+    )
     _check_bias("conv_transpose2d", bias, output_shape[1])
-    return apply(ConvTranspose2d(output_shape, stride, padding, dilation, groups, algorithm), x, weight, bias)
+    return apply(
+        ConvTranspose2d(output_shape, stride, padding, dilation, groups, algorithm), x, weight, bias
+    )
 
 
-def _transposed_shape(x_shape, w_shape, stride, padding, output_padding, groups, dilation) -> tuple[int, ...]:
+def _transposed_shape(
+    x_shape, w_shape, stride, padding, output_padding, groups, dilation
+) -> tuple[int, ...]:
     """Check the arguments of a transposed convolution, and return the shape of its output."""
     if len(x_shape) != 4 or len(w_shape) != 4 or x_shape[1] != w_shape[0]:
         raise ValueError(
-            f"conv_transpose2d: expected x of shape (N, C, H, W) and weight of shape (C, K / groups, R, S), got x {x_shape} "
-            f"and weight {w_shape}"
+            "conv_transpose2d: expected x of shape (N, C, H, W) and weight of shape (C, K / groups, R, S), "
+            f"got x {x_shape} and weight {w_shape}"
         )
     if groups < 1 or x_shape[1] % groups:
-        raise ValueError(f"conv_transpose2d: groups must divide the {x_shape[1]} input channels, got {groups}")
+        raise ValueError(
+            f"conv_transpose2d: groups must divide the {x_shape[1]} input channels, got {groups}"
+        )
     window = shapes.window_of(w_shape[2:], stride, padding, dilation)
     extra = shapes.pair(output_padding, "output_padding")
-    for more, step, gap in zip(extra, window.stride, window.dilation, strict=True):
-        if not 0 <= more < max(step, gap):
+    for more, step in zip(extra, window.stride, strict=True):
+        if not 0 <= more < step:
             raise ValueError(
-                f"conv_transpose2d: output_padding must be at least 0 and smaller than stride or dilation, got {extra} with "
-                f"stride {window.stride} and dilation {window.dilation}"
+                "conv_transpose2d: output_padding must be at least 0 and smaller than the stride, "
+                f"got {extra} with stride {window.stride}"
             )
     size = tuple(
         shapes.conv_transpose_output_size(*axis)
-        for axis in zip(x_shape[2:], window.kernel, window.stride, window.padding, window.dilation, extra, strict=True)
+        for axis in zip(
+            x_shape[2:],
+            window.kernel,
+            window.stride,
+            window.padding,
+            window.dilation,
+            extra,
+            strict=True,
+        )
     )
     if min(size) < 1:
-        raise ValueError(f"conv_transpose2d: x {x_shape} with weight {w_shape} and padding {padding} leaves size {size}")
+        raise ValueError(
+            f"conv_transpose2d: x {x_shape} with weight {w_shape} and padding {padding} leaves size {size}"
+        )
     return (x_shape[0], w_shape[1] * groups, *size)
 
 
 def _check_bias(where: str, bias: Tensor | None, channels: int) -> None:
     if bias is not None and bias.shape != (channels,):
-        raise ValueError(f"{where}: expected a bias of shape ({channels},), one per output channel, got {bias.shape}")
+        raise ValueError(
+            f"{where}: expected a bias of shape ({channels},), one per output channel, got {bias.shape}"
+        )

@@ -4,6 +4,7 @@ import numpy as np
 
 from minicnn import random
 from minicnn.backend import xp_of
+from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
 from minicnn.tensor import Tensor, apply
 
@@ -35,9 +36,10 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Set each element to zero with probability `p` and scale the rest by 1 / (1 - p); do nothing unless `training`.
 
     Raises:
+        TypeError: for anything but a tensor of floating-point numbers.
         ValueError: for a probability outside [0, 1].
     """
-    _check_probability("dropout", p)
+    _check("dropout", x, p)
     return apply(Dropout(p, x.shape), x) if training and p > 0 else x
 
 
@@ -52,13 +54,14 @@ def dropout2d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def _channel_dropout(where: str, x: Tensor, ndim: int, p: float, training: bool) -> Tensor:
-    _check_probability(where, p)
+    _check(where, x, p)
     if x.ndim != ndim:
         raise ValueError(f"{where}: expected {ndim} axes (N, C, ...), got x of shape {x.shape}")
     mask_shape = x.shape[:2] + (1,) * (ndim - 2)
     return apply(Dropout(p, mask_shape), x) if training and p > 0 else x
 
 
-def _check_probability(where: str, p: float) -> None:
+def _check(where: str, x: Tensor, p: float) -> None:
+    check_float(where, "x", x)
     if not 0 <= p <= 1:
         raise ValueError(f"{where}: expected a probability p in [0, 1], got {p}")

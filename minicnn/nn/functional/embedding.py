@@ -1,6 +1,6 @@
 """Rows of a table, looked up by number: word vectors and class codes."""
 
-from minicnn.backend import Array, xp_of
+from minicnn.backend import xp_of
 from minicnn.ops.function import Function
 from minicnn.tensor import Tensor, apply
 
@@ -8,21 +8,22 @@ from minicnn.tensor import Tensor, apply
 class Embedding(Function):
     """y[...] = w[index[...]]; dL/dw[i] = the sum of dL/dy over the places where index is i."""
 
-    def __init__(self, index: Array, padding_idx: int | None):
-        self.index = index
+    def __init__(self, padding_idx: int | None):
         self.padding_idx = padding_idx
 
-    def forward(self, weight):
+    def forward(self, index, weight):
+        self.save(index)
         self.weight_shape = weight.shape
-        return weight[self.index]
+        return weight[index]
 
     def backward(self, grad):
+        (index,) = self.saved
         xp = xp_of(grad)
         grad_weight = xp.zeros(self.weight_shape, grad.dtype)
-        xp.add.at(grad_weight, self.index, grad)
+        xp.add.at(grad_weight, index, grad)
         if self.padding_idx is not None:
             grad_weight[self.padding_idx] = 0
-        return (grad_weight,)
+        return None, grad_weight
 
 
 def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -31,30 +32,62 @@ def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     Args:
         index: integers in [0, rows), any shape.
         weight: (rows, features).
-        padding_idx: a row that learns nothing.
+        padding_idx: a row that learns nothing; a negative number counts from the end.
 
     Returns:
         (*index.shape, features).
 
     Raises:
         TypeError: for an index that is not of integers.
-        ValueError: for an index outside the table.
+        ValueError: for an index outside the table, or a weight that is no table.
     """
-    numbers = index.array
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"embedding: expected integers as index, got {numbers.dtype} of shape {numbers.shape}; use .long()")
-    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < weight.shape[0]:
+    if weight.ndim != 2:
         raise ValueError(
-            f"embedding: index must lie in [0, {weight.shape[0]}) for a weight of shape {weight.shape}, got values from "
-            f"{int(numbers.min())} to {int(numbers.max())}"
+            f"embedding: expected a weight of shape (rows, features), got {weight.shape}"
         )
-    return apply(Embedding(numbers, padding_idx), weight)
+    check_padding_idx(padding_idx, weight.shape[0])
+    _check_index("embedding", index, weight.shape[0])
+    return apply(Embedding(padding_idx), index, weight)
 
 
 def one_hot(index: Tensor, num_classes: int = -1) -> Tensor:
-    """Rows of the identity matrix: (*index.shape, num_classes), int64; -1 counts the classes from the largest index."""
-    numbers = index.array
-    classes = int(numbers.max()) + 1 if num_classes == -1 else num_classes
-    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < classes:
-        raise ValueError(f"one_hot: index must lie in [0, {classes}), got {int(numbers.min())} to {int(numbers.max())}")
-    return Tensor(xp_of(numbers).eye(classes, dtype="int64")[numbers])
+    """Rows of the identity matrix: (*index.shape, num_classes), int64; -1 counts the classes from the largest index.
+
+    Raises:
+        TypeError: for an index that is not of integers.
+        ValueError: for an index outside [0, num_classes), and for -1 where there is no index.
+    """
+    if num_classes == -1:
+        if index.numel() == 0:
+            raise ValueError(
+                f"one_hot: num_classes cannot be found from no index, got shape {index.shape}; give it as a number"
+            )
+        num_classes = int(index.array.max()) + 1
+    _check_index("one_hot", index, num_classes)
+    return Tensor(xp_of(index.array).eye(num_classes, dtype="int64")[index.array])
+
+
+def check_padding_idx(padding_idx: int | None, rows: int) -> None:
+    """Refuse a row that the table has not.
+
+    Raises:
+        ValueError: with the number of rows.
+    """
+    if padding_idx is not None and not -rows <= padding_idx < rows:
+        raise ValueError(
+            f"embedding: padding_idx must be a row of the table, in [{-rows}, {rows}), got {padding_idx}"
+        )
+
+
+def _check_index(where: str, index: Tensor, rows: int) -> None:
+    if index.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: expected integers as index, got {index.dtype} of shape {index.shape}; use .long()"
+        )
+    if index.numel() == 0:
+        return
+    low, high = int(index.array.min()), int(index.array.max())
+    if low < 0 or high >= rows:
+        raise ValueError(
+            f"{where}: index must lie in [0, {rows}), got values from {low} to {high} in shape {index.shape}"
+        )

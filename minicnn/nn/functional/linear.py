@@ -1,5 +1,7 @@
 """The dense layer as a function."""
 
+import math
+
 from minicnn.ops.function import Function
 from minicnn.tensor import Tensor, apply
 
@@ -9,7 +11,8 @@ class Linear(Function):
 
     def forward(self, x, weight, bias):
         self.save(x, weight)
-        y = x.reshape(-1, x.shape[-1]) @ weight.T  # (rows, in) @ (in, out) -> (rows, out)
+        self.rows = math.prod(x.shape[:-1])
+        y = x.reshape(self.rows, x.shape[-1]) @ weight.T  # (rows, in) @ (in, out) -> (rows, out)
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -17,11 +20,11 @@ class Linear(Function):
     def backward(self, grad):
         x, weight = self.saved
         need_x, need_weight, need_bias = self.needs_grad
-        rows = grad.reshape(-1, weight.shape[0])  # (rows, out)
+        grad = grad.reshape(self.rows, weight.shape[0])  # (rows, out)
         return (
-            (rows @ weight).reshape(x.shape) if need_x else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if need_weight else None,  # (out, in)
-            rows.sum(axis=0) if need_bias else None,
+            (grad @ weight).reshape(x.shape) if need_x else None,
+            grad.T @ x.reshape(self.rows, x.shape[-1]) if need_weight else None,  # (out, in)
+            grad.sum(axis=0) if need_bias else None,
         )
 
 
@@ -42,7 +45,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         hint = ""
-        if x.ndim > 2 and weight.ndim == 2 and x[0].numel() == weight.shape[1]:
+        if x.ndim > 2 and weight.ndim == 2 and math.prod(x.shape[1:]) == weight.shape[1]:
             hint = "; flatten the axes after the batch first (nn.Flatten(), x.flatten(1))"
         raise ValueError(
             f"linear: expected x of shape (..., in) for a weight of shape (out, in) = {weight.shape}, got x of "
@@ -54,16 +57,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply(Linear(), x, weight, bias)
 
 
-def check_dtypes(where: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    """Refuse inputs and parameters of different dtypes.
+def check_dtypes(where: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+    """Refuse an input and parameters of different dtypes; None stands for an absent parameter.
 
     Raises:
         TypeError: naming all of them, and the conversion that helps.
     """
-    if x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype):
+    parameters = {"weight": weight, "bias": bias}
+    dtypes = {name: tensor.dtype for name, tensor in parameters.items() if tensor is not None}
+    if all(dtype == x.dtype for dtype in dtypes.values()):
         return
-    bias_text = "" if bias is None else f", bias {bias.dtype}"
+    found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
     raise TypeError(
-        f"{where}: input and parameters must have one dtype, got input {x.dtype} of shape {x.shape}, weight "
-        f"{weight.dtype}{bias_text}; convert the input with x.to(weight.dtype), or the module with .double() or .float()"
+        f"{where}: input and parameters must have one dtype, got input {x.dtype} of shape {x.shape}, {found}; "
+        "convert the input with x.to(weight.dtype), or the module with .double() or .float()"
     )

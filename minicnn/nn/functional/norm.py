@@ -1,14 +1,19 @@
 """Normalisation: subtract a mean, divide by a standard deviation, scale and shift.
 
-BatchNorm, LayerNorm and GroupNorm differ only in the axes over which mean and variance are taken; they are one Function.
+BatchNorm, LayerNorm and GroupNorm differ only in the axes over which mean and variance are taken;
+they are one Function.
 """
 
 import math
 
 import numpy as np
 
+from minicnn.nn.functional.checks import check_float
+from minicnn.nn.functional.linear import check_dtypes
 from minicnn.ops.function import Function
 from minicnn.tensor import Tensor, apply
+
+Shape = tuple[int, ...]
 
 
 class Normalize(Function):
@@ -17,11 +22,16 @@ class Normalize(Function):
     With g = w dL/dy, and <.> the mean over `axes`:
     dL/dx = (g - <g> - x_hat <g x_hat>) / sqrt(variance + eps).
 
-    Reference: Ioffe & Szegedy, arXiv 1502.03167, section 3. Sums are accumulated in float64, because a float32 sum over
-    a batch of images loses digits that the subtraction then needs.
+    Reference: Ioffe & Szegedy, arXiv 1502.03167, section 3. Sums are accumulated in float64,
+    because a float32 sum over a batch of images loses digits that the subtraction then needs.
+
+    Args:
+        axes: over which mean and variance are taken.
+        eps: added to the variance.
+        parameter_shape: the shape with which weight and bias broadcast to x.
     """
 
-    def __init__(self, axes: tuple[int, ...], eps: float, parameter_shape: tuple[int, ...]):
+    def __init__(self, axes: Shape, eps: float, parameter_shape: Shape):
         self.axes = axes
         self.eps = eps
         self.parameter_shape = parameter_shape
@@ -32,13 +42,20 @@ class Normalize(Function):
         self.variance = self._average(x_hat * x_hat)
         inverse_std = 1 / (self.variance + self.eps) ** 0.5
         x_hat *= inverse_std
-        self.save(x_hat, inverse_std, weight)
-        self.bias_shape = None if bias is None else bias.shape
-        y = x_hat if weight is None else x_hat * weight.reshape(self.parameter_shape)
-        return y.copy() if y is x_hat and bias is None else y if bias is None else y + bias.reshape(self.parameter_shape)
+        if weight is None:
+            self.save(x_hat, inverse_std)
+            y = x_hat.copy()
+        else:
+            self.save(x_hat, inverse_std, weight)
+            y = x_hat * weight.reshape(self.parameter_shape)
+        if bias is not None:
+            self.bias_shape = bias.shape
+            y += bias.reshape(self.parameter_shape)
+        return y
 
     def backward(self, grad):
-        x_hat, inverse_std, weight = self.saved
+        x_hat, inverse_std, *rest = self.saved
+        weight = rest[0] if rest else None
         need_x, need_weight, need_bias = self.needs_grad
         grad_x = grad_weight = grad_bias = None
         if need_x:
@@ -74,7 +91,8 @@ def batch_norm(
 
     Args:
         x: (N, C), (N, C, L) or (N, C, H, W).
-        running_mean: (C,); with `training` updated in place to (1 - momentum) running + momentum batch mean.
+        running_mean: (C,); with `training` updated in place to (1 - momentum) running + momentum
+            batch mean.
         running_var: (C,); updated likewise from the unbiased batch variance.
         weight: scale (C,), or None for 1.
         bias: shift (C,), or None for 0.
@@ -86,25 +104,24 @@ def batch_norm(
         The shape of `x`.
 
     Raises:
-        ValueError: for a wrong number of channels, and in training where a channel has only one value.
+        TypeError: for mixed dtypes.
+        ValueError: for a wrong number of channels, and in training where a channel has only one
+            value.
     """
-    channels = x.shape[1] if x.ndim > 1 else 0
-    for name, tensor in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if tensor is not None and tensor.shape != (channels,):
-            raise ValueError(
-                f"batch_norm: {name} of shape {tensor.shape} does not fit x of shape {x.shape}, which has {channels} channels "
-                "in axis 1"
-            )
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: expected x of shape (N, C, ...), got {x.shape}")
+    channels = x.shape[1]
+    _check("batch_norm", x, (channels,), weight, bias)
+    _check("batch_norm: running statistics", x, (channels,), running_mean, running_var)
     per_channel = (1, channels) + (1,) * (x.ndim - 2)
     if not training:
         if running_mean is None or running_var is None:
-            raise ValueError("batch_norm: without training=True the running statistics are needed, got None")
-        return _with_running_statistics(x, running_mean, running_var, weight, bias, eps, per_channel)
+            raise ValueError(
+                "batch_norm: without training=True the running statistics are needed, got None"
+            )
+        return _with_running_statistics(
+            x, running_mean, running_var, weight, bias, eps, per_channel
+        )
     count = x.numel() // max(channels, 1)
     if count <= 1:
         raise ValueError(
@@ -114,7 +131,10 @@ def batch_norm(
     axes = tuple(i for i in range(x.ndim) if i != 1)
     function = Normalize(axes, eps, per_channel)
     y = apply(function, x, weight, bias)
-    for running, batch in ((running_mean, function.mean), (running_var, function.variance * (count / (count - 1)))):
+    for running, batch in (
+        (running_mean, function.mean),
+        (running_var, function.variance * (count / (count - 1))),
+    ):
         if running is not None:
             running.array *= 1 - momentum
             running.array += momentum * batch.reshape(channels)
@@ -122,7 +142,9 @@ def batch_norm(
     return y
 
 
-def _with_running_statistics(x, running_mean, running_var, weight, bias, eps, per_channel) -> Tensor:
+def _with_running_statistics(
+    x, running_mean, running_var, weight, bias, eps, per_channel
+) -> Tensor:
     """Normalise with constants: one multiplication and one addition per element, y = x scale + shift."""
     scale = (running_var + eps) ** -0.5  # (C,)
     scale = scale if weight is None else scale * weight
@@ -150,17 +172,25 @@ def layer_norm(
         The shape of `x`.
 
     Raises:
+        TypeError: for mixed dtypes.
         ValueError: where the last axes of `x` are not `normalized_shape`.
     """
     shape = tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
-        raise ValueError(f"layer_norm: the last axes of x must be {shape}, got x of shape {x.shape}")
+        raise ValueError(
+            f"layer_norm: the last axes of x must be {shape}, got x of shape {x.shape}"
+        )
+    _check("layer_norm", x, shape, weight, bias)
     axes = tuple(range(x.ndim - len(shape), x.ndim))
     return apply(Normalize(axes, eps, (1,) * (x.ndim - len(shape)) + shape), x, weight, bias)
 
 
 def group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Group normalisation: over groups of channels of one image (Wu & He, arXiv 1803.08494).
 
@@ -175,11 +205,30 @@ def group_norm(
         The shape of `x`.
 
     Raises:
+        TypeError: for mixed dtypes.
         ValueError: where the channels cannot be divided into groups.
     """
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
-        raise ValueError(f"group_norm: the channels (axis 1) of x {x.shape} cannot be divided into {num_groups} groups")
+        raise ValueError(
+            f"group_norm: the channels (axis 1) of x {x.shape} cannot be divided into {num_groups} groups"
+        )
     batch, channels = x.shape[:2]
+    _check("group_norm", x, (channels,), weight, bias)
     grouped = x.reshape(batch, num_groups, channels // num_groups, math.prod(x.shape[2:]))
-    y = apply(Normalize((2, 3), eps, (1, num_groups, channels // num_groups, 1)), grouped, weight, bias)
+    y = apply(
+        Normalize((2, 3), eps, (1, num_groups, channels // num_groups, 1)), grouped, weight, bias
+    )
     return y.reshape(x.shape)
+
+
+def _check(
+    where: str, x: Tensor, shape: Shape, first: Tensor | None, second: Tensor | None
+) -> None:
+    """Refuse arrays that are not of `x`'s floating dtype, or not of the `shape` that belongs to `x`."""
+    check_float(where, "x", x)
+    check_dtypes(where, x, first, second)
+    for tensor in (first, second):
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(
+                f"{where}: for x of shape {x.shape} expected parameters of shape {shape}, got {tensor.shape}"
+            )

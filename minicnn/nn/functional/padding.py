@@ -1,9 +1,13 @@
 """Padding: more rows and columns around an image."""
 
+from numbers import Integral
+
 import numpy as np
 
 from minicnn.ops.shape import Pad
 from minicnn.tensor import Tensor, apply
+
+MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
@@ -11,23 +15,35 @@ def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 
 
     Args:
         x: any shape.
-        pad: (before, after) of the last axis, then of the one before it, and so on: (left, right, top, bottom). With mode
-            "constant" negative numbers cut.
-        mode: "constant", "reflect" (mirror without the edge), "replicate" (repeat the edge) or "circular".
+        pad: (before, after) of the last axis, then of the one before it, and so on: (left, right,
+            top, bottom). Negative numbers cut.
+        mode: "constant", "reflect" (mirror without the edge), "replicate" (repeat the edge) or
+            "circular".
         value: the constant.
 
     Returns:
         `x` with each padded axis longer by before + after.
 
     Raises:
-        ValueError: for an odd number of widths, more than `x` has axes, or a reflection wider than the axis.
+        TypeError: for widths that are no tuple of integers.
+        ValueError: for an unknown mode, an odd number of widths, more than `x` has axes, or more
+            than an axis has to cut, reflect or repeat.
     """
+    if mode not in MODES:
+        raise ValueError(f"pad: expected one of the modes {', '.join(MODES)}, got {mode!r}")
+    if not isinstance(pad, (tuple, list)) or not all(isinstance(n, Integral) for n in pad):
+        raise TypeError(
+            f"pad: expected a tuple of integers (left, right, top, bottom), got {pad!r}"
+        )
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ValueError(f"pad: expected (before, after) pairs for at most {x.ndim} axes of shape {x.shape}, got {pad}")
+        raise ValueError(
+            f"pad: expected (before, after) pairs for at most {x.ndim} axes of shape {x.shape}, got {pad}"
+        )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = tuple([(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1])
-    if any(n + before + after < 0 for n, (before, after) in zip(x.shape, widths, strict=True)):
-        raise ValueError(f"pad: {pad} cuts more than shape {x.shape} has")
+    for n, (before, after) in zip(x.shape, widths, strict=True):
+        if n + min(before, 0) + min(after, 0) < 0:
+            raise ValueError(f"pad: {pad} cuts more than shape {x.shape} has")
     if mode == "constant":
         return apply(Pad(widths, value), x)
     for axis, (before, after) in enumerate(widths):
@@ -43,10 +59,11 @@ def _source_positions(mode: str, n: int, before: int, after: int) -> np.ndarray:
     widest = max(before, after)
     if mode == "replicate" and n > 0:
         return positions.clip(0, n - 1)
-    if mode == "circular" and widest <= n:
-        return positions % n
     if mode == "reflect" and widest < n:
         return np.abs((n - 1) - np.abs((n - 1) - positions))
-    if mode in ("replicate", "circular", "reflect"):
-        raise ValueError(f"pad: widths ({before}, {after}) are too large for {mode!r} on an axis of size {n}")
-    raise ValueError(f'pad: expected mode "constant", "reflect", "replicate" or "circular", got {mode!r}')
+    if mode == "circular" and widest <= n:
+        first, kept = max(-before, 0), n + min(before, 0) + min(after, 0)
+        return first + (positions - first) % max(kept, 1)  # what is cut takes no part in the circle
+    raise ValueError(
+        f"pad: widths ({before}, {after}) are too large for {mode!r} on an axis of size {n}"
+    )

@@ -1,6 +1,7 @@
 """Pooling: one number for each window of an image, its maximum, mean or minimum.
 
-Sequences (N, C, L) are images of height 1, and the minimum is the maximum of the negative: neither needs a kernel.
+Sequences (N, C, L) are images of height 1, and the minimum is the maximum of the negative: neither
+needs a kernel.
 """
 
 from minicnn.kernels import adaptive_pool, pool
@@ -127,7 +128,8 @@ def avg_pool2d(
         stride: step of the window; None means kernel_size.
         padding: rows and columns of zeros on each side, at most half of the window.
         ceil_mode: round the output size up.
-        count_include_pad: divide by the size of the window including padding, not by the number of pixels in it.
+        count_include_pad: divide by the size of the window including padding, not by the number of
+            pixels in it.
 
     Returns:
         (N, C, OH, OW).
@@ -166,7 +168,7 @@ def global_avg_pool2d(x: Tensor) -> Tensor:
     return adaptive_avg_pool2d(x, 1)
 
 
-# --- sequences: images of height 1 ------------------------------------------------------------------------------------
+# --- sequences: images of height 1 ----------------------------------------------------------------
 
 
 def max_pool1d(

@@ -1,0 +1,309 @@
+"""Losses for one class out of C: cross-entropy, and its half after the logarithm.
+
+Scores have the classes on axis 1: (N, C), or (N, C, d1, ...) with one decision for each position.
+Targets are class numbers, (N,) or (N, d1, ...). The gradient of the cross-entropy with respect to
+the scores is the reason why this loss goes with softmax: *probabilities minus truth*.
+
+Class weights multiply the losses of their class, and the mean is then a weighted mean: it divides
+by the sum of the weights. Positions whose label is `ignore_index` have weight 0.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.backend import Array, device_of, xp_of
+from minicnn.nn.functional.checks import check_float
+from minicnn.nn.functional.loss import check_pair, check_probabilities, check_reduction, reduce
+from minicnn.ops.function import Function
+from minicnn.tensor import Tensor, apply
+
+
+class NegativeLogLikelihood(Function):
+    """l_n = -w_n x[n, y_n] for log-probabilities x and labels y; dL/dx is -w_n dL/dl_n at y_n, and 0 elsewhere.
+
+    `factors` holds w_n, or None for 1 everywhere.
+    """
+
+    def __init__(self, labels: Array, factors: Array | None):
+        self.labels = labels
+        self.factors = factors
+
+    def forward(self, x):  # (N, C, d1, ...) -> (N, d1, ...)
+        self.shape = x.shape
+        return times(-x[places(self.labels)], self.factors)
+
+    def backward(self, grad):
+        grad_x = xp_of(grad).zeros(self.shape, grad.dtype)
+        grad_x[places(self.labels)] = -times(grad, self.factors)
+        return (grad_x,)
+
+
+class CrossEntropy(Function):
+    """l_n = w_n (ln sum_c e^x[n, c] - x[n, y_n]); dL/dx[n, c] = w_n (softmax(x)[n, c] - (1 if c = y_n else 0)) dL/dl_n.
+
+    `factors` holds w_n, or None for 1 everywhere. The largest score is subtracted first: that
+    changes no result, and keeps every power at most 1.
+    """
+
+    def __init__(self, labels: Array, factors: Array | None):
+        self.labels = labels
+        self.factors = factors
+
+    def forward(self, x):  # (N, C, d1, ...) -> (N, d1, ...)
+        xp = xp_of(x)
+        scores = x - x.max(axis=1, keepdims=True)
+        score_of_label = scores[places(self.labels)]
+        powers = xp.exp(scores, out=scores)
+        total = powers.sum(axis=1, keepdims=True)  # (N, 1, d1, ...)
+        losses = xp.log(total)[:, 0] - score_of_label
+        powers /= total
+        self.save(powers)  # the probabilities
+        return times(losses, self.factors)
+
+    def backward(self, grad):
+        (probabilities,) = self.saved
+        grad = times(grad, self.factors)
+        grad_x = probabilities * grad[:, None]
+        grad_x[places(self.labels)] -= grad
+        return (grad_x,)
+
+
+def places(labels: Array) -> tuple[Array, ...]:
+    """The index [n, labels[n, d1, ...], d1, ...] of each label's score in an array (N, C, d1, ...)."""
+    n, *rest = xp_of(labels).ogrid[tuple(slice(size) for size in labels.shape)]
+    return n, labels, *rest
+
+
+def times(values: Array, factors: Array | None) -> Array:
+    """`values` times `factors`, where 0 times anything, NaN and infinity included, is 0."""
+    if factors is None:
+        return values
+    return xp_of(values).where(factors == 0, 0, values * factors)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """The negative log-likelihood of the labels: minus the log-probability that the input gives to each.
+
+    Args:
+        input: log-probabilities (N, C), (N, C, d1, ...) or (C,), as `log_softmax(scores, 1)` makes
+            them.
+        target: class numbers; see `cross_entropy`, also for the result and the errors.
+        weight: a factor for each class, (C,), or None.
+        ignore_index: positions with this label count neither in the loss nor in the mean.
+        reduction: "mean" (weighted by `weight`), "sum" or "none".
+    """
+    where = "nll_loss"
+    labels = _checked_labels(where, input, target, reduction)
+    return _label_loss(where, NegativeLogLikelihood, input, labels, weight, ignore_index, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross-entropy between softmax(input) and the target, from scores (logits): no softmax comes before it.
+
+    Args:
+        input: scores (N, C), (N, C, d1, ...), or (C,) for a single example.
+        target: class numbers in [0, C), of any integer dtype and of the input's shape without the
+            class axis; or probabilities, of the input's shape and dtype.
+        weight: a factor for each class, (C,), or None.
+        ignore_index: positions with this label count neither in the loss nor in the mean; for class
+            numbers only.
+        reduction: "mean" (weighted by `weight` for class numbers, over the positions for
+            probabilities), "sum", "none".
+        label_smoothing: in [0, 1]: this part of the truth is spread evenly over the classes
+            (Szegedy et al., arXiv 1512.00567, section 7).
+
+    Returns:
+        One number, or with "none" a tensor of the input's shape without the class axis. The mean
+        over no position at all is NaN.
+
+    Raises:
+        ValueError: for labels outside [0, C), and for shapes and settings that do not fit.
+        TypeError: for labels that are not integers, and for mixed dtypes.
+    """
+    where = "cross_entropy"
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{where}: expected label_smoothing in [0, 1], got {label_smoothing}")
+    smoothing = float(label_smoothing)
+    target = target if isinstance(target, Tensor) else Tensor(target)
+    if isinstance(input, Tensor) and target.shape == input.shape and target.dtype.kind == "f":
+        return _soft_cross_entropy(where, input, target, weight, reduction, smoothing)
+    labels = _checked_labels(where, input, target, reduction)
+    return _label_loss(
+        where, CrossEntropy, input, labels, weight, ignore_index, reduction, smoothing
+    )
+
+
+def _label_loss(
+    where: str,
+    function: type[Function],
+    input: Tensor,
+    labels: Array,
+    weight: Any,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Apply `function`, one of the two above, and reduce."""
+    x = input
+    if input.ndim == 1:  # one example: a batch of one
+        x, labels = input.unsqueeze(0), labels[None]
+    xp = xp_of(labels)
+    weights = None if weight is None else _checked_weights(where, weight, x)
+    ignored = _ignored_labels(where, labels, x.shape[1], ignore_index)
+
+    factors = None
+    if ignored is not None:
+        labels = xp.where(ignored, 0, labels)
+    if ignored is not None or weights is not None:
+        factor_of_class = xp.ones(x.shape[1], x.dtype) if weights is None else weights
+        factors = factor_of_class[labels]  # (N, d1, ...)
+    if ignored is not None:
+        factors = xp.where(ignored, 0, factors)
+
+    losses = apply(function(labels, factors), x)
+    if smoothing:
+        even = _even_losses(x, weights)
+        even = even if ignored is None else even.where(~ignored, 0.0)
+        losses = losses * (1 - smoothing) + even * smoothing
+    if reduction == "mean" and factors is not None:
+        return losses.sum() / Tensor(factors).sum()
+    return reduce(losses.squeeze(0) if input.ndim == 1 else losses, reduction)
+
+
+def _even_losses(x: Tensor, weights: Array | None) -> Tensor:
+    """The cross-entropy with the even distribution, -1/C sum_c w_c ln softmax(x)_c, for each position."""
+    log_probabilities = x.log_softmax(1)
+    if weights is not None:
+        log_probabilities = log_probabilities * _along_classes(weights, x)
+    return -log_probabilities.sum(1) / x.shape[1]  # (N, d1, ...)
+
+
+def _soft_cross_entropy(
+    where: str, input: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float
+) -> Tensor:
+    """Cross-entropy with probabilities t as the target, -sum_c w_c t_c ln softmax(x)_c."""
+    check_pair(where, input, target, reduction)
+    axis = _class_axis(where, input)
+    hint = "a float target holds class probabilities"
+    check_probabilities(where, "target", target, hint, rounding=1e-5)
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / input.shape[axis]
+    if weight is not None:
+        target = target * _along_classes(_checked_weights(where, weight, input), input)
+    losses = -(target * input.log_softmax(axis)).sum(axis)  # (N, d1, ...)
+    return reduce(losses, reduction)
+
+
+def _along_classes(weights: Array, x: Tensor) -> Tensor:
+    """Class weights (C,) in a shape that multiplies the class axis of `x`."""
+    return Tensor(weights.reshape(-1, *[1] * (x.ndim - 2)))  # (C, 1, ...)
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> Array:
+    """Check shapes and types of a loss with class numbers; return those as an array of int64."""
+    check_reduction(where, reduction)
+    check_float(where, "input", input)
+    target = target if isinstance(target, Tensor) else Tensor(target)
+    axis = _class_axis(where, input)
+    expected = input.shape[:axis] + input.shape[axis + 1 :]
+    if target.shape != expected:
+        raise ValueError(
+            f"{where}: expected class numbers of shape {expected} for input of shape {input.shape} (classes on "
+            f"axis {axis}), got target {target.dtype} of shape {target.shape}"
+            f"{_shape_hint(input.shape, target.shape, expected)}"
+        )
+    if target.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: class numbers must be integers, got {target.dtype} of shape {target.shape}; "
+            "convert with target.long()"
+        )
+    if target.device != input.device:
+        raise RuntimeError(
+            f"{where}: input of shape {input.shape} lives on {input.device}, target of shape {target.shape} on "
+            f"{target.device}; move one with .to(device)"
+        )
+    return target.array.astype(
+        np.int64
+    )  # a copy, for backward: the caller may reuse the target's memory
+
+
+def _class_axis(where: str, input: Tensor) -> int:
+    """The axis of the classes: 1, or 0 for a single example."""
+    axis = min(input.ndim - 1, 1)
+    if axis < 0 or input.shape[axis] == 0:
+        raise ValueError(
+            f"{where}: expected input of shape (N, C), (N, C, d1, ...) or (C,) with at least one class, got "
+            f"{input.shape}"
+        )
+    return axis
+
+
+def _shape_hint(shape: tuple[int, ...], got: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Say what may have been meant by a target of shape `got`."""
+    if got == shape:
+        return (
+            f"; the input's shape is that of one-hot rows: use target.argmax({min(len(shape) - 1, 1)}) for class "
+            "numbers, or target.float() to have it taken as probabilities"
+        )
+    if got == (*expected[:1], 1, *expected[1:]):
+        return "; use target.squeeze(1)"
+    if got == (*expected, 1):
+        return "; use target.squeeze(-1)"
+    if len(shape) > 2 and got == shape[:-1]:
+        return "; classes on the last axis must move to axis 1: input.transpose(1, -1)"
+    return ""
+
+
+def _ignored_labels(where: str, labels: Array, classes: int, ignore_index: int) -> Array | None:
+    """Refuse labels outside [0, classes) that are not `ignore_index`; return where those are, None for nowhere."""
+    outside = (labels < 0) | (labels >= classes)
+    if not (0 <= ignore_index < classes or outside.any()):
+        return None
+    ignored = labels == ignore_index
+    wrong = outside & ~ignored
+    if wrong.any():
+        position = tuple(int(i) for i in xp_of(labels).argwhere(wrong)[0])
+        label = int(labels[position])
+        hint = "; classes count from 0: use target - 1" if label == classes else ""
+        raise ValueError(
+            f"{where}: label {label} at target{list(position)} is not a class; expected 0 to {classes - 1}, as the "
+            f"input has {classes} classes, or ignore_index={ignore_index}{hint}"
+        )
+    return ignored
+
+
+def _checked_weights(where: str, weight: Any, input: Tensor) -> Array:
+    """Return class weights as an array, or refuse them."""
+    weights = Tensor(weight).array
+    classes = input.shape[min(input.ndim - 1, 1)]
+    if weights.shape != (classes,):
+        raise ValueError(
+            f"{where}: expected a weight of shape ({classes},), one number for each class, got {weights.shape}"
+        )
+    if weights.dtype != input.dtype:
+        raise TypeError(
+            f"{where}: weight and input must have the same dtype, got weight {weights.dtype} and input "
+            f"{input.dtype}; convert with weight.to(input.dtype)"
+        )
+    if device_of(weights) != input.device:
+        raise RuntimeError(
+            f"{where}: input lives on {input.device}, weight on {device_of(weights)}; move one with .to(device)"
+        )
+    return weights

@@ -1,0 +1,95 @@
+"""Dropout: how often and what it drops, its scale, repeatability, its gradient, bad input."""
+
+import numpy as np
+import pytest
+
+import minicnn
+import minicnn.nn.functional as F
+from minicnn import Tensor
+from minicnn.nn.functional.dropout import Dropout
+from tests.checks import check_contract
+from tests.nn.oracle import normal
+
+ALL = [(F.dropout, (4, 3, 2, 2)), (F.dropout1d, (4, 3, 5)), (F.dropout2d, (4, 3, 2, 2))]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_share_and_scale(p, dtype):
+    n = 100_000
+    y = F.dropout(Tensor(np.ones(n, dtype)), p)
+    assert y.dtype == dtype
+    kept = y.array != 0
+    spread = np.sqrt(p * (1 - p) / n)
+    assert abs(kept.mean() - (1 - p)) < 5 * spread
+    np.testing.assert_allclose(y.array[kept], 1 / (1 - p), rtol=1e-6)
+
+
+def test_neighbours_are_dropped_independently():
+    kept = F.dropout(Tensor(np.ones(100_000)), 0.5).array != 0
+    assert abs(np.corrcoef(kept[1:], kept[:-1])[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+def test_nothing_and_everything(dropout, shape):
+    x = normal(shape)
+    np.testing.assert_array_equal(dropout(Tensor(x), 0.0).array, x)
+    np.testing.assert_array_equal(dropout(Tensor(x), 1.0).array, 0 * x)
+    np.testing.assert_array_equal(dropout(Tensor(x), 0.5, training=False).array, x)
+
+
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+def test_a_seed_repeats_the_mask(dropout, shape):
+    x = Tensor(normal((8, *shape[1:])))
+    draws = []
+    for seed in (1, 1, 2):
+        minicnn.manual_seed(seed)
+        draws.append(dropout(x, 0.5).array)
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("dropout", "shape"), [(F.dropout1d, (40, 30, 5)), (F.dropout2d, (40, 30, 2, 3))]
+)
+def test_channels_are_dropped_as_a_whole(dropout, shape):
+    kept = dropout(Tensor(np.ones(shape)), 0.3).array.reshape(40, 30, -1) != 0
+    assert (kept.all(axis=2) | ~kept.any(axis=2)).all()
+    assert 0.6 < kept.mean() < 0.8
+
+
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+@pytest.mark.parametrize("p", [0.4, 1.0])
+def test_the_gradient_passes_the_same_mask(dropout, shape, p):
+    x = Tensor(np.ones(shape), requires_grad=True)
+    y = dropout(x, p)
+    y.backward(np.full(shape, 3.0))
+    np.testing.assert_array_equal(x.grad.array, 3 * y.array)
+
+
+def test_contract():
+    check_contract(lambda: Dropout(0.5, (3, 4)), normal((3, 4)))
+    check_contract(lambda: Dropout(0.5, (3, 4, 1)), normal((3, 4, 5)))
+
+
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+def test_empty_batch(dropout, shape):
+    x = Tensor(np.zeros((0, *shape[1:]), "float32"), requires_grad=True)
+    y = dropout(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+def test_refuses(dropout, shape):
+    for p in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"probability p in \[0, 1\]"):
+            dropout(Tensor(normal(shape)), p)
+    with pytest.raises(TypeError, match="int64"):
+        dropout(Tensor(np.ones(shape, "int64")))
+
+
+@pytest.mark.parametrize("dropout", [F.dropout1d, F.dropout2d])
+def test_channel_dropout_refuses_other_numbers_of_axes(dropout):
+    with pytest.raises(ValueError, match=r"got x of shape \(4, 3\)"):
+        dropout(Tensor(normal((4, 3))))

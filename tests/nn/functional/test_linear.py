@@ -1,0 +1,80 @@
+"""The dense layer as a function: against PyTorch, slopes, empty batches, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicnn.nn.functional as F
+from minicnn import Tensor
+from minicnn.gradcheck import gradcheck
+from minicnn.nn.functional.linear import Linear
+from tests.checks import check_contract
+from tests.nn.oracle import assert_like_torch, dtypes, normal, orders, seeds
+
+sizes = st.integers(1, 5)
+
+
+@given(
+    st.lists(sizes, max_size=3),
+    sizes,
+    sizes,
+    st.booleans(),
+    dtypes,
+    st.tuples(*[orders] * 4),
+    seeds,
+)
+def test_like_torch(torch, batch, features_in, features_out, bias, dtype, memory, seed):
+    assert_like_torch(
+        torch,
+        F.linear,
+        torch.nn.functional.linear,
+        normal((*batch, features_in), dtype, seed, memory[0]),
+        normal((features_out, features_in), dtype, seed + 1, memory[1]),
+        normal((features_out,), dtype, seed + 2, memory[2]) if bias else None,
+        seed=seed + 3,
+        order=memory[3],
+    )
+
+
+def test_slopes():
+    arrays = normal((3, 2, 5)), normal((4, 5), seed=1), normal((4,), seed=2)
+    gradcheck(F.linear, [Tensor(a, requires_grad=True) for a in arrays])
+
+
+def test_contract():
+    check_contract(Linear, normal((3, 5)), normal((4, 5), seed=1), normal((4,), seed=2))
+    check_contract(Linear, normal((5,)), normal((4, 5), seed=1), None)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5), (0, 0)])
+def test_nothing_in(shape):
+    arrays = np.zeros(shape), np.ones((3, shape[-1])), np.ones(3)
+    x, w, b = (Tensor(a, requires_grad=True) for a in arrays)
+    y = F.linear(x, w, b)
+    assert y.shape == (*shape[:-1], 3)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    np.testing.assert_array_equal(w.grad.array, np.zeros(w.shape))
+    np.testing.assert_array_equal(b.grad.array, [0, 0, 0])
+
+
+def test_images_are_to_be_flattened():
+    w = Tensor(np.zeros((10, 784), "float32"))
+    for batch in (5, 0):
+        with pytest.raises(ValueError, match=rf"\({batch}, 1, 28, 28\); flatten .*nn\.Flatten\(\)"):
+            F.linear(Tensor(np.zeros((batch, 1, 28, 28), "float32")), w)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "b_shape"),
+    [((2, 3), (4, 5), (4,)), ((), (4, 5), (4,)), ((2, 5), (4, 5), (5,)), ((2, 5), (5,), (1,))],
+)
+def test_refuses_shapes(x_shape, w_shape, b_shape):
+    with pytest.raises(ValueError, match="linear: expected"):
+        F.linear(*(Tensor(np.zeros(shape)) for shape in (x_shape, w_shape, b_shape)))
+
+
+def test_refuses_mixed_dtypes():
+    with pytest.raises(TypeError, match=r"input float64 of shape \(2, 3\), weight float32"):
+        F.linear(Tensor(np.zeros((2, 3))), Tensor(np.zeros((1, 3), "float32")))

@@ -1,0 +1,423 @@
+"""Module: registration, walking the tree, modes, state, hooks, text; PyTorch's names and orders."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import nn, optim
+
+
+def build(nn, ones):
+    """The same nested module in either framework: a shared part, a buffer, a bare parameter, an absent bias."""
+
+    class Block(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            self.norm = nn.BatchNorm2d(channels)
+            self.scale = nn.Parameter(ones(1))
+            self.register_buffer("steps", ones(2))
+            self.register_parameter("absent", None)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+            self.offset = nn.Parameter(ones(3))
+            self.blocks = nn.ModuleList([Block(4), Block(4)])
+            self.again = self.blocks[0]
+            self.heads = nn.ModuleDict({"a": nn.Linear(4, 2), "b": nn.Linear(4, 1)})
+            self.tied = self.heads["a"].weight
+            self.stem.add_module("late part", nn.Dropout(0.1))
+
+    return Net()
+
+
+def net():
+    return build(nn, minicnn.ones)
+
+
+class TwoLayers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 2)
+        self.second = nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+# --- registration ---------------------------------------------------------------------------------
+
+
+def test_names_and_orders_are_those_of_torch(torch):
+    mine, twin = net(), build(torch.nn, torch.ones)
+    for walk in ("named_parameters", "named_buffers", "named_modules", "named_children"):
+        mine_names = [name for name, _ in getattr(mine, walk)()]
+        assert mine_names == [name for name, _ in getattr(twin, walk)()], walk
+    assert list(mine.state_dict()) == list(twin.state_dict())
+    shapes = {name: tuple(tensor.shape) for name, tensor in twin.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in mine.state_dict().items()} == shapes
+
+
+def test_a_shared_parameter_is_listed_once():
+    mine = net()
+    assert len(list(mine.parameters())) == len({id(p) for p in mine.parameters()})
+    assert sum(p is mine.tied for p in mine.parameters()) == 1
+    assert {"tied", "heads.a.weight"} <= set(mine.state_dict())
+
+
+def test_members_of_one_module_only():
+    block = net().blocks[0]
+    assert [name for name, _ in block.named_parameters(recurse=False)] == ["scale"]
+    assert [name for name, _ in block.named_buffers(recurse=False)] == ["steps"]
+    assert [name for name, _ in block.named_parameters(prefix="b")][0] == "b.scale"
+
+
+def test_assigning_again_keeps_the_place():
+    layer = nn.Linear(3, 2)
+    layer.weight = nn.Parameter(minicnn.zeros(2, 3))
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    assert layer.weight.array.any() == np.False_
+
+
+def test_assigning_another_kind_moves_the_name():
+    module = nn.Module()
+    module.part = nn.Parameter(minicnn.ones(2))
+    module.part = nn.Linear(1, 1)
+    assert [name for name, _ in module.named_parameters()] == ["part.weight", "part.bias"]
+    module.plain = 3
+    module.plain = nn.Parameter(minicnn.ones(2))
+    assert module.plain.shape == (2,)
+    assert "plain" not in vars(module)
+
+
+@pytest.mark.parametrize("name", ["weight", "part", "steps"])
+def test_none_empties_a_name_but_keeps_it(name):
+    module = nn.Module()
+    module.weight, module.part = nn.Parameter(minicnn.ones(1)), nn.Linear(1, 1)
+    module.register_buffer("steps", minicnn.ones(1))
+    before = len(module.state_dict())
+    setattr(module, name, None)
+    assert getattr(module, name) is None
+    assert len(module.state_dict()) < before
+    assert name not in vars(module)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("weight", "Parameter"), ("part", "Module"), ("steps", "Tensor")]
+)
+def test_a_member_is_not_replaced_by_something_else(name, kind):
+    module = nn.Module()
+    module.weight, module.part = nn.Parameter(minicnn.ones(1)), nn.Linear(1, 1)
+    module.register_buffer("steps", minicnn.ones(1))
+    with pytest.raises(TypeError, match=f"Module.{name}: expected a {kind}"):
+        setattr(module, name, 3)
+
+
+def test_a_buffer_stays_a_buffer_when_it_is_assigned():
+    module = nn.Module()
+    module.register_buffer("steps", minicnn.zeros(2))
+    module.steps = minicnn.ones(2)
+    assert module.state_dict()["steps"].tolist() == [1, 1]
+
+
+def test_delete():
+    module = net()
+    del module.offset, module.stem, module.blocks[0].steps
+    names = [name for name, _ in module.named_parameters()]
+    assert not any(name.startswith(("offset", "stem")) for name in names)
+    assert not hasattr(module, "stem")
+    assert "blocks.0.steps" not in module.state_dict()
+    with pytest.raises(AttributeError):
+        del module.stem
+
+
+@pytest.mark.parametrize("value", [lambda: nn.Linear(1, 1), lambda: nn.Parameter(minicnn.ones(1))])
+def test_forgetting_super_init(value):
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.part = value()
+
+    with pytest.raises(AttributeError, match=r"Forgetful\.part: call super\(\)\.__init__\(\)"):
+        Forgetful()
+
+
+def test_register_refuses():
+    module = nn.Module()
+    module.plain = 1
+    with pytest.raises(TypeError, match="'w' must be a Parameter"):
+        module.register_parameter("w", minicnn.ones(1))
+    with pytest.raises(TypeError, match="'b' must be a Tensor"):
+        module.register_buffer("b", np.ones(1))
+    with pytest.raises(TypeError, match="'m' must be a Module"):
+        module.add_module("m", minicnn.ones(1))
+    for name in ("a.b", "", 0):
+        with pytest.raises(ValueError, match="name without dots"):
+            module.register_buffer(name, minicnn.ones(1))
+    with pytest.raises(ValueError, match="'plain' already"):
+        module.register_buffer("plain", minicnn.ones(1))
+
+
+def test_missing_attributes_are_named():
+    with pytest.raises(AttributeError, match="TwoLayers has no attribute 'third'"):
+        _ = TwoLayers().third
+
+
+def test_get_submodule():
+    module = net()
+    assert module.get_submodule("blocks.1.norm") is module.blocks[1].norm
+    assert module.get_submodule("") is module
+    with pytest.raises(AttributeError, match="'nothing' is missing"):
+        module.get_submodule("blocks.nothing")
+
+
+def test_no_forward():
+    with pytest.raises(NotImplementedError, match="ModuleList defines no forward"):
+        nn.ModuleList([])(1)
+
+
+# --- walks, modes, gradients ----------------------------------------------------------------------
+
+
+def test_apply_visits_parts_first():
+    module, seen = TwoLayers(), []
+    assert module.apply(seen.append) is module
+    assert seen == [module.first, module.second, module]
+
+
+def test_train_and_eval_reach_every_part():
+    module = net()
+    assert all(part.training for part in module.modules())
+    assert module.eval() is module
+    assert not any(part.training for part in module.modules())
+    module.blocks.train()
+    assert module.blocks[1].norm.training
+    assert not module.stem.training
+
+
+def test_eval_leaves_gradients_on():
+    module = TwoLayers().eval()
+    module(minicnn.ones(1, 3)).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_freezing():
+    module = TwoLayers()
+    module.first.requires_grad_(False)
+    module(minicnn.ones(1, 3)).sum().backward()
+    assert module.first.weight.grad is None
+    assert module.second.weight.grad is not None
+    assert all(p.requires_grad for p in module.requires_grad_().parameters())
+
+
+def test_zero_grad():
+    module = TwoLayers()
+    module(minicnn.ones(1, 3)).sum().backward()
+    module.zero_grad(set_to_none=False)
+    assert module.first.weight.grad.tolist() == [[0, 0, 0]] * 2
+    module.zero_grad()
+    assert module.first.weight.grad is None
+
+
+def test_to_dtype_converts_what_is_floating():
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    weight = module[0].weight
+    module(minicnn.rand(4, 3)).sum().backward()
+    assert module.double() is module
+    assert module[0].weight is weight
+    assert weight.dtype == weight.grad.dtype == np.float64
+    assert module[1].running_mean.dtype == np.float64
+    assert module[1].num_batches_tracked.dtype == np.int64
+    module.zero_grad()
+    module(minicnn.rand(4, 3, dtype="float64")).sum().backward()
+    assert weight.grad.dtype == np.float64
+    assert module.to("float32")[0].weight.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["int64", bool])
+def test_to_refuses_dtypes_without_gradients(dtype):
+    with pytest.raises(TypeError, match="floating-point dtype"):
+        nn.Linear(1, 1).to(dtype)
+
+
+def test_to_keeps_shared_parameters_shared():
+    module = net().double()
+    assert module.tied is module.heads["a"].weight
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def test_deepcopy_is_independent():
+    module = net()
+    twin = copy.deepcopy(module)
+    assert list(twin.state_dict()) == list(module.state_dict())
+    for (name, mine), other in zip(
+        module.state_dict().items(), twin.state_dict().values(), strict=True
+    ):
+        np.testing.assert_array_equal(mine.array, other.array, err_msg=name)
+        assert not np.shares_memory(mine.array, other.array), name
+    assert twin.again is twin.blocks[0]
+    assert twin.tied is twin.heads["a"].weight
+    assert type(twin.tied) is nn.Parameter
+
+
+def test_deepcopy_leaves_optimizers_alone():
+    module = TwoLayers()
+    optimizer = optim.SGD(module.parameters(), lr=0.1)
+    twin = copy.deepcopy(module)
+    before = copy.deepcopy(twin.first.weight)
+    module(minicnn.ones(1, 3)).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(twin.first.weight.array, before.array)
+    assert twin.first.weight.grad is None
+    twin(minicnn.ones(1, 3)).sum().backward()
+    assert twin.first.weight.grad is not None
+
+
+def test_deepcopy_keeps_modes_and_frozen_parameters():
+    module = TwoLayers().eval()
+    module.first.requires_grad_(False)
+    twin = copy.deepcopy(module)
+    assert not twin.second.training
+    assert [p.requires_grad for p in twin.parameters()] == [False, False, True, True]
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def test_state_dict_shares_memory():
+    module = TwoLayers()
+    module.state_dict()["first.bias"].fill_(7)
+    assert module.first.bias.tolist() == [7, 7]
+
+
+def test_load_state_dict_copies():
+    source, target = net(), net()
+    for tensor in source.state_dict().values():
+        tensor.fill_(3)
+    keys = target.load_state_dict(source.state_dict())
+    assert keys == ([], [])
+    source.offset.data.fill_(4)
+    assert all((tensor.array == 3).all() for tensor in target.state_dict().values())
+
+
+def test_load_state_dict_takes_arrays_and_keeps_dtypes():
+    module = TwoLayers()
+    state = {name: np.full(t.shape, 2.0) for name, t in module.state_dict().items()}
+    module.load_state_dict(state)
+    assert module.first.weight.dtype == np.float32
+    assert module.first.weight.tolist() == [[2, 2, 2]] * 2
+
+
+def test_load_state_dict_is_noticed_by_backward():
+    module = TwoLayers()
+    y = module(minicnn.ones(1, 3))
+    module.load_state_dict(module.state_dict())
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    module = TwoLayers()
+    before = {name: t.array.copy() for name, t in module.state_dict().items()}
+    state = {name: np.zeros(t.shape) for name, t in module.state_dict().items()}
+    del state["first.bias"]
+    state["third.bias"] = np.zeros(1)
+    state["second.weight"] = np.zeros((2, 2))
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        module.load_state_dict(state)
+    text = str(caught.value)
+    assert "missing: first.bias (2,)" in text
+    assert "unexpected: third.bias" in text
+    assert "second.weight: expected shape (1, 2), got float64 of shape (2, 2)" in text
+    for name, tensor in module.state_dict().items():
+        np.testing.assert_array_equal(tensor.array, before[name])
+
+
+def test_strict_false_loads_what_fits_in_name():
+    module = TwoLayers()
+    state = {"first.bias": np.full(2, 5.0), "third": np.zeros(1)}
+    keys = module.load_state_dict(state, strict=False)
+    assert keys.missing_keys == ["first.weight", "second.weight", "second.bias"]
+    assert keys.unexpected_keys == ["third"]
+    assert module.first.bias.tolist() == [5, 5]
+    with pytest.raises(ValueError, match="first.bias"):
+        module.load_state_dict({"first.bias": np.zeros(3)}, strict=False)
+
+
+def test_load_state_dict_refuses_what_is_no_state():
+    with pytest.raises(TypeError, match="mapping of names to tensors, got TwoLayers"):
+        TwoLayers().load_state_dict(TwoLayers())
+    state = {name: np.full(t.shape, "x") for name, t in TwoLayers().state_dict().items()}
+    with pytest.raises(ValueError, match="got <U1 of shape"):
+        TwoLayers().load_state_dict(state)
+
+
+def test_torch_weights_can_be_loaded(torch):
+    mine, twin = net(), build(torch.nn, torch.ones)
+    mine.load_state_dict(twin.state_dict())
+    for name, tensor in twin.state_dict().items():
+        np.testing.assert_array_equal(mine.state_dict()[name].array, tensor.numpy())
+
+
+# --- hooks, errors, text --------------------------------------------------------------------------
+
+
+def test_hooks_see_and_replace():
+    layer, seen = nn.Identity(), []
+    before = layer.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1,))
+    after = layer.register_forward_hook(
+        lambda module, inputs, output: seen.append((module, inputs, output))
+    )
+    x = minicnn.ones(1)
+    assert layer(x).item() == 2
+    ((module, (given,), output),) = seen
+    assert module is layer
+    assert given.item() == output.item() == 2
+    before.remove()
+    after.remove()
+    after.remove()
+    assert layer(x) is x
+    assert len(seen) == 1
+
+
+def test_hooks_that_return_replace():
+    layer = nn.Identity()
+    layer.register_forward_pre_hook(lambda module, inputs: inputs[0] * 3)
+    layer.register_forward_hook(lambda module, inputs, output: output + 1)
+    layer.register_forward_hook(lambda module, inputs, output: output * 2)
+    assert layer(minicnn.ones(1)).item() == 8
+
+
+def test_errors_name_the_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with pytest.raises(ValueError, match="expected 3 channels") as caught:
+        network(minicnn.ones(1, 1, 5, 5))
+    assert caught.value.__notes__ == [
+        "in Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))",
+        "in Sequential()",
+    ]
+
+
+def test_repr_is_like_torch(torch):
+    def build(nn):
+        return nn.Sequential(
+            nn.Linear(3, 2, bias=False), nn.Sequential(nn.ReLU(), nn.Flatten()), nn.Dropout(0.5)
+        )
+
+    theirs = repr(build(torch.nn)).replace(", inplace=False", "")
+    assert repr(build(nn)) == theirs
+
+
+def test_repr_with_settings_and_parts():
+    class Block(TwoLayers):
+        def extra_repr(self):
+            return "width=2"
+
+    lines = repr(Block()).splitlines()
+    assert lines[:2] == ["Block(", "  width=2"]
+    assert lines[2].startswith("  (first): Linear(")
