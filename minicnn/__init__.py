@@ -1,7 +1,7 @@
 """minicnn: convolutional networks from scratch, to be read in an afternoon and to train with.
 
-The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.functional`, `minicnn.optim`. What is inside
-is described, in reading order, in docs/.
+The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.functional`,
+`minicnn.optim`. What is inside is described, in reading order, in docs/.
 """
 
 from minicnn import data, kernels, models, nn, optim, random

@@ -1,8 +1,9 @@
 """Devices and their array libraries.
 
-An array on the CPU is a `numpy.ndarray`, an array on a GPU is a `cupy.ndarray`; both libraries share one
-vocabulary. Code that works on either asks `xp_of(array)` for the library to call. CuPy is optional: it is imported
-only when somebody names a CUDA device, and a missing package, driver or card is reported in words.
+An array on the CPU is a `numpy.ndarray`, an array on a GPU is a `cupy.ndarray`; both libraries
+share one vocabulary. Code that works on either asks `xp_of(array)` for the library to call. CuPy is
+optional: it is imported only when somebody names a CUDA device, and a missing package, driver or
+card is reported in words.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """The networks of a first course on convolution, for 28 x 28 grey images (MNIST, Fashion-MNIST).
 
-Each is a page of its own: a chain of layers with the shape after each one beside it. N is the batch.
+Each is a page of its own: a chain of layers with the shape after each one beside it. N is the
+batch.
 """
 
 from minicnn import nn

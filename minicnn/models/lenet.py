@@ -1,18 +1,21 @@
-"""LeNet-5, the network that read cheques (LeCun et al., "Gradient-based learning applied to document recognition", 1998).
+"""LeNet-5, the network that read cheques (LeCun et al., "Gradient-based learning applied to
+document recognition", 1998).
 
-Two convolutions, each followed by a subsampling that makes the response insensitive to small shifts, then three dense
-layers. This is the form that courses teach: max-pooling, ReLU, and an ordinary last layer. On 28 x 28 images a padding of
-2 gives the 32 x 32 pixels of the paper.
+Two convolutions, each followed by a subsampling that makes the response insensitive to small
+shifts, then three dense layers. This is the form that courses teach: max-pooling, ReLU, and an
+ordinary last layer. On 28 x 28 images a padding of 2 gives the 32 x 32 pixels of the paper.
 """
 
 from minicnn import nn
 
 
-def lenet5(num_classes: int = 10, in_channels: int = 1, padding: int = 2, batch_norm: bool = False) -> nn.Sequential:
+def lenet5(
+    num_classes: int = 10, in_channels: int = 1, padding: int = 2, batch_norm: bool = False
+) -> nn.Sequential:
     """LeNet-5 for 28 x 28 images (`padding=2`) or 32 x 32 images (`padding=0`).
 
-    Without BatchNorm 61,706 parameters. With BatchNorm, after each hidden layer and before its activation, the biases that
-    BatchNorm would undo are left out.
+    Without BatchNorm 61,706 parameters. With BatchNorm, after each hidden layer and before its
+    activation, the biases that BatchNorm would undo are left out.
     """
 
     def norm_2d(channels: int) -> list[nn.Module]:

@@ -92,6 +92,8 @@ class Conv2d(_Convolution):
             pair(stride, "stride"),
             pair(dilation, "dilation"),
         )
+        if isinstance(padding, int):
+            padding = (padding, padding)
         window_of(size, step, padding, gap)  # refuses settings that do not go together
         super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
         self._create_parameters((out_channels, in_channels // groups, *size), bias)
@@ -122,6 +124,8 @@ class Conv1d(_Convolution):
         bias: bool = True,
         algorithm: str = "auto",
     ):
+        sides = padding if isinstance(padding, str) else (0, padding)
+        window_of((1, kernel_size), (1, stride), sides, (1, dilation))  # refuses settings, as above
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
         )
@@ -161,8 +165,10 @@ class ConvTranspose2d(_Convolution):
             pair(stride, "stride"),
             pair(dilation, "dilation"),
         )
-        super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
-        self.output_padding = output_padding
+        cut, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
+        window_of(size, step, cut, gap)  # refuses settings, as above
+        super().__init__(in_channels, out_channels, size, step, cut, gap, groups, algorithm)
+        self.output_padding = extra
         self._create_parameters((in_channels, out_channels // groups, *size), bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Arithmetic between two arrays, with NumPy's broadcasting.
 
-Broadcasting repeats an operand, and the gradient of a repeated value is the sum over its repetitions: that sum is
-`unbroadcast`, and every function here ends its backward with it.
+Broadcasting repeats an operand, and the gradient of a repeated value is the sum over its
+repetitions: that sum is `unbroadcast`, and every function here ends its backward with it.
 """
 
 from minicnn.backend import Array, xp_of
@@ -75,7 +75,8 @@ class Div(Function):
 class Pow(Function):
     """y = a^b; dL/da = b a^(b-1) dL/dy, dL/db = a^b ln(a) dL/dy.
 
-    Where b = 0 the first is 0, and where a = 0 and b >= 0 the second is 0: the limits that keep sums of powers finite.
+    Where b = 0 the first is 0, and where a = 0 and b >= 0 the second is 0: the limits that keep
+    sums of powers finite.
     """
 
     def forward(self, a, b):
@@ -105,7 +106,7 @@ class Maximum(Function):
 
     def backward(self, grad):
         a, b = self.saved
-        return _to_the_winner(grad, a, b, a > b)
+        return _to_the_winner(grad, a, b, a > b, a < b)
 
 
 class Minimum(Function):
@@ -117,29 +118,33 @@ class Minimum(Function):
 
     def backward(self, grad):
         a, b = self.saved
-        return _to_the_winner(grad, a, b, a < b)
+        return _to_the_winner(grad, a, b, a < b, a > b)
 
 
-def _to_the_winner(grad: Array, a: Array, b: Array, a_wins: Array) -> tuple[Array, Array]:
-    """Split `grad` between `a` and `b`: all of it to the winner, halves to equals."""
+def _to_the_winner(
+    grad: Array, a: Array, b: Array, a_wins: Array, b_wins: Array
+) -> tuple[Array, Array]:
+    """Split `grad` between `a` and `b`: all of it to the winner, halves where there is none."""
     xp = xp_of(grad)
-    grad_a = xp.where(a == b, grad / 2, xp.where(a_wins, grad, 0))
-    return unbroadcast(grad_a, a.shape), unbroadcast(grad - grad_a, b.shape)
+    half = grad / 2  # to equals, and to both where one is NaN
+    grad_a = xp.where(a_wins, grad, xp.where(b_wins, 0, half))
+    grad_b = xp.where(b_wins, grad, xp.where(a_wins, 0, half))
+    return unbroadcast(grad_a, a.shape), unbroadcast(grad_b, b.shape)
 
 
 class Where(Function):
     """y = a where `condition` holds, else b; each gets the gradient of the places that it filled."""
 
-    def __init__(self, condition: Array):
-        self.condition = condition
-
-    def forward(self, a, b):
+    def forward(self, condition, a, b):
         self.shapes = a.shape, b.shape
-        return xp_of(a).where(self.condition, a, b)
+        self.save(condition)
+        return xp_of(a).where(condition, a, b)
 
     def backward(self, grad):
+        (condition,) = self.saved
         xp = xp_of(grad)
         return (
-            unbroadcast(xp.where(self.condition, grad, 0), self.shapes[0]),
-            unbroadcast(xp.where(self.condition, 0, grad), self.shapes[1]),
+            None,
+            unbroadcast(xp.where(condition, grad, 0), self.shapes[0]),
+            unbroadcast(xp.where(condition, 0, grad), self.shapes[1]),
         )

@@ -1,6 +1,7 @@
 """Functions of one array, element by element: y_i = f(x_i), so dL/dx_i = f'(x_i) dL/dy_i.
 
-Where the derivative is simplest in terms of the result (exp, tanh, the logistic sigmoid), the result is what is saved.
+Where the derivative is simplest in terms of the result (exp, tanh, the logistic sigmoid), the
+result is what is saved.
 """
 
 from typing import Any
@@ -134,7 +135,7 @@ class ReLU(Function):
 
     def backward(self, grad):
         (y,) = self.saved
-        return (xp_of(y).where(y <= 0, 0, grad),)
+        return (grad * ~(y <= 0),)  # a product: choosing by a random mask is several times slower
 
 
 class Clamp(Function):

@@ -1,8 +1,9 @@
 """What every differentiable function of the framework looks like.
 
-A `Function` knows mathematics and nothing else: `forward` turns arrays into an array, and `backward`, written directly
-under it, turns the gradient of the output into the gradients of the inputs. Tensors, the tape and the chain rule live
-one floor higher, in `minicnn.tensor`; a Function can be called, tested and timed without them.
+A `Function` knows mathematics and nothing else: `forward` turns arrays into an array, and
+`backward`, written directly under it, turns the gradient of the output into the gradients of the
+inputs. Tensors, the tape and the chain rule live one floor higher, in `minicnn.tensor`; a Function
+can be called, tested and timed without them.
 """
 
 from minicnn.backend import Array
@@ -11,11 +12,13 @@ from minicnn.backend import Array
 class Function:
     """A function of arrays and its vector-Jacobian product.
 
-    An instance serves one call. Settings (a stride, an axis) are arguments of `__init__`; arrays are arguments of
-    `forward`. For y = f(x1, x2, ...) and a scalar loss L, `backward` receives dL/dy and returns dL/dx1, dL/dx2, ...
+    An instance serves one call. Settings (a stride, an axis) are arguments of `__init__`; arrays
+    are arguments of `forward`. For y = f(x1, x2, ...) and a scalar loss L, `backward` receives
+    dL/dy and returns dL/dx1, dL/dx2, ...
 
-    Three rules: arguments and incoming gradients are never changed, each gradient has the shape and dtype of its input,
-    and what `backward` needs is handed to `save`, so that the tape can watch it and free it.
+    Three rules: arguments and incoming gradients are never changed, each gradient has the shape and
+    dtype of its input, and what `backward` needs is handed to `save`, so that the tape can watch it
+    and free it.
     """
 
     saved: tuple[Array, ...] = ()

@@ -1,7 +1,8 @@
 """Reductions: many elements in, one out, along one axis, several, or all.
 
-`axis` is None (all axes), an integer, or a tuple of integers, as in NumPy. The reduced axes stay with size 1 where
-`keepdims` is set; backward puts them back to spread the gradient over what was reduced.
+`axis` is None (all axes), an integer, or a tuple of integers, as in NumPy. The reduced axes stay
+with size 1 where `keepdims` is set; backward puts them back to spread the gradient over what was
+reduced.
 """
 
 import math
@@ -28,7 +29,7 @@ class Reduction(Function):
 
     def reduced_axes(self, ndim: int) -> tuple[int, ...]:
         """The reduced axes as non-negative integers."""
-        if self.axis is None:
+        if self.axis is None or ndim == 0:
             return tuple(range(ndim))
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
         return tuple(axis % ndim for axis in axes)

@@ -1,7 +1,7 @@
 """Functions that move elements without computing: reshape, permute, expand, join, pad, and indexing.
 
-Each is linear, and its backward sends every element home again. Where one element was used several times (an expanded
-axis, an index that occurs twice) the gradients of its uses add up.
+Each is linear, and its backward sends every element home again. Where one element was used several
+times (an expanded axis, an index that occurs twice) the gradients of its uses add up.
 """
 
 from typing import Any
@@ -101,7 +101,9 @@ class Pad(Function):
         self.value = value
 
     def forward(self, x):
-        shape = tuple(n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True))
+        shape = tuple(
+            n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True)
+        )
         y = xp_of(x).full(shape, self.value, x.dtype)
         y[self._inside(shape)] = x[self._kept(x.shape)]
         self.input_shape = x.shape
@@ -137,15 +139,20 @@ def is_basic(index: Any) -> bool:
 
 
 def _is_integer(part: Any) -> bool:
-    return not isinstance(part, bool) and hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+    return (
+        not isinstance(part, bool) and hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+    )
 
 
 class GetItem(Function):
     """y = x[index], with all of NumPy's indexing; the gradients of an element taken several times add up."""
 
     def __init__(self, index: Any):
-        self.index = index
         self.returns_view = is_basic(index)
+        parts = index if isinstance(index, tuple) else (index,)
+        if self.returns_view and not any(part is Ellipsis for part in parts):
+            index = (*parts, ...)  # makes x[0] of a vector a view as well, and no scalar
+        self.index = index
 
     def forward(self, x):
         self.input_shape = x.shape
@@ -162,20 +169,29 @@ class GetItem(Function):
 
 
 class Gather(Function):
-    """y[i, j, k] = x[i, index[i, j, k], k] (for axis 1): one element chosen along `axis` for each entry of `index`."""
+    """y[i, j, k] = x[i, index[i, j, k], k] (for axis 1): along `axis`, the elements that `index` names.
 
-    def __init__(self, index: Array, axis: int):
-        self.index = index
+    The result has the shape of `index`, which may be smaller than x along the other axes.
+    """
+
+    def __init__(self, axis: int):
         self.axis = axis
 
-    def forward(self, x):
+    def forward(self, x, index):
         self.input_shape = x.shape
-        return xp_of(x).take_along_axis(x, self.index, self.axis)
+        self.save(index)
+        return x[self._places(index)]
 
     def backward(self, grad):
+        (index,) = self.saved
         xp = xp_of(grad)
         grad_x = xp.zeros(self.input_shape, grad.dtype)
-        places = list(xp.ogrid[tuple(slice(n) for n in self.index.shape)])
-        places[self.axis] = self.index
-        xp.add.at(grad_x, tuple(places), grad)
-        return (grad_x,)
+        xp.add.at(grad_x, self._places(index), grad)
+        return grad_x, None
+
+    def _places(self, index: Array) -> tuple[Array, ...]:
+        """The full index: `index` along the axis, and every position's own number along the others."""
+        places = list(xp_of(index).ogrid[tuple(slice(n) for n in index.shape)])
+        if places:  # a number has one element, and no axis to choose along
+            places[self.axis] = index
+        return tuple(places)

@@ -96,7 +96,8 @@ class OneCycleLR(LRScheduler):
         self.final_div_factor = final_div_factor
         self.three_phase = three_phase
         rise = pct_start * total_steps - 1
-        self.knots = [0, rise, *[2 * rise] * three_phase, total_steps - 1]
+        end = total_steps - 1
+        self.knots = [0, rise, 2 * rise, end] if three_phase else [0, rise, end]
         if last_epoch == -1:
             for group, largest in zip(optimizer.param_groups, self.max_lrs, strict=True):
                 group["initial_lr"] = largest / div_factor
@@ -107,7 +108,8 @@ class OneCycleLR(LRScheduler):
         rates = []
         for first, largest in zip(self.base_lrs, self.max_lrs, strict=True):
             last = first / self.final_div_factor
-            rates.append(self._at_step([first, largest, *[first] * self.three_phase, last]))
+            ends = [first, largest, first, last] if self.three_phase else [first, largest, last]
+            rates.append(self._at_step(ends))
         return rates
 
     def _go_to(self, epoch: int) -> None:
@@ -123,7 +125,7 @@ class OneCycleLR(LRScheduler):
         for group, low, high in zip(
             self.optimizer.param_groups, self.base_momenta, self.max_momenta, strict=True
         ):
-            momentum = self._at_step([high, low, *[high] * self.three_phase, high])
+            momentum = self._at_step([high, low, high, high])  # two phases use the first three
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             else:

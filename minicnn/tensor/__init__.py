@@ -5,7 +5,13 @@ hold the Tensor's methods by subject, `creation` and `functions` the free functi
 """
 
 from minicnn.tensor.core import Tensor, apply, default_dtype
-from minicnn.tensor.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.tensor.tape import (
+    detect_anomaly,
+    enable_grad,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 
 __all__ = [
     "Tensor",

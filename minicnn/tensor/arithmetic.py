@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn import random
 from minicnn.backend import is_array, xp_of
 from minicnn.ops import arithmetic, elementwise
 from minicnn.ops.function import Function
@@ -65,8 +66,10 @@ class Arithmetic:
 
     def where(self, condition: Any, other: Any) -> "Tensor":
         """This tensor where `condition` holds, else `other`."""
-        condition = condition.array if isinstance(condition, Arithmetic) else condition
-        return self._binary(arithmetic.Where(condition), self, other)
+        function = arithmetic.Where()
+        a, b = _operands(function, self, other)
+        condition = tensor_like(condition, self) != 0
+        return _broadcasting(function, condition, a, b)
 
     def __matmul__(self, other: Any) -> "Tensor":
         return self.matmul(other)
@@ -75,14 +78,20 @@ class Arithmetic:
         return type(self)._wrap(other).matmul(self)
 
     def matmul(self, other: Any) -> "Tensor":
-        """The matrix product (..., m, k) @ (..., k, n) -> (..., m, n); a vector counts as a row left, a column right."""
+        """The matrix product (..., m, k) @ (..., k, n) -> (..., m, n).
+
+        A vector counts as a row on the left, and as a column on the right.
+        """
         a, b = _operands(MatMul(), self, other)
         if a.ndim == 0 or b.ndim == 0:
-            raise ValueError(f"matmul: expected tensors with axes, got shapes {a.shape} and {b.shape}; use *")
-        if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
             raise ValueError(
-                f"matmul: the last axis of {a.shape} must be as long as the {'second to last' if b.ndim > 1 else 'only'} "
-                f"axis of {b.shape}, but {a.shape[-1]} != {b.shape[-2 if b.ndim > 1 else 0]}"
+                f"matmul: expected tensors with axes, got shapes {a.shape} and {b.shape}; use *"
+            )
+        length, place = b.shape[-2 if b.ndim > 1 else 0], "second to last" if b.ndim > 1 else "only"
+        if a.shape[-1] != length:
+            raise ValueError(
+                f"matmul: the last axis of {a.shape} must be as long as the {place} axis of "
+                f"{b.shape}, but {a.shape[-1]} != {length}"
             )
         matrix_a = a if a.ndim > 1 else a.unsqueeze(0)
         matrix_b = b if b.ndim > 1 else b.unsqueeze(1)
@@ -182,11 +191,18 @@ class Arithmetic:
         return self.apply(elementwise.ReLU())
 
     def clamp(self, min: float | None = None, max: float | None = None) -> "Tensor":
-        """x limited to [min, max]; None leaves an end open."""
-        return self.apply(elementwise.Clamp(min, max))
+        """The elements limited to [min, max]; None leaves an end open."""
+        if min is None and max is None:
+            raise ValueError("clamp: expected min, max or both, got neither")
+        low, high = (  # Python numbers, which never promote
+            bound.item() if hasattr(bound, "item") else bound for bound in (min, max)
+        )
+        function = elementwise.Clamp(low, high)
+        fraction = isinstance(low, float) or isinstance(high, float)
+        return self._floating(function) if fraction else self.apply(function)
 
     def pow(self, exponent: Any) -> "Tensor":
-        """x to the power of `exponent`."""
+        """This tensor to the power of `exponent`."""
         return self**exponent
 
     def _floating(self, function: Function) -> "Tensor":
@@ -210,10 +226,12 @@ class Arithmetic:
         return self / other if self._is_a_value(other) else self._update(np.true_divide, other)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if tape.is_grad_enabled() and (self.requires_grad or getattr(value, "requires_grad", False)):
+        if tape.is_grad_enabled() and (
+            self.requires_grad or getattr(value, "requires_grad", False)
+        ):
             raise RuntimeError(
-                f"x[...] = value: no gradient flows through an assignment (shape {self.shape}); use where() or cat(), or "
-                "assign inside no_grad()"
+                "x[...] = value: no gradient flows through an assignment (shape "
+                f"{self.shape}); use where() or cat(), or assign inside no_grad()"
             )
         self.array[unwrap_index(index)] = value.array if isinstance(value, Arithmetic) else value
         self.bump_version()
@@ -246,6 +264,16 @@ class Arithmetic:
         self._refuse_on_tape("mul_")
         return self._update(np.multiply, other)
 
+    def normal_(self, mean: float = 0.0, std: float = 1.0) -> "Tensor":
+        """Fill with normal random numbers of the given mean and standard deviation."""
+        drawn = random.generator().normal(mean, std, self.shape)
+        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
+
+    def uniform_(self, low: float = 0.0, high: float = 1.0) -> "Tensor":
+        """Fill with random numbers spread evenly over [low, high)."""
+        drawn = random.generator().uniform(low, high, self.shape)
+        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
+
     def _is_a_value(self, other: Any) -> bool:
         """Whether an in-place operator must make a new tensor; raises for a leaf that requires a gradient."""
         if not tape.is_grad_enabled():
@@ -258,8 +286,8 @@ class Arithmetic:
     def _refuse_on_tape(self, operation: str, leaves_only: bool = False) -> None:
         if tape.is_grad_enabled() and self.requires_grad and (self.is_leaf or not leaves_only):
             raise RuntimeError(
-                f"{operation}: a tensor that requires a gradient cannot be changed in place (shape {self.shape}); do it "
-                "inside no_grad(), or compute a new tensor (w = w - step)"
+                f"{operation}: a tensor that requires a gradient cannot be changed in place (shape "
+                f"{self.shape}); do it inside no_grad(), or compute a new tensor (w = w - step)"
             )
 
     def _update(self, function: np.ufunc, other: Any) -> "Tensor":
@@ -274,7 +302,7 @@ class Arithmetic:
 def _operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Tensor"]:
     """Return both operands as tensors of one dtype."""
     like = a if isinstance(a, Arithmetic) else b
-    a, b = _tensor_like(a, like), _tensor_like(b, like)
+    a, b = tensor_like(a, like), tensor_like(b, like)
     if a.dtype == b.dtype:
         return a, b
     if a.dtype.kind == "f" and b.dtype.kind == "f" and a.ndim and b.ndim:
@@ -283,24 +311,25 @@ def _operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Ten
             f"{name}: mixed dtypes, {a.dtype} of shape {a.shape} with {b.dtype} of shape {b.shape}; convert one with "
             ".to(dtype) (float32 is the default)"
         )
-    if a.dtype.kind == "f" and (b.dtype.kind != "f" or b.ndim == 0):
+    if a.dtype.kind == "f" and (b.dtype.kind != "f" or (a.ndim and not b.ndim)):
         return a, b.to(a.dtype)
-    if b.dtype.kind == "f":
+    if b.dtype.kind == "f" and (a.dtype.kind != "f" or (b.ndim and not a.ndim)):
         return a.to(b.dtype), b
     common = np.promote_types(a.dtype, b.dtype)
     return a.to(common), b.to(common)
 
 
-def _tensor_like(operand: Any, like: "Tensor") -> "Tensor":
+def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
     """Return a number as a 0-d tensor on the device of `like`, with its dtype unless that would lose a fraction."""
     if isinstance(operand, Arithmetic):
         return operand
-    if is_array(operand):
+    array = is_array(operand)
+    if array and operand.ndim:
         return type(like)._wrap(operand)
-    if isinstance(operand, (bool, int, float, np.generic)):
-        integer = like.dtype.kind != "f"
-        dtype = np.float32 if integer and isinstance(operand, (float, np.floating)) else like.dtype
-        if dtype == np.bool_ and not isinstance(operand, (bool, np.bool_)):
+    if array or isinstance(operand, (bool, int, float, np.generic)):
+        kind = np.asarray(operand).dtype.kind if not array else operand.dtype.kind
+        dtype = np.dtype(np.float32) if kind == "f" and like.dtype.kind != "f" else like.dtype
+        if dtype == np.bool_ and kind != "b":
             dtype = np.int64
         return type(like)._wrap(xp_of(like.array).asarray(operand, dtype=dtype))
     if isinstance(operand, (list, tuple)):
@@ -308,19 +337,23 @@ def _tensor_like(operand: Any, like: "Tensor") -> "Tensor":
     raise TypeError(f"expected a tensor, an array or a number, got {type(operand).__name__}")
 
 
-def _broadcasting(function: Function, a: "Tensor", b: "Tensor") -> "Tensor":
-    """Apply a function of two tensors, with a message about shapes where they do not broadcast."""
+def _broadcasting(function: Function, first: "Tensor", *others: "Tensor") -> "Tensor":
+    """Apply a function of tensors, with a message about shapes where they do not broadcast."""
     try:
-        return a.apply(function, b)
+        return first.apply(function, *others)
     except ValueError as error:
+        if "broadcast" not in str(error):
+            raise ValueError(f"{function.name}: {error}") from error
+        shapes = " and ".join(str(tensor.shape) for tensor in (first, *others))
         raise ValueError(
-            f"{function.name}: shapes {a.shape} and {b.shape} do not broadcast: counted from the right, two axes must be "
-            "equally long, or one of them 1 or missing"
+            f"{function.name}: shapes {shapes} do not broadcast: counted from the right, two axes "
+            "must be equally long, or one of them 1 or missing"
         ) from error
 
 
 def unwrap_index(index: Any) -> Any:
-    """Return an index with the arrays of its tensors."""
+    """Return an index with the arrays of its tensors, copied: backward needs them as they are."""
     if isinstance(index, tuple):
         return tuple(unwrap_index(part) for part in index)
-    return index.array if isinstance(index, Arithmetic) else index
+    index = index.array if isinstance(index, Arithmetic) else index
+    return index.copy() if is_array(index) else index

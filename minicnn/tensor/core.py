@@ -15,12 +15,10 @@ from minicnn.ops.elementwise import Copy, ToDevice
 from minicnn.ops.function import Function
 from minicnn.tensor import tape
 from minicnn.tensor.arithmetic import Arithmetic
+from minicnn.tensor.convert import as_array, default_dtype
 from minicnn.tensor.reductions import Reductions
 from minicnn.tensor.shaping import Shaping
-from minicnn.tensor.tape import Node, Version
-
-default_dtype = np.dtype(np.float32)
-"""The dtype of tensors made from Python floats."""
+from minicnn.tensor.tape import Node, RemovableHook, Version
 
 
 def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
@@ -36,12 +34,16 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     Raises:
         RuntimeError: where the inputs live on different devices.
     """
+    if not isinstance(function, Function) or function.needs_grad:
+        raise _misused(function)
     arrays = [None if tensor is None else tensor.array for tensor in inputs]
     _check_devices(function, arrays)
     recording = tape.is_grad_enabled()
     nodes = tuple([None if tensor is None or not recording else tensor.node for tensor in inputs])
     function.needs_grad = tuple([node is not None for node in nodes])
-    with np.errstate(all="ignore"):  # infinity and NaN are values here; detect_anomaly finds where they arise
+    with np.errstate(
+        all="ignore"
+    ):  # infinity and NaN are values here; detect_anomaly finds where they arise
         output = function.forward(*arrays)
     result = Tensor._wrap(output)
     if function.returns_view:
@@ -52,6 +54,16 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         result.node = Node(function, nodes, result.array.shape)
         result.node.watch((*inputs, result))
     return result
+
+
+def _misused(function: object) -> Exception:
+    """The error for something that `apply` cannot call."""
+    if isinstance(function, Function):
+        return RuntimeError(
+            f"apply: this {function.name} has been called before, and keeps what its backward needs "
+            "for that call; make an instance for each call"
+        )
+    return TypeError(f"apply: expected an instance of a Function (such as Exp()), got {function!r}")
 
 
 def _check_devices(function: Function, arrays: list[Array | None]) -> None:
@@ -89,7 +101,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
     __array_ufunc__ = None  # lets `numpy_array + tensor` reach Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        self.array = _as_array(data, dtype)
+        self.array = as_array(data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None
         self.version = data.version if isinstance(data, Tensor) else Version()
@@ -154,9 +166,11 @@ class Tensor(Arithmetic, Reductions, Shaping):
 
     @data.setter
     def data(self, value: "Tensor | Array") -> None:
-        array = _as_array(value, None)
+        array = as_array(value, None)
         if array.shape != self.shape:
-            raise ValueError(f"Tensor.data: expected an array of shape {self.shape}, got {array.shape}")
+            raise ValueError(
+                f"Tensor.data: expected an array of shape {self.shape}, got {array.shape}"
+            )
         self.array = array
         self.bump_version()
 
@@ -175,7 +189,9 @@ class Tensor(Arithmetic, Reductions, Shaping):
     def item(self) -> float | int | bool:
         """The only element, as a Python number."""
         if self.array.size != 1:
-            raise ValueError(f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()")
+            raise ValueError(
+                f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()"
+            )
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -189,9 +205,13 @@ class Tensor(Arithmetic, Reductions, Shaping):
             RuntimeError: for a tensor on a GPU, or one that requires a gradient (writing to it would go unnoticed).
         """
         if self.requires_grad:
-            raise RuntimeError("Tensor.numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+            raise RuntimeError(
+                "Tensor.numpy: this tensor requires a gradient; use tensor.detach().numpy()"
+            )
         if xp_of(self.array) is not np:
-            raise RuntimeError(f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()")
+            raise RuntimeError(
+                f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()"
+            )
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -207,7 +227,9 @@ class Tensor(Arithmetic, Reductions, Shaping):
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
-            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()"
+            )
         return bool(self.array.item())
 
     def __float__(self) -> float:
@@ -218,15 +240,21 @@ class Tensor(Arithmetic, Reductions, Shaping):
 
     def __index__(self) -> int:
         if self.array.size != 1 or self.dtype.kind not in "iub":
-            raise TypeError(f"only integer tensors with one element can be an index, got {self.dtype} {self.shape}")
+            raise TypeError(
+                f"only integer tensors with one element can be an index, got {self.dtype} {self.shape}"
+            )
         return int(self.array.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
 
     def __repr__(self) -> str:
-        text = np.array2string(to_device(self.array, "cpu"), separator=", ", prefix="tensor(", precision=4)
+        text = np.array2string(
+            to_device(self.array, "cpu"), separator=", ", prefix="tensor(", precision=4
+        )
         extra = "" if self.dtype in (default_dtype, np.int64, bool) else f", dtype={self.dtype}"
+        if self.array.size == 0 and self.ndim > 1:
+            extra += f", shape={self.shape}"
         if self.grad_fn is not None:
             extra += f", grad_fn={self.grad_fn.name}"
         elif self.requires_grad:
@@ -245,7 +273,9 @@ class Tensor(Arithmetic, Reductions, Shaping):
 
     # --- differentiation --------------------------------------------------------------------------------------------
 
-    def backward(self, gradient: "Tensor | Array | None" = None, retain_graph: bool = False) -> None:
+    def backward(
+        self, gradient: "Tensor | Array | None" = None, retain_graph: bool = False
+    ) -> None:
         """Add to the `.grad` of every leaf below this tensor the gradient of this tensor with respect to it.
 
         Args:
@@ -269,9 +299,11 @@ class Tensor(Arithmetic, Reductions, Shaping):
                 )
             seed = xp_of(self.array).ones_like(self.array)
         else:
-            seed = _as_array(gradient, self.dtype)
+            seed = as_array(gradient, self.dtype)
             if seed.shape != self.shape:
-                raise RuntimeError(f"backward: expected a gradient of shape {self.shape}, got {seed.shape}")
+                raise RuntimeError(
+                    f"backward: expected a gradient of shape {self.shape}, got {seed.shape}"
+                )
         with np.errstate(all="ignore"), tape.no_grad():
             tape.run_backward(self.node, seed, Tensor._wrap, retain_graph)
 
@@ -286,9 +318,13 @@ class Tensor(Arithmetic, Reductions, Shaping):
         if not self.is_leaf:
             if requires_grad:
                 return self
-            raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach()")
+            raise RuntimeError(
+                "requires_grad: only a leaf can stop requiring a gradient; use detach()"
+            )
         if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"requires_grad: only floating-point tensors have gradients, this one is {self.dtype}")
+            raise TypeError(
+                f"requires_grad: only floating-point tensors have gradients, this one is {self.dtype}"
+            )
         if requires_grad != self.requires_grad:
             self.node = tape.leaf(self) if requires_grad else None
         return self
@@ -299,7 +335,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
             raise RuntimeError("retain_grad: this tensor requires no gradient")
         self.node.target = tape.weakref.ref(self)
 
-    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> "RemovableHook":
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> RemovableHook:
         """Call `hook(gradient)` when this tensor's gradient is complete; a tensor that it returns is used instead."""
         if self.node is None:
             raise RuntimeError("register_hook: this tensor requires no gradient")
@@ -358,42 +394,3 @@ class Tensor(Arithmetic, Reductions, Shaping):
     def type(self, dtype: Any) -> "Tensor":
         """The tensor as `dtype`."""
         return self.to(dtype)
-
-
-def _as_array(data: Any, dtype: Any) -> Array:
-    """Return `data` as an array: arrays as they are, Python numbers in the default dtypes."""
-    if isinstance(data, Tensor):
-        array = data.array
-    elif is_array(data):
-        array = data
-    else:
-        array = _from_python(data)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"Tensor: expected numbers, got an array of dtype {array.dtype}, shape {array.shape}")
-    return array if dtype is None or array.dtype == dtype else array.astype(dtype)
-
-
-def _from_python(data: Any) -> np.ndarray:
-    """Return numbers, nested lists of numbers and tensors as an array; floats become float32."""
-    if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
-        data = [item.tolist() if isinstance(item, Tensor) else item for item in data]
-    try:
-        array = np.array(data)
-    except ValueError as error:
-        raise ValueError(f"Tensor: nested lists must be of equal lengths ({error})") from None
-    keeps_dtype = isinstance(data, np.generic) or array.dtype.kind != "f"
-    return array if keeps_dtype else array.astype(default_dtype)
-
-
-class RemovableHook:
-    """The handle of a registered hook; `remove()` takes the hook away again."""
-
-    def __init__(self, hooks: list[Callable], hook: Callable):
-        self._hooks = hooks
-        self._hook = hook
-        hooks.append(hook)
-
-    def remove(self) -> None:
-        """Stop calling the hook."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)

@@ -1,5 +1,6 @@
 """Tensors from nothing: constants, ranges, random numbers. PyTorch's names; float32 unless told otherwise."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from minicnn.backend import to_device, xp_of
 from minicnn.tensor.core import Tensor, default_dtype
 
 
-def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+) -> Tensor:
     """A tensor with a copy of `data`: Python floats become float32, integers int64; arrays keep their dtype."""
     copied = Tensor(data.array if isinstance(data, Tensor) else data, dtype=dtype).array.copy()
     return Tensor(to_device(copied, device), requires_grad)
@@ -22,21 +25,39 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return Tensor(array)
 
 
-def full(size: Any, fill_value: float, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any,
+    fill_value: float,
+    dtype: Any = None,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
     """A tensor of shape `size` filled with one value."""
     if dtype is None:
         dtype = default_dtype if isinstance(fill_value, float) else np.asarray(fill_value).dtype
     return Tensor(to_device(np.full(size, fill_value, dtype), device), requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
-    """A tensor of zeros."""
-    return full(_size(size), 0, dtype or default_dtype, device, requires_grad)
+def zeros(
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of zeros. The shape is one number or several, a tuple, or `size=` a tuple."""
+    return full(_size(shape, size), 0, dtype or default_dtype, device, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
-    """A tensor of ones."""
-    return full(_size(size), 1, dtype or default_dtype, device, requires_grad)
+def ones(
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of ones; for the ways to give its shape see `zeros`."""
+    return full(_size(shape, size), 1, dtype or default_dtype, device, requires_grad)
 
 
 def zeros_like(other: Tensor, dtype: Any = None) -> Tensor:
@@ -69,18 +90,20 @@ def linspace(start: float, end: float, steps: int, dtype: Any = None) -> Tensor:
     return Tensor(np.linspace(start, end, steps, dtype=dtype or default_dtype))
 
 
-def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Uniform random numbers in [0, 1)."""
-    return Tensor(random.generator().random(_size(size)).astype(dtype or default_dtype), requires_grad)
+def rand(*shape: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform random numbers in [0, 1); for the ways to give the shape see `zeros`."""
+    return Tensor(_draw(random.generator().random, _size(shape, size), dtype), requires_grad)
 
 
-def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Standard normal random numbers."""
-    drawn = random.generator().standard_normal(_size(size))
-    return Tensor(drawn.astype(dtype or default_dtype), requires_grad)
+def randn(*shape: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Standard normal random numbers; for the ways to give the shape see `zeros`."""
+    drawn = _draw(random.generator().standard_normal, _size(shape, size), dtype)
+    return Tensor(drawn, requires_grad)
 
 
-def normal(mean: float, std: float, size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def normal(
+    mean: float, std: float, size: Any, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Normal random numbers with the given mean and standard deviation."""
     drawn = random.generator().normal(mean, std, size)
     return Tensor(drawn.astype(dtype or default_dtype), requires_grad)
@@ -96,9 +119,17 @@ def randperm(n: int) -> Tensor:
     return Tensor(random.generator().permutation(n))
 
 
-def _size(size: tuple) -> tuple[int, ...]:
-    """Return sizes given one by one, or as one tuple or list, as a tuple."""
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+def _draw(distribution: Callable, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Draw in float32 or float64 directly: a float64 just below 1, rounded to float32, would be 1."""
+    dtype = np.dtype(dtype or default_dtype)
+    drawn = distribution(shape, dtype=np.float64 if dtype == np.float64 else np.float32)
+    return np.asarray(drawn).astype(dtype, copy=False)
+
+
+def _size(shape: tuple, size: Any) -> tuple[int, ...]:
+    """Return sizes given one by one, or as one tuple or list, or by name, as a tuple."""
+    shape = shape if size is None else (*shape, size)
+    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
 
 
 def _default_float(array: np.ndarray, dtype: Any) -> np.ndarray:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from minicnn.ops.shape import Concatenate
+from minicnn.tensor.arithmetic import tensor_like
+from minicnn.tensor.axes import axis_of
 from minicnn.tensor.core import Tensor, apply
 
 
@@ -21,7 +23,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     dtypes = {tensor.dtype.name for tensor in tensors}
     if len(dtypes) > 1:
         raise TypeError(f"cat: mixed dtypes {sorted(dtypes)}; convert with .to(dtype)")
-    axis = dim % max(tensors[0].ndim, 1)
+    axis = axis_of(dim, tensors[0].ndim, "cat")
     if tensors[0].ndim == 0 or len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError(f"cat: off axis {dim} the shapes must agree and have axes, got {shapes}")
     return apply(Concatenate(axis), *tensors)
@@ -34,8 +36,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def where(condition: Tensor, a: Any, b: Any) -> Tensor:
     """`a` where `condition` holds, else `b`."""
-    first = a if isinstance(a, Tensor) else Tensor(a, dtype=b.dtype if isinstance(b, Tensor) else None)
-    return first.where(condition, b)
+    like = next((x for x in (a, b) if isinstance(x, Tensor)), Tensor(a))
+    return tensor_like(a, like).where(condition, b)
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:

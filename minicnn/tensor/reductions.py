@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minicnn.backend import xp_of
 from minicnn.ops import reduction
 from minicnn.ops.shape import Gather
+from minicnn.tensor.axes import axis_of
 
 if TYPE_CHECKING:
     from minicnn.tensor.core import Tensor
@@ -57,8 +58,9 @@ class Reductions:
     def var(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
         """The variance over `dim`: the squared distances from the mean, summed and divided by n - `correction`."""
         distance = self - self.mean(dim, keepdim=True)
-        count = self.numel() // max(distance.sum(dim).numel(), 1)
-        return (distance * distance).sum(dim, keepdim) / (count - correction)
+        total = (distance * distance).sum(dim, keepdim)
+        count = self.numel() // max(total.numel(), 1)
+        return total / (count - correction)
 
     @numpy_names
     def std(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
@@ -88,7 +90,11 @@ class Reductions:
         """
         if isinstance(dim, Reductions):
             return self.maximum(dim)
-        return self.amax() if dim is None else self._choose(self.argmax(dim, keepdim=True), dim, keepdim)
+        return (
+            self.amax()
+            if dim is None
+            else self._choose(self.argmax(dim, keepdim=True), dim, keepdim)
+        )
 
     @numpy_names
     def min(self, dim: Any = None, keepdim: bool = False) -> "Tensor | ValuesAndIndices":
@@ -98,7 +104,11 @@ class Reductions:
         """
         if isinstance(dim, Reductions):
             return self.minimum(dim)
-        return self.amin() if dim is None else self._choose(self.argmin(dim, keepdim=True), dim, keepdim)
+        return (
+            self.amin()
+            if dim is None
+            else self._choose(self.argmin(dim, keepdim=True), dim, keepdim)
+        )
 
     def _choose(self, indices: "Tensor", dim: int, keepdim: bool) -> ValuesAndIndices:
         """The elements at `indices` along `dim`."""
@@ -107,7 +117,13 @@ class Reductions:
 
     def gather(self, dim: int, index: "Tensor") -> "Tensor":
         """One element along `dim` for each entry of `index` (int64), which has as many axes as this tensor."""
-        return self.apply(Gather(index.array, dim % self.ndim))
+        axis = axis_of(dim, self.ndim, "gather")
+        if index.ndim != self.ndim or index.dtype.kind not in "iu":
+            raise ValueError(
+                f"gather: expected integer indices with the {self.ndim} axes of {self.shape}, got "
+                f"{index.dtype} of shape {index.shape}"
+            )
+        return self.apply(Gather(axis), index)
 
     @numpy_names
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":

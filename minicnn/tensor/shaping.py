@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minicnn.ops import shape as ops
 from minicnn.tensor.arithmetic import unwrap_index
+from minicnn.tensor.axes import axis_of
 
 if TYPE_CHECKING:
     from minicnn.tensor.core import Tensor
@@ -31,8 +32,12 @@ class Shaping:
         elif fits:
             fits = self.numel() == known
         if not fits:
-            raise ValueError(f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}")
-        return self.apply(ops.Reshape(tuple(self.numel() // known if n == -1 else n for n in shape)))
+            raise ValueError(
+                f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}"
+            )
+        return self.apply(
+            ops.Reshape(tuple(self.numel() // known if n == -1 else n for n in shape))
+        )
 
     def view(self, *shape: Any) -> "Tensor":
         """The same as `reshape`."""
@@ -40,21 +45,31 @@ class Shaping:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from `start_dim` to `end_dim` (included) into one."""
-        start, end = start_dim % max(self.ndim, 1), end_dim % max(self.ndim, 1)
+        start = axis_of(start_dim, self.ndim, "flatten")
+        end = axis_of(end_dim, self.ndim, "flatten")
+        if start > end:
+            raise ValueError(
+                f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {self.shape}"
+            )
         joined = math.prod(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
 
     def permute(self, *dims: Any) -> "Tensor":
         """The axes in another order: axis i of the result is axis dims[i] of this tensor."""
-        order = tuple(d % max(self.ndim, 1) for d in _sizes(dims))
+        order = tuple(axis_of(d, self.ndim, "permute") for d in _sizes(dims))
         if sorted(order) != list(range(self.ndim)):
-            raise ValueError(f"permute: expected each of the {self.ndim} axes of {self.shape} once, got {_sizes(dims)}")
+            raise ValueError(
+                f"permute: expected each of the {self.ndim} axes of {self.shape} once, "
+                f"got {_sizes(dims)}"
+            )
         return self.apply(ops.Permute(order))
 
     def transpose(self, dim0: int, dim1: int) -> "Tensor":
         """Exchange two axes."""
+        a, b = axis_of(dim0, self.ndim, "transpose"), axis_of(dim1, self.ndim, "transpose")
         order = list(range(self.ndim))
-        order[dim0], order[dim1] = order[dim1], order[dim0]
+        if order:
+            order[a], order[b] = b, a
         return self.apply(ops.Permute(tuple(order)))
 
     def t(self) -> "Tensor":
@@ -68,14 +83,12 @@ class Shaping:
 
     def squeeze(self, dim: int | None = None) -> "Tensor":
         """Drop axis `dim` if its size is 1, or all axes of size 1."""
-        chosen = range(self.ndim) if dim is None else (dim % max(self.ndim, 1),)
+        chosen = range(self.ndim) if dim is None else (axis_of(dim, self.ndim, "squeeze"),)
         return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in chosen))
 
     def unsqueeze(self, dim: int) -> "Tensor":
         """Add an axis of size 1 at position `dim`."""
-        if not -self.ndim - 1 <= dim <= self.ndim:
-            raise IndexError(f"unsqueeze: position {dim} is outside the {self.ndim} axes of shape {self.shape}")
-        position = dim % (self.ndim + 1)
+        position = axis_of(dim, self.ndim + 1, "unsqueeze")
         return self.reshape(*self.shape[:position], 1, *self.shape[position:])
 
     def expand(self, *shape: Any) -> "Tensor":
@@ -83,8 +96,11 @@ class Shaping:
         shape = _sizes(shape)
         kept = (1,) * (len(shape) - self.ndim) + self.shape
         sizes = tuple(k if n == -1 else n for n, k in zip(shape, kept, strict=False))
-        if len(shape) < self.ndim or any(k not in (1, n) for n, k in zip(sizes, kept, strict=True)):
-            raise ValueError(f"expand: shape {self.shape} cannot be repeated to {shape}; only axes of size 1 grow")
+        fits = len(shape) >= self.ndim and min(sizes, default=0) >= 0
+        if not fits or any(k not in (1, n) for n, k in zip(sizes, kept, strict=True)):
+            raise ValueError(
+                f"expand: shape {self.shape} cannot be repeated to {shape}; only axes of size 1 grow"
+            )
         return self.apply(ops.Expand(sizes))
 
     def expand_as(self, other: "Tensor") -> "Tensor":
@@ -97,15 +113,23 @@ class Shaping:
 
     def split(self, split_size: int, dim: int = 0) -> tuple["Tensor", ...]:
         """Slices of `split_size` along `dim`; the last may be shorter."""
-        before = (slice(None),) * (dim % self.ndim)
-        starts = range(0, self.shape[dim], split_size)
+        if split_size < 1:
+            raise ValueError(f"split: expected slices of at least 1, got split_size {split_size}")
+        axis = axis_of(dim, self.ndim, "split")
+        before = (slice(None),) * axis
+        starts = range(0, self.shape[axis], split_size)
         return tuple(self[(*before, slice(start, start + split_size))] for start in starts)
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple["Tensor", ...]:
         """At most `chunks` slices of equal size along `dim`; the last may be shorter."""
-        return self.split(max(-(-self.shape[dim] // chunks), 1), dim)
+        if chunks < 1:
+            raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
+        size = self.shape[axis_of(dim, self.ndim, "chunk")]
+        return self.split(max(-(-size // chunks), 1), dim)
 
 
 def _sizes(sizes: tuple) -> tuple[int, ...]:
     """Return sizes given one by one, or as one tuple or list, as a tuple."""
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)
+    return (
+        tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)
+    )

@@ -11,22 +11,34 @@ on and visit shared parts once per path, exponentially often in b = a + a; c = b
 
 import contextlib
 import hashlib
+import os
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from minicnn.backend import Array, xp_of
+from minicnn.backend import Array, to_device, xp_of
 from minicnn.ops.function import Function
 
-_recording = True
-_anomaly_mode = False
+FRAMEWORK = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The folder of minicnn itself: its lines are left out where a line of the user's is looked for."""
+
+
+class _State(threading.local):
+    """What the context managers below switch, for each thread by itself."""
+
+    recording = True
+    anomaly_mode = False
+
+
+_state = _State()
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations on tensors are being recorded."""
-    return _recording
+    """Whether operations on tensors are being recorded in this thread."""
+    return _state.recording
 
 
 class set_grad_enabled(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
@@ -34,15 +46,14 @@ class set_grad_enabled(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's na
 
     def __init__(self, mode: bool):
         self.mode = mode
+        self.outer: list[bool] = []  # one entry a level: a decorated function may call itself
 
     def __enter__(self) -> None:
-        global _recording
-        self.previous = _recording
-        _recording = self.mode
+        self.outer.append(_state.recording)
+        _state.recording = self.mode
 
     def __exit__(self, *_: object) -> None:
-        global _recording
-        _recording = self.previous
+        _state.recording = self.outer.pop()
 
 
 class no_grad(set_grad_enabled):  # noqa: N801
@@ -59,7 +70,7 @@ class enable_grad(set_grad_enabled):  # noqa: N801
         super().__init__(True)
 
 
-class detect_anomaly:
+class detect_anomaly:  # noqa: N801
     """Check every operation inside the `with` block, and stop at the first that goes wrong.
 
     A function whose inputs hold no NaN and whose output, or whose gradients, do is named, with the line of the program
@@ -68,18 +79,16 @@ class detect_anomaly:
     """
 
     def __enter__(self) -> None:
-        global _anomaly_mode
-        self.previous = _anomaly_mode
-        _anomaly_mode = True
+        self.outer = _state.anomaly_mode
+        _state.anomaly_mode = True
 
     def __exit__(self, *_: object) -> None:
-        global _anomaly_mode
-        _anomaly_mode = self.previous
+        _state.anomaly_mode = self.outer
 
 
 def anomaly_mode_is_on() -> bool:
     """Whether the program is inside `detect_anomaly`."""
-    return _anomaly_mode
+    return _state.anomaly_mode
 
 
 class Version:
@@ -103,9 +112,20 @@ class Node:
         guards: for every saved array, the version of its memory when it was saved.
     """
 
-    __slots__ = ("fingerprints", "function", "guards", "hooks", "origin", "parents", "shape", "target")
+    __slots__ = (
+        "fingerprints",
+        "function",
+        "guards",
+        "hooks",
+        "origin",
+        "parents",
+        "shape",
+        "target",
+    )
 
-    def __init__(self, function: Function | None, parents: tuple["Node | None", ...], shape: tuple[int, ...]):
+    def __init__(
+        self, function: Function | None, parents: tuple["Node | None", ...], shape: tuple[int, ...]
+    ):
         self.function = function
         self.parents: tuple[Node | None, ...] | None = parents
         self.shape = shape
@@ -118,12 +138,13 @@ class Node:
     def watch(self, tensors: tuple) -> None:
         """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
         saved = self.function.saved
+        memories = {id(_memory(array)) for array in saved}
         for tensor in tensors:
-            if tensor is not None and any(tensor.array is array for array in saved):
+            if tensor is not None and id(_memory(tensor.array)) in memories:
                 self.guards.append((tensor.version, tensor.version.count))
-        if _anomaly_mode:
+        if _state.anomaly_mode:
             self.fingerprints = [_fingerprint(array) for array in saved]
-            self.origin = "".join(traceback.format_stack(limit=8)[:-3])
+            self.origin = _callers()
 
     def check_saved_arrays(self) -> None:
         """Raise RuntimeError where a saved array has been changed in place since forward."""
@@ -132,9 +153,10 @@ class Node:
             changed = [_fingerprint(array) for array in self.function.saved] != self.fingerprints
         if changed:
             raise RuntimeError(
-                f"backward of {self.function.name}: an array that it saved in forward has been changed in place since, so "
-                f"its gradient would be wrong (output shape {self.shape}). Use an out-of-place operation (y = y + 1 instead "
-                "of y += 1), clone() before the change, or change parameters only after backward()."
+                f"backward of {self.function.name}: an array that it saved in forward has been "
+                f"changed in place since, so its gradient would be wrong (output shape {self.shape})."
+                " Use an out-of-place operation (y = y + 1 instead of y += 1), clone() before the "
+                "change, or change parameters only after backward()."
             )
 
     def free(self) -> None:
@@ -153,8 +175,8 @@ def leaf(tensor: object) -> Node:
 def topological_order(root: Node) -> list[Node]:
     """Return `root` and all its ancestors, each after its parents.
 
-    Depth-first with an explicit stack: a node goes to the list when all of its parents have. Long chains do not overflow
-    Python's call stack.
+    Depth-first with an explicit stack: a node goes to the list when all of its parents have. Long
+    chains do not overflow Python's call stack.
     """
     order: list[Node] = []
     visited = {root}
@@ -195,8 +217,8 @@ def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool
         gradient = gradients.pop(node, None)
         if gradient is None:  # no user of this node had a gradient to give
             continue
-        for hook in node.hooks:
-            replaced = hook(wrap(gradient))
+        for hook in tuple(node.hooks):  # a hook may remove itself,
+            replaced = hook(wrap(gradient.copy()))  # and write to what it gets
             gradient = gradient if replaced is None else _hooked(replaced, gradient, hook)
         if node.target is not None:
             accumulate(node.target(), gradient, wrap)
@@ -207,7 +229,8 @@ def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool
             if parent is None or part is None:
                 continue
             earlier = gradients.get(parent)
-            gradients[parent] = part if earlier is None else earlier + part  # never in place: it may be shared
+            # a sum in new memory: `earlier` may be on its way to other nodes too
+            gradients[parent] = part if earlier is None else earlier + part
         if not retain_graph:
             node.free()
 
@@ -217,6 +240,11 @@ def _call_backward(node: Node, gradient: Array) -> tuple[Array | None, ...]:
     function, parents = node.function, node.parents
     node.check_saved_arrays()
     parts = function.backward(gradient)
+    if not isinstance(parts, (tuple, list)):
+        raise TypeError(
+            f"backward of {function.name}: expected a tuple of gradients, one for each input of "
+            f"forward (mind the comma in `return (grad_x,)`), got {type(parts).__name__}"
+        )
     if len(parts) != len(parents):
         raise RuntimeError(
             f"backward of {function.name}: expected {len(parents)} gradients, one for each input of forward "
@@ -228,12 +256,12 @@ def _call_backward(node: Node, gradient: Array) -> tuple[Array | None, ...]:
                 f"backward of {function.name}: the gradient of input {i} must have that input's shape {parent.shape}, "
                 f"got {part.shape}; sum over the axes that forward broadcast"
             )
-    if _anomaly_mode and not has_nan(gradient):
+    if _state.anomaly_mode and not has_nan(gradient):
         for i, part in enumerate(parts):
             if part is not None and has_nan(part):
                 raise FloatingPointError(
-                    f"backward of {function.name} made the first NaN, in the gradient of its input {i}, shape {part.shape}. "
-                    f"The function was called here:\n{node.origin}"
+                    f"backward of {function.name} made the first NaN, in the gradient of its input "
+                    f"{i}, shape {part.shape}. The function was called here:\n{node.origin}"
                 )
     return parts
 
@@ -254,12 +282,27 @@ def accumulate(tensor: object | None, gradient: Array, wrap: Callable) -> None:
 
 def _hooked(replaced: object, gradient: Array, hook: Callable) -> Array:
     """Check what a hook returned in place of `gradient`."""
-    if replaced.shape != gradient.shape:
+    if not hasattr(replaced, "array") or replaced.shape != gradient.shape:
+        got = f"{type(replaced).__name__} of shape {getattr(replaced, 'shape', None)}"
         raise RuntimeError(
-            f"gradient hook {getattr(hook, '__name__', hook)!r}: must return None or a gradient of shape {gradient.shape}, "
-            f"got {replaced.shape}"
+            f"gradient hook {getattr(hook, '__name__', hook)!r}: must return None or a tensor of "
+            f"shape {gradient.shape}, got {got}"
         )
     return replaced.array
+
+
+class RemovableHook:
+    """The handle of a registered hook; `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Callable], hook: Callable):
+        self._hooks = hooks
+        self._hook = hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Stop calling the hook."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
 
 
 def has_nan(array: Array) -> bool:
@@ -279,5 +322,20 @@ def check_forward(function: Function, inputs: list[Array | None], output: Array)
 
 def _fingerprint(array: Array) -> bytes:
     """A digest of an array's contents."""
-    host = array if isinstance(array, np.ndarray) else array.get()
-    return hashlib.blake2b(np.ascontiguousarray(host), digest_size=16).digest()
+    if array is None:
+        return b""
+    host = np.ascontiguousarray(to_device(array, "cpu"))
+    return hashlib.blake2b(host, digest_size=16).digest()
+
+
+def _memory(array: Array | None) -> object:
+    """The object that owns the memory of an array or of a view."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
+
+
+def _callers() -> str:
+    """The last lines of the user's program that led here, as text."""
+    frames = traceback.extract_stack()
+    outside = [frame for frame in frames if not frame.filename.startswith(FRAMEWORK + os.sep)]
+    return "".join(traceback.format_list(outside[-3:]))

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from minicnn.optim import SGD, Adam, Optimizer
+from minicnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from minicnn.tensor import Tensor, is_grad_enabled, no_grad
 from tests.optim.compare import param, random_params, set_random_grads
 
@@ -65,14 +65,18 @@ def test_step_writes_into_the_same_array_and_counts_a_version():
     assert p.version.count == count + 1
 
 
-@pytest.mark.parametrize("make", [SGD, Adam])
-def test_float64_scalars_as_options_do_not_promote(make):
-    p = param([1.0, 2.0], grad=[1.0, 1.0], dtype=np.float32)
-    optimizer = make([p], lr=np.float64(0.1), weight_decay=np.float64(0.1))
-    optimizer.param_groups[0]["momentum"] = np.float64(0.9)
-    optimizer.step()
-    arrays = [p.array, *optimizer.state[p].values()]
-    assert {a.dtype for a in arrays if isinstance(a, np.ndarray)} == {np.dtype(np.float32)}
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW, RMSprop])
+def test_numpy_scalars_as_options_compute_in_the_parameters_dtype(make):
+    moved = []
+    for number in (float, np.float64):
+        params = random_params(dtype="float32")
+        optimizer = make(params, lr=number(0.1), weight_decay=number(0.1))
+        rng = np.random.default_rng(1)
+        for _ in range(5):
+            set_random_grads(params, rng)
+            optimizer.step()
+        moved.append(params[0].array)
+    np.testing.assert_array_equal(*moved)
 
 
 def test_overflow_ends_in_infinity_without_a_warning():
@@ -165,6 +169,13 @@ def test_state_of_another_optimizer_is_refused():
         Adam([param([1.0])]).load_state_dict(SGD([param([1.0])]).state_dict())
 
 
+def test_loaded_options_are_checked():
+    saved = SGD([param([1.0])]).state_dict()
+    saved["param_groups"][0]["lr"] = -1.0
+    with pytest.raises(ValueError, match="expected 0 <= lr"):
+        SGD([param([1.0])]).load_state_dict(saved)
+
+
 def test_memory_of_another_shape_is_refused_and_nothing_is_loaded():
     saved = random_params()[:2]
     optimizer = SGD(saved, lr=0.7, momentum=0.5)
@@ -233,6 +244,28 @@ def test_gradient_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"shape \(2,\) has a gradient of shape \(1,\)"):
         SGD([p]).step()
     np.testing.assert_array_equal(p.array, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("make", "rate"), [(SGD, 0.3), (Adam, 0.1), (AdamW, 0.1), (RMSprop, 0.02)])
+def test_a_line_is_fitted(make, rate):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 2))
+    y = x @ [2.0, -3.0] + 0.5
+    weight, bias = param([0.0, 0.0]), param(0.0)
+    optimizer = make([weight, bias], lr=rate, weight_decay=0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        ((Tensor(x) @ weight + bias - Tensor(y)) ** 2).mean().backward()
+        optimizer.step()
+    np.testing.assert_allclose([*weight.array, bias.item()], [2.0, -3.0, 0.5], atol=0.05)
+
+
+def test_a_step_between_forward_and_backward_is_noticed():
+    p = param([3.0], grad=[1.0])
+    loss = (p * p).sum()
+    SGD([p]).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
 
 
 def test_a_rule_of_ones_own_needs_only_update():

@@ -1,0 +1,40 @@
+"""Writing a file so that nobody ever sees half of it.
+
+The bytes go to a temporary file in the same folder; when all of them have reached the disk, the
+temporary file is renamed to the wanted name, which the operating system does in one step. A full
+disk, an error or a killed program thus leaves the old file as it was.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the place of `path` when the `with` block ends well.
+
+    If the block raises, the temporary file is removed and `path` is not touched. A symbolic link
+    stays one; the file that it points to is replaced.
+
+    Args:
+        path: the file to write. Its folder must exist.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".minicnn-{secrets.token_hex(8)}.tmp")
+    file = open(temporary, "xb")  # noqa: SIM115 (closed before the renaming, whatever happens)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,38 @@
+"""What a tensor can be made from: arrays as they are, Python numbers in the default dtypes."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.backend import Array, is_array
+from minicnn.tensor.arithmetic import Arithmetic
+
+default_dtype = np.dtype(np.float32)
+"""The dtype of tensors made from Python floats."""
+
+
+def as_array(data: Any, dtype: Any) -> Array:
+    """Return `data` as an array: arrays as they are, Python numbers in the default dtypes."""
+    if isinstance(data, Arithmetic):
+        array = data.array
+    elif is_array(data):
+        array = data
+    else:
+        array = _from_python(data)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"Tensor: expected numbers, got an array of dtype {array.dtype}, shape {array.shape}"
+        )
+    return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+
+
+def _from_python(data: Any) -> np.ndarray:
+    """Return numbers, nested lists of numbers and tensors as an array; floats become float32."""
+    if isinstance(data, (list, tuple)) and any(isinstance(item, Arithmetic) for item in data):
+        data = [item.tolist() if isinstance(item, Arithmetic) else item for item in data]
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"Tensor: nested lists must be of equal lengths ({error})") from None
+    keeps_dtype = isinstance(data, np.generic) or array.dtype.kind != "f"
+    return array if keeps_dtype else array.astype(default_dtype)

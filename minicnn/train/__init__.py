@@ -1,0 +1,31 @@
+"""Training a network, measuring it, and using it.
+
+training        fit: the loop over epochs and batches
+evaluation      evaluate and predict: the network in inference mode
+metrics         measures of quality
+early_stopping  when to stop
+history         what happened
+"""
+
+from minicnn.train.early_stopping import EarlyStopping
+from minicnn.train.evaluation import evaluate, predict
+from minicnn.train.history import History
+from minicnn.train.metrics import (
+    accuracy,
+    confusion_matrix,
+    mean_absolute_error,
+    top_k_accuracy,
+)
+from minicnn.train.training import fit
+
+__all__ = [
+    "EarlyStopping",
+    "History",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "fit",
+    "mean_absolute_error",
+    "predict",
+    "top_k_accuracy",
+]

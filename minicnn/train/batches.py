@@ -1,0 +1,62 @@
+"""From what a user hands in as data to batches of (inputs, targets) on the model's device."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minicnn.data import DataLoader, TensorDataset
+from minicnn.nn import Module
+from minicnn.tensor import Tensor
+
+Data = Any
+"""A pair (inputs, targets) of tensors or arrays, a Dataset, or a DataLoader."""
+
+
+def as_loader(where: str, data: Data, batch_size: int, shuffle: bool = False) -> Iterable:
+    """Return something that gives the batches of an epoch each time it is walked through.
+
+    Args:
+        where: the function and its argument, for messages.
+        data: a pair of tensors or arrays (N, ...), or a dataset: these are cut into batches. A
+            DataLoader, or anything else to iterate over, is used as it is.
+        batch_size: examples a batch.
+        shuffle: whether to draw a new order every epoch.
+
+    Raises:
+        TypeError: for anything else, and for an iterator, which only serves once.
+        ValueError: for data without examples.
+    """
+    if isinstance(data, tuple | list) and len(data) == 2:
+        data = TensorDataset(*data)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        loader = DataLoader(data, batch_size, shuffle)
+    elif isinstance(data, Iterable) and not isinstance(data, Iterator):
+        loader = data
+    else:
+        raise TypeError(
+            f"{where}: expected a pair (inputs, targets), a Dataset or a DataLoader, got "
+            f"{type(data).__name__}"
+        )
+    if hasattr(loader, "__len__") and len(loader) == 0:
+        raise ValueError(
+            f"{where}: there is no batch: the dataset is empty, or smaller than one batch of a "
+            "DataLoader with drop_last=True"
+        )
+    return loader
+
+
+def inputs_and_targets(where: str, batch: Any, device: str) -> tuple[Tensor, Tensor]:
+    """Return the two halves of a batch as tensors on `device`.
+
+    Raises:
+        TypeError: for a batch that is no pair.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        found = f"{len(batch)} values" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise TypeError(f"{where}: expected batches of (inputs, targets), got {found}")
+    inputs, targets = (Tensor(half).to(device) for half in batch)
+    return inputs, targets
+
+
+def device_of_model(model: Module) -> str:
+    """Return where the model's parameters are; "cpu" for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), "cpu")

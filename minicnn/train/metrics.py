@@ -1,0 +1,182 @@
+"""Measures of quality: how often, or by how much, a network is wrong.
+
+A metric takes what the network returned for a batch and what it should have returned, as tensors or
+arrays, and gives one number, the mean over the batch. Any function of that form can be used.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn.backend import Array, is_array, to_device, xp_of
+from minicnn.tensor import Tensor
+
+Metric = Callable[[Tensor, Tensor], Any]
+Metrics = Mapping[str, Metric] | Iterable[Metric]
+
+
+def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float:
+    """The share of examples whose label has the highest score.
+
+    Args:
+        outputs: scores or probabilities, (N, K), or (N, K, ...) with a decision for each position.
+        targets: labels 0 to K - 1, (N,) or (N, ...), whole numbers.
+
+    Returns:
+        A number from 0 to 1. Of equal scores the first counts as the highest; where a score is NaN,
+        the network has not decided, and is wrong.
+
+    Raises:
+        ValueError: no examples, shapes that do not belong together, labels that are no classes.
+        TypeError: labels that are not whole numbers.
+    """
+    return top_k_accuracy(outputs, targets, k=1)
+
+
+def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5) -> float:
+    """The share of examples whose label is among the `k` highest scores.
+
+    Args:
+        outputs: see `accuracy`, also for the result and the errors.
+        targets: see `accuracy`.
+        k: how many guesses the network has, 1 to K.
+    """
+    scores, labels = _scores_and_labels("top_k_accuracy", outputs, targets)
+    xp, classes = xp_of(scores), scores.shape[1]
+    if not 1 <= k <= classes:
+        raise ValueError(f"top_k_accuracy: k: expected 1 to {classes}, the classes, got {k}")
+    labels = labels[:, None]  # (N, 1, ...)
+    own = xp.take_along_axis(scores, labels, axis=1)  # (N, 1, ...)
+    order = xp.arange(classes).reshape(classes, *[1] * (scores.ndim - 2))  # (K, ...)
+    beaten_by = ~(scores <= own) | (
+        (scores == own) & (order < labels)
+    )  # (N, K, ...); NaN beats all
+    return float((beaten_by.sum(axis=1) < k).mean())
+
+
+def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> float:
+    """The mean of |output - target| over all elements.
+
+    Args:
+        outputs: predictions, any shape.
+        targets: what they should be, of the same shape.
+
+    Raises:
+        ValueError: no elements, or different shapes.
+    """
+    predicted, expected = _array_of(outputs), _array_of(targets)
+    if predicted.shape != expected.shape or predicted.size == 0:
+        raise ValueError(
+            f"mean_absolute_error: expected outputs and targets of the same shape with at least "
+            f"one element, got {predicted.shape} and {expected.shape}"
+        )
+    return float(abs(predicted - expected).mean())
+
+
+def confusion_matrix(
+    predicted: Tensor | Array, targets: Tensor | Array, num_classes: int
+) -> np.ndarray:
+    """Count how often examples of one class were taken for another.
+
+    Args:
+        predicted: labels that the network chose, such as `predict(model, x).argmax(1)`, (N,).
+        targets: the true labels, (N,).
+        num_classes: K.
+
+    Returns:
+        (K, K) int64: row i, column j counts the examples of class i that were taken for class j, so
+        the diagonal holds the right answers.
+
+    Raises:
+        ValueError: different shapes, or labels outside 0 to K - 1.
+        TypeError: labels that are not whole numbers.
+    """
+    where = "confusion_matrix"
+    chosen, true = (to_device(_array_of(labels), "cpu") for labels in (predicted, targets))
+    if chosen.shape != true.shape or chosen.ndim != 1:
+        raise ValueError(
+            f"{where}: expected predicted and target labels of one shape (N,), got {chosen.shape} "
+            f"and {true.shape}; scores become labels with .argmax(1)"
+        )
+    _check_labels(where, "predicted", chosen, num_classes)
+    _check_labels(where, "targets", true, num_classes)
+    pairs = true.astype(np.int64) * num_classes + chosen.astype(np.int64)  # (N,)
+    counts = np.bincount(pairs, minlength=num_classes * num_classes)
+    return counts.reshape(num_classes, num_classes)
+
+
+def are_class_labels(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether `targets` are labels, (N, ...) whole numbers, for scores (N, K, ...)."""
+    return targets.dtype.kind in "iu" and outputs.ndim == targets.ndim + 1
+
+
+def named_metrics(where: str, metrics: Metrics) -> dict[str, Metric]:
+    """Return metrics by name: those of a mapping, or the functions' own.
+
+    Raises:
+        TypeError: for a metric that cannot be called.
+        ValueError: for a name that the history needs for something else.
+    """
+    if not isinstance(metrics, Mapping):
+        metrics = {getattr(metric, "__name__", str(metric)): metric for metric in metrics}
+    for name, metric in metrics.items():
+        if not callable(metric):
+            raise TypeError(
+                f"{where}: metrics: expected functions of (outputs, targets), got {metric!r}"
+            )
+        if name in ("loss", "lr", "seconds") or name.startswith("val_"):
+            raise ValueError(f"{where}: metrics: the name {name!r} is taken; use another")
+    return dict(metrics)
+
+
+class Averages:
+    """Means over the examples of several batches, from the means over each batch."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, values: Mapping[str, float], count: int) -> None:
+        """Take note of the means over a batch of `count` examples."""
+        self._count += count
+        for name, value in values.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value * count
+
+    def means(self) -> dict[str, float]:
+        """Return the means over all examples so far."""
+        return {name: total / self._count for name, total in self._totals.items()}
+
+
+def measure(metrics: Mapping[str, Metric], outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return the value of each metric for a batch."""
+    return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+
+
+def _scores_and_labels(where: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Check that the two belong together, and return them as arrays."""
+    scores, labels = _array_of(outputs), _array_of(targets)
+    if scores.ndim < 2 or labels.shape != (scores.shape[0], *scores.shape[2:]) or labels.size == 0:
+        raise ValueError(
+            f"{where}: expected scores (N, K) and labels (N,) with N > 0, got outputs "
+            f"{scores.shape} and targets {labels.shape}"
+        )
+    _check_labels(where, "targets", labels, scores.shape[1])
+    return scores, labels
+
+
+def _check_labels(where: str, name: str, labels: Array, classes: int) -> None:
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{where}: {name}: expected whole numbers as labels, got {labels.dtype}")
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"{where}: {name}: expected labels 0 to {classes - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+
+
+def _array_of(value: Any) -> Array:
+    """Return the array of a tensor, an array, or a list of numbers."""
+    if isinstance(value, Tensor):
+        return value.array
+    return value if is_array(value) else np.asarray(value)

@@ -1,0 +1,265 @@
+"""The training loop.
+
+For every batch: compute the outputs, compare them with the targets, send the gradient of the loss
+back through the network, and let the optimizer move the parameters a little against it. `fit` does
+this for some epochs and keeps the books; everything that can go wrong with numbers stops it with
+the place and the likely reason.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from minicnn import random
+from minicnn.backend import xp_of
+from minicnn.nn import Module
+from minicnn.nn import functional as F
+from minicnn.nn.utils import clip_grad_norm_
+from minicnn.optim import Adam, Optimizer
+from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from minicnn.tensor import Tensor, no_grad
+from minicnn.train.batches import Data, as_loader, device_of_model, inputs_and_targets
+from minicnn.train.early_stopping import EarlyStopping
+from minicnn.train.evaluation import Loss, inference_mode, measure_batches, mode
+from minicnn.train.history import History
+from minicnn.train.metrics import (
+    Averages,
+    Metric,
+    Metrics,
+    accuracy,
+    are_class_labels,
+    measure,
+    named_metrics,
+)
+from minicnn.train.progress import Progress
+
+
+def fit(
+    model: Module,
+    train_data: Data,
+    validation_data: Data | None = None,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    optimizer: Optimizer | None = None,
+    loss: Loss | None = None,
+    metrics: Metrics | None = None,
+    scheduler: Any = None,
+    scheduler_step: Literal["epoch", "batch"] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callback: Callable[[int, dict[str, float]], None] | None = None,
+    clip_norm: float | None = None,
+    seed: int | None = None,
+    progress: bool = True,
+) -> History:
+    """Train `model`, and return how it went.
+
+    Afterwards every module is in the mode, training or inference, in which it was before. On
+    Ctrl-C, KeyboardInterrupt is raised as usual, with the modes restored and the parameters as the
+    last complete step left them; use `callback` to keep what must not be lost.
+
+    Args:
+        model: the network.
+        train_data: a pair (inputs, targets) of tensors or arrays, a Dataset, or a DataLoader. The
+            first two are shuffled anew every epoch; a DataLoader keeps its own order and batches.
+        validation_data: the same kinds, measured after every epoch and never trained on.
+        epochs: how often to go through the training data, >= 0.
+        batch_size: examples a step, where the data is no DataLoader.
+        optimizer: Adam with learning rate 0.001 where left out, or the scheduler's.
+        loss: a function of (outputs, targets) that returns the mean over a batch; cross-entropy
+            where left out.
+        metrics: further measures of that form, a list of functions or a dict with names; None is
+            the accuracy where the targets are class labels. Measured on the outputs that training
+            computes anyway, so during an epoch, with dropout at work.
+        scheduler: a learning-rate schedule on `optimizer`. `ReduceLROnPlateau` gets the loss, or
+            with mode="max" the accuracy, of the validation data if there is any.
+        scheduler_step: when the schedule steps; None is "batch" for `OneCycleLR`, else "epoch".
+        early_stopping: ends training before the last epoch.
+        callback: called after every epoch with its number, from 1, and its measures.
+        clip_norm: the largest norm of all gradients together; None does not limit it.
+        seed: restarts `minicnn.random` first, so that shuffling, dropout and augmentation are the
+            same on every run.
+        progress: whether to show how far training has come, on standard error.
+
+    Returns:
+        The measures of every epoch.
+
+    Raises:
+        ValueError: no data, settings out of range, or shapes that do not fit.
+        TypeError: data of another kind, or dtypes that do not fit.
+        FloatingPointError: the loss, or with `clip_norm` a gradient, is NaN or infinite. The
+            parameters are then as the step before left them, but running statistics, as of
+            BatchNorm, have seen the batch.
+    """
+    if epochs < 0:
+        raise ValueError(f"fit: epochs: expected a number >= 0, got {epochs}")
+    loader = as_loader("fit: train_data", train_data, batch_size, shuffle=True)
+    validation = None
+    if validation_data is not None:
+        validation = as_loader("fit: validation_data", validation_data, batch_size)
+    if seed is not None:
+        random.manual_seed(seed)
+    trainer = _Trainer(
+        model=model,
+        optimizer=_choose_optimizer(model, optimizer, scheduler),
+        loss=loss or F.cross_entropy,
+        metrics=None if metrics is None else named_metrics("fit", metrics),
+        scheduler=scheduler,
+        steps_every_batch=_steps_every_batch(scheduler, scheduler_step),
+        clip_norm=clip_norm,
+    )
+    history, bar = History(), Progress(epochs, progress)
+    if early_stopping is not None:
+        if validation is None and early_stopping.monitor.startswith("val_"):
+            raise ValueError(f"fit: {early_stopping.monitor!r} to stop by needs validation_data")
+        early_stopping.reset()
+    with mode(model, training=True):
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            record = trainer.train_epoch(loader, epoch, bar)
+            if validation is not None:
+                measures = trainer.validate(validation)
+                record |= {f"val_{name}": value for name, value in measures.items()}
+            record["lr"] = trainer.optimizer.param_groups[0]["lr"]
+            record["seconds"] = time.perf_counter() - start
+            history.append(record)
+            bar.finish(epoch, record)
+            trainer.end_epoch(record)
+            if callback is not None:
+                callback(epoch, record)
+            if early_stopping is not None and early_stopping.update(history, model):
+                break
+    if early_stopping is not None:
+        early_stopping.restore(model)
+    return history
+
+
+@dataclass
+class _Trainer:
+    """The settings of a run, and what one epoch does with them."""
+
+    model: Module
+    optimizer: Optimizer
+    loss: Loss
+    metrics: dict[str, Metric] | None
+    scheduler: Any
+    steps_every_batch: bool
+    clip_norm: float | None
+
+    def train_epoch(self, loader: Iterable, epoch: int, bar: Progress) -> dict[str, float]:
+        """Go through the training data once, and return the averages over it."""
+        averages, device = Averages(), device_of_model(self.model)
+        try:
+            for number, batch in enumerate(bar.watch(loader, epoch), start=1):
+                inputs, targets = inputs_and_targets("fit: train_data", batch, device)
+                values = self.train_batch(inputs, targets, f"fit: epoch {epoch}, batch {number}")
+                averages.add(values, len(targets))
+                bar.note(values["loss"])
+        finally:
+            bar.close()
+        if not averages.means():
+            raise ValueError("fit: train_data: there is no batch")
+        return averages.means()
+
+    def train_batch(self, inputs: Tensor, targets: Tensor, where: str) -> dict[str, float]:
+        """Take one step, and return the loss and the metrics from before it."""
+        outputs = self.model(inputs)
+        loss = self.loss(outputs, targets)
+        if loss.numel() != 1:
+            raise ValueError(
+                f"{where}: loss: expected one number, got shape {loss.shape}; use reduction='mean'"
+            )
+        values = {"loss": loss.item()}
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"{where}: the loss is {loss.item()}; {self.blame(inputs)}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.clip_norm is not None:
+            try:
+                clip_grad_norm_(self.trained_parameters(), self.clip_norm, error_if_nonfinite=True)
+            except RuntimeError as error:
+                raise FloatingPointError(f"{where}: {error}") from error
+        self.optimizer.step()
+        if self.steps_every_batch:
+            self.scheduler.step()
+        if self.metrics is None:
+            self.metrics = {"accuracy": accuracy} if are_class_labels(outputs, targets) else {}
+        with no_grad():
+            return values | measure(self.metrics, outputs.detach(), targets)
+
+    def trained_parameters(self) -> list[tuple[str, Tensor]]:
+        """Return the parameters that the optimizer changes, with their names in the model."""
+        trained = _parameters_of(self.optimizer)
+        return [(name, p) for name, p in self.model.named_parameters() if id(p) in trained]
+
+    def blame(self, inputs: Tensor) -> str:
+        """Say where NaN or infinity in the loss is likely to come from."""
+        if not _is_finite(inputs):
+            return f"the batch itself, shape {inputs.shape}, holds NaN or infinity: clean the data"
+        broken = [name for name, p in self.model.named_parameters() if not _is_finite(p)]
+        if broken:
+            return (
+                f"NaN or infinity is already in {', '.join(broken[:3])}, from an earlier step: "
+                "lower the learning rate, or limit the gradients with clip_norm=1.0, which names "
+                "the first gradient that goes wrong"
+            )
+        return (
+            "batch and parameters are finite, so the numbers grew too large in between: lower the "
+            "learning rate, scale the inputs to about [-1, 1], or find the operation with "
+            "minicnn.detect_anomaly()"
+        )
+
+    def validate(self, loader: Iterable) -> dict[str, float]:
+        """Return the averages over the validation data."""
+        with inference_mode(self.model):
+            return measure_batches(self.model, loader, self.loss, self.metrics or {}, top_k=())
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """Let the schedule step, if it steps now."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            measure = "loss" if self.scheduler.mode == "min" else "accuracy"
+            measure = f"val_{measure}" if f"val_{measure}" in record else measure
+            if measure not in record:
+                raise ValueError(
+                    "fit: scheduler: ReduceLROnPlateau with mode='max' follows the accuracy, which "
+                    f"is not measured; measured are {', '.join(record)}"
+                )
+            self.scheduler.step(record[measure])
+        elif self.scheduler is not None and not self.steps_every_batch:
+            self.scheduler.step()
+
+
+def _choose_optimizer(model: Module, optimizer: Optimizer | None, scheduler: Any) -> Optimizer:
+    """Return the optimizer to use, after checking that all three belong together."""
+    if optimizer is None:
+        optimizer = Adam(model.parameters()) if scheduler is None else scheduler.optimizer
+    if scheduler is not None and scheduler.optimizer is not optimizer:
+        raise ValueError("fit: scheduler: it sets the rates of another optimizer than `optimizer`")
+    if not _parameters_of(optimizer) & {id(p) for p in model.parameters()}:
+        raise ValueError(
+            "fit: optimizer: it holds no parameter of this model; create it with "
+            "model.parameters(), after the model"
+        )
+    return optimizer
+
+
+def _parameters_of(optimizer: Optimizer) -> set[int]:
+    """Return the identities of the parameters that an optimizer changes."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def _steps_every_batch(scheduler: Any, scheduler_step: str | None) -> bool:
+    """Decide when the schedule steps."""
+    if scheduler_step not in (None, "epoch", "batch"):
+        raise ValueError(
+            f"fit: scheduler_step: expected 'epoch' or 'batch', got {scheduler_step!r}"
+        )
+    if scheduler_step is None:
+        return isinstance(scheduler, OneCycleLR)
+    return scheduler is not None and scheduler_step == "batch"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(xp_of(tensor.array).isfinite(tensor.array).all())

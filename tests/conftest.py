@@ -1,0 +1,29 @@
+"""What all tests share: quick and repeatable hypothesis runs, a fixed seed, and PyTorch where it is installed."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import minicnn
+
+settings.register_profile(
+    "minicnn",
+    deadline=None,  # a compiling kernel or a busy machine is not a failure
+    derandomize=True,  # the same examples on every run: a red test stays red
+    database=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("minicnn")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Restart minicnn's random numbers before every test; the value is the seed."""
+    minicnn.manual_seed(0)
+    return 0
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, the oracle; the test is skipped where it is not installed."""
+    return pytest.importorskip("torch")

@@ -1,0 +1,315 @@
+"""The Tensor itself: what it is made from, what it converts to, how it prints and copies."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from minicnn import Tensor, no_grad
+from minicnn.backend import device_of
+from tests.checks import leaf, normal
+
+# --- making one -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, "float32"),
+        (2, "int64"),
+        (True, "bool"),
+        ([1.0, 2], "float32"),
+        ([[1, 2], [3, 4]], "int64"),
+        ([], "float32"),
+        (np.float64(1.5), "float64"),
+        (np.ones(2), "float64"),
+        (np.ones(2, np.float16), "float16"),
+        (np.zeros(2, np.uint8), "uint8"),
+        ([Tensor(1.0), Tensor(2.0)], "float32"),
+    ],
+)
+def test_dtypes(data, dtype):
+    assert Tensor(data).dtype == dtype
+
+
+def test_an_array_is_shared():
+    array = normal(3)
+    assert Tensor(array).array is array
+
+
+def test_a_tensor_is_shared():
+    x = Tensor(normal(3))
+    y = Tensor(x)
+    assert y.array is x.array
+    assert y.version is x.version
+
+
+def test_dtype_on_request():
+    assert Tensor([1, 2], dtype="float64").dtype == np.float64
+
+
+@pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1j], [object()]])
+def test_only_numbers(data):
+    with pytest.raises(TypeError, match="Tensor: expected numbers"):
+        Tensor(data)
+
+
+def test_ragged_lists():
+    with pytest.raises(ValueError, match="nested lists must be of equal lengths"):
+        Tensor([[1, 2], [3]])
+
+
+def test_integers_have_no_gradient():
+    with pytest.raises(TypeError, match=r"only floating-point tensors have gradients.*int64"):
+        Tensor([1, 2], requires_grad=True)
+
+
+# --- what it is -----------------------------------------------------------------------------------
+
+
+def test_measures():
+    x = Tensor(normal(2, 3))
+    assert (x.shape, x.size(), x.size(1), x.size(-1)) == ((2, 3), (2, 3), 3, 3)
+    assert (x.ndim, x.dim(), x.numel(), len(x)) == (2, 2, 6, 2)
+    assert x.device == device_of(x.array) == "cpu"
+
+
+def test_leaves_and_results():
+    x = leaf(normal(2))
+    y = x * 2
+    assert x.is_leaf
+    assert x.grad_fn is None
+    assert not y.is_leaf
+    assert y.grad_fn.name == "Mul"
+    assert Tensor([1.0]).is_leaf
+
+
+def test_requires_grad_can_be_switched_on_a_leaf():
+    x = Tensor(normal(2))
+    x.requires_grad = True
+    assert x.requires_grad
+    assert x.requires_grad_() is x
+    x.requires_grad = False
+    assert not x.requires_grad
+
+
+def test_requires_grad_cannot_be_switched_off_on_a_result():
+    y = leaf(normal(2)) * 2
+    assert y.requires_grad_() is y
+    with pytest.raises(RuntimeError, match=r"only a leaf .* use detach\(\)"):
+        y.requires_grad = False
+
+
+def test_data_is_a_detached_tensor_on_the_same_memory():
+    x = leaf(normal(2))
+    assert not x.data.requires_grad
+    assert x.data.array is x.array
+
+
+def test_assigning_data_replaces_the_array():
+    x = leaf(normal(2))
+    x.data = np.zeros(2)
+    assert x.tolist() == [0, 0]
+    assert x.requires_grad
+
+
+def test_assigned_data_must_have_the_shape():
+    with pytest.raises(ValueError, match=r"Tensor.data: expected an array of shape \(2,\)"):
+        leaf(normal(2)).data = np.zeros(3)
+
+
+# --- conversions ----------------------------------------------------------------------------------
+
+
+def test_item():
+    assert Tensor([[2.5]]).item() == 2.5
+    assert isinstance(Tensor(3).item(), int)
+    with pytest.raises(ValueError, match=r"expected one element, got shape \(2,\)"):
+        Tensor([1, 2]).item()
+
+
+def test_tolist():
+    assert Tensor([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
+    assert Tensor(1.5).tolist() == 1.5
+
+
+def test_python_numbers():
+    x = Tensor([2.75])
+    assert float(x) == 2.75
+    assert int(x) == 2
+    assert bool(x)
+    assert not Tensor(0)
+
+
+def test_the_truth_of_several_elements():
+    with pytest.raises(ValueError, match=r"shape \(2,\) is ambiguous; use .any\(\) or .all\(\)"):
+        bool(Tensor([1, 2]))
+
+
+def test_the_truth_of_no_element():
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(Tensor([]))
+
+
+def test_an_integer_tensor_is_an_index():
+    assert [10, 20, 30][Tensor(1)] == 20
+    assert list(range(Tensor(2))) == [0, 1]
+
+
+@pytest.mark.parametrize("x", [Tensor(1.0), Tensor([1, 2])])
+def test_other_tensors_are_no_index(x):
+    with pytest.raises(TypeError, match="only integer tensors with one element"):
+        [10, 20, 30][x]
+
+
+def test_numpy_shares_memory():
+    x = Tensor(normal(3))
+    assert x.numpy() is x.array
+    assert np.asarray(x) is x.array
+
+
+def test_numpy_copies_on_request():
+    x = Tensor(normal(3))
+    assert not np.shares_memory(np.array(x), x.array)
+    assert np.asarray(x, dtype="float32").dtype == np.float32
+
+
+def test_numpy_of_a_tensor_on_the_tape():
+    with pytest.raises(RuntimeError, match=r"use tensor.detach\(\).numpy\(\)"):
+        leaf(normal(3)).numpy()
+
+
+def test_iteration():
+    rows = list(Tensor([[1, 2], [3, 4]]))
+    assert [row.tolist() for row in rows] == [[1, 2], [3, 4]]
+
+
+def test_gradients_flow_through_iteration():
+    x = leaf(normal(2, 3))
+    first, second = x
+    (first * 2 + second).sum().backward()
+    assert x.grad.tolist() == [[2, 2, 2], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("function", [iter, len])
+def test_a_number_has_no_length(function):
+    with pytest.raises(TypeError, match="without axes"):
+        function(Tensor(1.0))
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (Tensor([1.0, 2.5]), "tensor([1. , 2.5])"),
+        (Tensor([1, 2]), "tensor([1, 2])"),
+        (Tensor([True]), "tensor([ True])"),
+        (Tensor(3.0), "tensor(3.)"),
+        (Tensor(np.ones(1)), "tensor([1.], dtype=float64)"),
+        (Tensor([1.0], requires_grad=True), "tensor([1.], requires_grad=True)"),
+        (Tensor([1.0], requires_grad=True) * 2, "tensor([2.], grad_fn=Mul)"),
+        (Tensor(np.zeros((0, 3), "float32")), "tensor([], shape=(0, 3))"),
+    ],
+)
+def test_repr(tensor, text):
+    assert repr(tensor) == text
+    assert str(tensor) == text
+
+
+def test_repr_lines_rows_up():
+    assert repr(Tensor([[1, 2], [3, 4]])) == "tensor([[1, 2],\n        [3, 4]])"
+
+
+def test_format():
+    assert f"{Tensor(3.14159):.2f}" == "3.14"
+    assert f"{Tensor([1, 2])}" == "tensor([1, 2])"
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def test_deepcopy_of_a_leaf():
+    x = leaf(normal(2))
+    (x * 3).sum().backward()
+    y = copy.deepcopy(x)
+    assert y.requires_grad
+    assert y.tolist() == x.tolist()
+    assert y.grad.tolist() == [3, 3]
+    assert not np.shares_memory(x.array, y.array)
+    assert not np.shares_memory(x.grad.array, y.grad.array)
+
+
+def test_deepcopy_keeps_what_is_shared_shared():
+    x = Tensor(normal(2))
+    a, b = copy.deepcopy([x, x])
+    assert a is b
+
+
+def test_deepcopy_of_a_result():
+    with pytest.raises(RuntimeError, match="only leaf tensors can be deep-copied"):
+        copy.deepcopy(leaf(normal(2)) * 2)
+
+
+def test_clone_is_differentiable():
+    x = leaf(normal(2))
+    y = x.clone()
+    (y * 2).sum().backward()
+    assert x.grad.tolist() == [2, 2]
+    assert not np.shares_memory(x.array, y.array)
+
+
+def test_contiguous():
+    x = Tensor(normal(2, 3))
+    assert x.contiguous() is x
+    y = x.T.contiguous()
+    assert y.array.flags.c_contiguous
+    assert y.tolist() == x.T.tolist()
+
+
+# --- other dtypes and devices ---------------------------------------------------------------------
+
+
+def test_conversions_keep_the_gradient_between_floats():
+    x = leaf(normal(2, dtype="float32"))
+    x.double().sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype"), [("float", "float32"), ("double", "float64"), ("long", "int64")]
+)
+def test_conversions(method, dtype):
+    assert getattr(Tensor([1.5, 2.5]), method)().dtype == dtype
+
+
+def test_conversion_to_integers_leaves_the_tape():
+    assert not leaf(normal(2)).long().requires_grad
+
+
+def test_conversion_to_the_same_dtype_is_the_tensor_itself():
+    x = Tensor([1.0])
+    assert x.to("float32") is x
+    assert x.type(np.float32) is x
+    assert x.to("cpu") is x
+    assert x.cpu() is x
+
+
+@pytest.mark.parametrize("device", ["cuda:x", "cpu:1"])
+def test_devices_that_do_not_exist(device):
+    with pytest.raises(ValueError, match='expected "cpu", "cuda" or "cuda:<index>"'):
+        Tensor([1.0]).to(device)
+
+
+def test_equal_tensors_are_different_keys():
+    a, b = Tensor([1.0]), Tensor([1.0])
+    assert len({a, b}) == 2
+
+
+def test_version_counts_changes():
+    x = leaf(normal(2))
+    before = x.version.count
+    with no_grad():
+        x += 1
+    assert x.version.count == before + 1

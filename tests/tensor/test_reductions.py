@@ -1,0 +1,116 @@
+"""The Tensor's reductions: PyTorch's names, defaults and indices."""
+
+import numpy as np
+import pytest
+
+from minicnn import Tensor
+from minicnn.gradcheck import distinct
+from tests.checks import assert_close, check, leaf, normal
+
+X = distinct(normal(2, 3, 4))
+DIMS = [None, 0, -1, (0, 2)]
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_var_and_std(torch, name, dim, correction, keepdim):
+    def oracle(x):
+        options = {"dim": dim, "correction": correction, "keepdim": keepdim}
+        return getattr(torch.tensor(x.copy()), name)(**options).numpy()
+
+    check(
+        lambda x: getattr(x, name)(dim, correction, keepdim),
+        X,
+        oracle=oracle,
+        orders=["contiguous"],
+    )
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_norm(dim):
+    check(lambda x: x.norm(dim), X, oracle=lambda x: np.sqrt((x * x).sum(axis=dim)))
+
+
+def test_the_variance_of_one_element_is_nan():
+    assert Tensor([1.0]).var().isnan().item()
+    assert Tensor([1.0]).var(correction=0).item() == 0
+
+
+def test_axis_and_keepdims_are_understood():
+    x = Tensor(X)
+    assert x.sum(axis=1, keepdims=True).shape == (2, 1, 4)
+    assert x.mean(axis=(0, 2)).shape == (3,)
+    assert x.var(axis=0).shape == (3, 4)
+
+
+def test_a_list_of_axes():
+    assert Tensor(X).sum([0, 1]).shape == (4,)
+
+
+# --- extremes along an axis -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_values_and_indices(torch, name, dim, keepdim):
+    theirs = getattr(torch.tensor(X), name)(dim, keepdim)
+    values, indices = getattr(Tensor(X), name)(dim, keepdim)
+    assert_close(values, theirs.values.numpy())
+    assert_close(indices, theirs.indices.numpy())
+    check(lambda x: getattr(x, name)(dim, keepdim).values, X, orders=["transposed"])
+
+
+def test_the_first_of_equals_takes_the_gradient_along_an_axis():
+    x = leaf(np.array([[3.0, 1.0, 3.0]]))
+    values, indices = x.max(1)
+    values.backward([2.0])
+    assert indices.tolist() == [0]
+    assert x.grad.tolist() == [[2, 0, 0]]
+
+
+def test_the_extreme_of_everything_is_one_tensor():
+    check(Tensor.max, X, oracle=np.max)
+    check(Tensor.min, X, oracle=np.min)
+
+
+def test_the_larger_of_two_tensors():
+    x, y = Tensor([1.0, 5.0]), Tensor([2.0, 3.0])
+    assert x.max(y).tolist() == [2, 5]
+    assert x.min(y).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@pytest.mark.parametrize("dim", [None, 0, -1])
+def test_positions(name, dim):
+    index = getattr(Tensor(X), name)(dim)
+    assert index.dtype == np.int64
+    assert_close(index, getattr(np, name)(X, axis=dim))
+
+
+def test_positions_of_equals_and_of_nan():
+    assert Tensor([1.0, 3.0, 3.0]).argmax().item() == 1
+    assert Tensor([1.0, np.nan, 3.0]).argmax().item() == 1
+    values, index = Tensor([1.0, np.nan, 3.0]).max(0)
+    assert np.isnan(values.item())
+    assert index.item() == 1
+
+
+def test_the_extreme_of_a_number():
+    values, index = leaf(np.array(3.0)).max(0)
+    assert (values.item(), index.item()) == (3, 0)
+
+
+def test_any_all_isnan():
+    x = Tensor([[0.0, 1.0], [np.nan, 1.0]])
+    assert x.any().item()
+    assert x.all(0).tolist() == [False, True]
+    assert x.isnan().tolist() == [[False, False], [True, False]]
+    assert (x == 1).all(1).tolist() == [False, False]
+
+
+def test_gather_along_an_axis_that_is_not_there():
+    with pytest.raises(IndexError, match="gather: there is no axis 2"):
+        Tensor(normal(2, 3)).gather(2, Tensor([[0]]))

@@ -1,0 +1,203 @@
+"""The command line, called in this process on the images that come with minicnn."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minicnn.cli import main
+from minicnn.data import load_fashion_mnist_sample
+from minicnn.train import History
+
+TRAIN = ["train", "--limit", "60", "--epochs", "1", "--batch-size", "20", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a network that was trained a little."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("trained") / "new" / "folder"
+    assert main([*TRAIN, "--out", str(folder)]) == 0
+    return folder
+
+
+def fails(arguments, capsys):
+    """Return the only line on standard error of a command that fails."""
+    assert main([str(argument) for argument in arguments]) == 1
+    line, end = capsys.readouterr().err.split("\n")
+    assert end == ""
+    assert line.startswith("minicnn: error: ")
+    return line
+
+
+def test_train_writes_a_folder(folder):
+    assert sorted(os.listdir(folder)) == [
+        "config.json",
+        "history.json",
+        "report.png",
+        "weights.npz",
+    ]
+    history = History.load(folder / "history.json")
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model"] == "first_cnn"
+    assert config["settings"]["batch_size"] == 20
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_prints_the_test_accuracy_and_is_silent_otherwise(capsys):
+    assert main([*TRAIN, "--model", "mlp", "--validation", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Fashion-MNIST sample, 60 test images\n  loss ")
+    assert "  accuracy " in out
+    assert err == ""
+
+
+def test_train_shows_a_line_an_epoch(capsys):
+    assert main([*TRAIN[:-1], "--model", "mlp"]) == 0
+    assert capsys.readouterr().err.startswith("epoch 1/1  loss ")
+
+
+def test_the_same_seed_prints_the_same(capsys):
+    def output(seed):
+        assert main([*TRAIN, "--model", "mlp", "--seed", seed]) == 0
+        return capsys.readouterr().out
+
+    assert output("1") == output("1") != output("2")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("scheduler", ["one-cycle", "cosine", "constant"])
+def test_every_optimizer_goes_with_every_schedule(optimizer, scheduler, capsys):
+    settings = ["--optimizer", optimizer, "--scheduler", scheduler, "--weight-decay", "0.01"]
+    assert main([*TRAIN, "--model", "mlp", *settings, "--clip-norm", "1", "--patience", "1"]) == 0
+
+
+def test_evaluate_repeats_what_train_measured(folder, capsys):
+    assert main([*TRAIN, "--out", str(folder)]) == 0
+    trained = capsys.readouterr().out
+    assert main(["evaluate", "--weights", str(folder), "--limit", "60"]) == 0
+    assert trained.startswith(capsys.readouterr().out)
+
+
+def test_predict_names_classes_and_probabilities(folder, capsys):
+    assert main(["predict", "--weights", str(folder), "--index", "0", "3", "--top", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 11
+    assert lines[0].startswith("Fashion-MNIST sample, test image 0: ")
+    shares = [float(line.split("%")[0]) for line in lines[1:11]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.1)
+
+
+def test_predict_reads_files(folder, capsys, tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, load_fashion_mnist_sample().test_images[:2])
+    assert main(["predict", "--weights", str(folder), str(path), "--index", "0", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{path}, image 0"
+    assert lines[1:4] + lines[5:8] == lines[9:12] + lines[13:16]
+
+
+def test_predict_can_invert_files(folder, capsys, tmp_path):
+    image = load_fashion_mnist_sample().test_images[0]
+    np.save(tmp_path / "light.npy", 255 - image)
+    arguments = ["predict", "--weights", str(folder), str(tmp_path / "light.npy"), "--invert"]
+    assert main([*arguments, "--index", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == lines[5:8]
+
+
+def test_summary(capsys):
+    assert main(["summary", "bigger_cnn", "--input-size", "1x28x28"]) == 0
+    assert "Total params: 437,026" in capsys.readouterr().out
+
+
+def test_the_program_runs_as_a_module():
+    command = [sys.executable, "-m", "minicnn", "summary", "first_cnn"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Total params: 25,034" in done.stdout
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_missing_weights_are_named(tmp_path, capsys):
+    line = fails(["evaluate", "--weights", tmp_path], capsys)
+    assert line == f"minicnn: error: {tmp_path / 'config.json'}: No such file or directory"
+
+
+def test_damaged_weights_are_named(folder, tmp_path, capsys):
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "weights.npz").write_bytes((folder / "weights.npz").read_bytes()[:-5])
+    assert "weights.npz: cannot be read" in fails(["evaluate", "--weights", tmp_path], capsys)
+
+
+def test_classes_of_another_dataset_are_refused(folder, tmp_path, capsys):
+    text = (folder / "config.json").read_text().replace("Sandal", "Boat")
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "weights.npz").write_bytes((folder / "weights.npz").read_bytes())
+    assert "choose another --dataset" in fails(["evaluate", "--weights", tmp_path], capsys)
+
+
+@pytest.mark.parametrize("index", [1000, -1])
+def test_an_image_that_does_not_exist_is_refused(folder, capsys, index):
+    line = fails(["predict", "--weights", folder, "--index", index], capsys)
+    assert f"has test images 0 to 999, got {index}" in line
+
+
+def test_nothing_to_predict_is_an_error(folder, capsys):
+    assert "nothing to predict" in fails(["predict", "--weights", folder], capsys)
+
+
+def test_an_error_names_the_layer(capsys):
+    assert "(in Conv2d(1, 8, " in fails(["summary", "first_cnn", "--input-size", "3,28,28"], capsys)
+
+
+def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = fails([*TRAIN, "--out", tmp_path / "file" / "folder"], capsys)
+    assert str(tmp_path / "file") in line
+
+
+def test_without_matplotlib_everything_but_the_report_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main([*TRAIN, "--model", "mlp", "--out", str(tmp_path)]) == 0
+    assert "no report.png: minicnn.plot draws with matplotlib" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "history.json", "weights.npz"]
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "--weights", str(tmp_path), "--debug"])
+
+
+def test_an_interruption_is_no_error(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minicnn.cli.fit", interrupt)
+    assert main(TRAIN) == 130
+    assert capsys.readouterr().err == "minicnn: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train", "--epochs", "0"],
+        ["train", "--model", "no_such_net"],
+        ["train", "--epochs", "many"],
+        ["summary", "mlp", "--input-size", "1,,28"],
+        ["evaluate"],
+    ],
+)
+def test_unknown_arguments_are_refused_with_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "minicnn" in capsys.readouterr().err

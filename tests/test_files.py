@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all."""
+
+import os
+import stat
+import sys
+
+import pytest
+
+from minicnn.files import replace_file
+
+
+def test_a_file_is_written(tmp_path):
+    with replace_file(tmp_path / "new") as file:
+        file.write(b"contents")
+    assert (tmp_path / "new").read_bytes() == b"contents"
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with replace_file(path) as file:
+            file.write(b"half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+
+    def open_full(name, mode):
+        assert mode == "xb"
+        os.symlink("/dev/full", name)
+        return open(name, "wb")
+
+    monkeypatch.setattr("minicnn.files.open", open_full, raising=False)
+    with pytest.raises(OSError, match="No space left"), replace_file(path) as file:
+        file.write(b"does not fit")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX systems")
+def test_a_new_file_has_the_permissions_that_the_user_asks_for(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replace_file(tmp_path / "new"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_a_link_stays_a_link(tmp_path):
+    real = tmp_path / "real"
+    real.write_bytes(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    with replace_file(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"), replace_file(tmp_path / "absent" / "x"):
+        pass
