@@ -369,3 +369,21 @@ def test_an_input_must_require_a_gradient():
 def test_the_function_must_return_one_tensor():
     with pytest.raises(TypeError, match="must return one tensor, got ValuesAndIndices"):
         gradcheck(lambda x: x.max(0), leaf(normal(2)))
+
+
+def test_the_cotangent_is_not_what_manual_seed_draws():
+    """With inputs equal to the cotangent a transposed gradient would pass: x^T x is symmetric."""
+
+    class Transposed(Function):
+        def forward(self, x, w):
+            self.save(x, w)
+            return x @ w
+
+        def backward(self, grad):
+            x, w = self.saved
+            return grad @ w.T, grad.T @ x
+
+    minicnn.manual_seed(0)
+    x = minicnn.randn(3, 3, dtype="float64")
+    w = minicnn.randn(3, 3, dtype="float64", requires_grad=True)
+    assert not gradcheck(lambda x, w: apply(Transposed(), x, w), [x, w], raise_exception=False)

@@ -18,6 +18,10 @@ class _Convolution(Module):
         self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
     ):
         super().__init__()
+        if out_channels < 1:
+            raise ValueError(
+                f"{type(self).__name__}: out_channels must be at least 1, got {out_channels}"
+            )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{type(self).__name__}: groups must divide in_channels and out_channels, got groups={groups}, "

@@ -155,7 +155,7 @@ class Node:
             raise RuntimeError(
                 f"backward of {self.function.name}: an array that it saved in forward has been "
                 f"changed in place since, so its gradient would be wrong (output shape {self.shape})."
-                " Use an out-of-place operation (y = y + 1 instead of y += 1), clone() before the "
+                " Compute a new tensor instead of writing into this one (fill_, copy_, x[...] =), clone() before the "
                 "change, or change parameters only after backward()."
             )
 

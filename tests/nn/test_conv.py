@@ -93,6 +93,7 @@ def test_repr_is_torchs(torch, settings, text):
         (lambda: nn.Conv2d(2, 4, 3, groups=0), "groups"),
         (lambda: nn.Conv2d(1, 1, 3, stride=2, padding="same"), "stride 1"),
         (lambda: nn.Conv1d(1, 1, 3, stride=2, padding="same"), "stride 1"),
+        (lambda: nn.Conv2d(1, 0, 3), "out_channels must be at least 1"),
         (lambda: nn.Conv2d(1, 1, 0), "kernel"),
         (lambda: nn.ConvTranspose2d(1, 1, 2, padding=-1), ">= 0"),
         (lambda: nn.Conv2d(1, 1, 3, stride=(0, 1)), "stride"),

@@ -325,6 +325,30 @@ def test_errors_name_the_layer():
     ]
 
 
+@pytest.mark.parametrize(
+    ("layer", "x"),
+    [
+        (nn.Linear(2, 1), np.zeros((1, 2), "float32")),
+        (nn.Linear(2, 1), [[0.0, 0.0]]),
+        (nn.Conv1d(1, 1, 1), np.zeros((1, 1, 2), "float32")),
+        (nn.Conv2d(1, 1, 1), np.zeros((1, 1, 2, 2), "float32")),
+        (nn.ConvTranspose2d(1, 1, 1), np.zeros((1, 1, 2, 2), "float32")),
+        (nn.MaxPool1d(1), np.zeros((1, 1, 2))),
+        (nn.MaxPool2d(1), np.zeros((1, 1, 2, 2))),
+        (nn.AvgPool2d(1), np.zeros((1, 1, 2, 2))),
+        (nn.MinPool2d(1), np.zeros((1, 1, 2, 2))),
+        (nn.AdaptiveAvgPool2d(1), np.zeros((1, 1, 2, 2))),
+        (nn.BatchNorm1d(2), np.zeros((3, 2), "float32")),
+        (nn.LayerNorm(2), np.zeros((3, 2), "float32")),
+        (nn.Dropout(), np.zeros(2)),
+        (nn.Embedding(2, 1), np.array([0])),
+    ],
+)
+def test_arrays_are_to_be_wrapped(layer, x):
+    with pytest.raises(TypeError, match=rf"must be a Tensor, got {type(x).__name__}; wrap it"):
+        layer(x)
+
+
 def test_repr_is_like_torch(torch):
     def build(nn):
         return nn.Sequential(

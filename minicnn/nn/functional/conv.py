@@ -109,6 +109,7 @@ def conv1d(
         ValueError: where shapes and settings do not fit.
         TypeError: for mixed dtypes.
     """
+    check_dtypes("conv1d", x, weight, bias)
     if x.ndim != 3 or weight.ndim != 3:
         raise ValueError(
             f"conv1d: expected x of shape (N, C, L) and weight of shape (K, C / groups, S), got {x.shape} and "

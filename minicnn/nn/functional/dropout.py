@@ -21,7 +21,9 @@ class Dropout(Function):
 
     def forward(self, x):
         kept = random.generator().random(self.mask_shape, dtype=np.float32) >= self.p
-        mask = xp_of(x).asarray(kept).astype(x.dtype)
+        xp = xp_of(x)
+        mask = xp.empty_like(x, shape=self.mask_shape)  # in the memory order of x
+        mask[...] = xp.asarray(kept)
         if self.p < 1:
             mask /= 1 - self.p
         self.save(mask)

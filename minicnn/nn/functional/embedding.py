@@ -57,7 +57,7 @@ def one_hot(index: Tensor, num_classes: int = -1) -> Tensor:
         TypeError: for an index that is not of integers.
         ValueError: for an index outside [0, num_classes), and for -1 where there is no index.
     """
-    if num_classes == -1:
+    if num_classes == -1 and isinstance(index, Tensor):
         if index.numel() == 0:
             raise ValueError(
                 f"one_hot: num_classes cannot be found from no index, got shape {index.shape}; give it as a number"
@@ -80,6 +80,10 @@ def check_padding_idx(padding_idx: int | None, rows: int) -> None:
 
 
 def _check_index(where: str, index: Tensor, rows: int) -> None:
+    if not isinstance(index, Tensor):
+        raise TypeError(
+            f"{where}: index must be a Tensor, got {type(index).__name__}; wrap it: minicnn.tensor(index)"
+        )
     if index.dtype.kind not in "iu":
         raise TypeError(
             f"{where}: expected integers as index, got {index.dtype} of shape {index.shape}; use .long()"

@@ -43,6 +43,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ValueError: where the shapes do not fit.
         TypeError: for mixed dtypes.
     """
+    check_dtypes("linear", x, weight, bias)
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         hint = ""
         if x.ndim > 2 and weight.ndim == 2 and math.prod(x.shape[1:]) == weight.shape[1]:
@@ -53,16 +54,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: expected a bias of shape {weight.shape[:1]}, got {bias.shape}")
-    check_dtypes("linear", x, weight, bias)
     return apply(Linear(), x, weight, bias)
 
 
 def check_dtypes(where: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse an input and parameters of different dtypes; None stands for an absent parameter.
+    """Refuse an input that is no tensor, and parameters of another dtype; None stands for an absent parameter.
 
     Raises:
         TypeError: naming all of them, and the conversion that helps.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{where}: the input must be a Tensor, got {type(x).__name__}; wrap it: minicnn.tensor(x)"
+        )
     parameters = {"weight": weight, "bias": bias}
     dtypes = {name: tensor.dtype for name, tensor in parameters.items() if tensor is not None}
     if all(dtype == x.dtype for dtype in dtypes.values()):

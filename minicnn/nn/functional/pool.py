@@ -5,6 +5,7 @@ needs a kernel.
 """
 
 from minicnn.kernels import adaptive_pool, pool
+from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
 from minicnn.tensor import Tensor, apply
 
@@ -97,6 +98,7 @@ def max_pool2d(
     Raises:
         ValueError: where the window does not fit, with the arithmetic.
     """
+    check_float("max_pool2d", "x", x)
     return apply(MaxPool2d(kernel_size, stride, padding, dilation, ceil_mode), x)
 
 
@@ -137,6 +139,7 @@ def avg_pool2d(
     Raises:
         ValueError: where the window does not fit.
     """
+    check_float("avg_pool2d", "x", x)
     return apply(AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad), x)
 
 
@@ -150,11 +153,13 @@ def adaptive_max_pool2d(x: Tensor, output_size: Size) -> Tensor:
     Returns:
         (N, C, OH, OW).
     """
+    check_float("adaptive_max_pool2d", "x", x)
     return apply(AdaptiveMaxPool2d(output_size), x)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
     """Mean over OH x OW windows; see `adaptive_max_pool2d`."""
+    check_float("adaptive_avg_pool2d", "x", x)
     return apply(AdaptiveAvgPool2d(output_size), x)
 
 
@@ -223,6 +228,7 @@ def adaptive_avg_pool1d(x: Tensor, output_size: int) -> Tensor:
 
 def as_image(where: str, x: Tensor) -> Tensor:
     """A sequence (N, C, L) as an image (N, C, 1, L)."""
+    check_float(where, "x", x)
     if x.ndim != 3:
         hint = "; add the channel axis with x.unsqueeze(1)" if x.ndim == 2 else ""
         raise ValueError(f"{where}: expected a sequence of shape (N, C, L), got {x.shape}{hint}")

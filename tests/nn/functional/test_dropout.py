@@ -7,7 +7,7 @@ import minicnn
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.nn.functional.dropout import Dropout
-from tests.checks import check_contract
+from tests.checks import check_contract, in_memory
 from tests.nn.oracle import normal
 
 ALL = [(F.dropout, (4, 3, 2, 2)), (F.dropout1d, (4, 3, 5)), (F.dropout2d, (4, 3, 2, 2))]
@@ -70,6 +70,13 @@ def test_the_gradient_passes_the_same_mask(dropout, shape, p):
 def test_contract():
     check_contract(lambda: Dropout(0.5, (3, 4)), normal((3, 4)))
     check_contract(lambda: Dropout(0.5, (3, 4, 1)), normal((3, 4, 5)))
+
+
+@pytest.mark.parametrize("dropout", [F.dropout, F.dropout2d])
+def test_the_memory_order_is_kept(dropout):
+    x = in_memory(normal((2, 3, 4, 5)), "channels last")
+    y = dropout(Tensor(x))
+    assert y.array.strides == x.strides
 
 
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
