@@ -6,10 +6,14 @@ EXTRAS ?= test,plot
 RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/installed-$(EXTRAS)
 
+# The matrices of small networks are too small to share: threads that wait for each other cost more than they bring,
+# very much more on a busy machine.
+export OPENBLAS_NUM_THREADS ?= 1
+
 .PHONY: demo test lint docs accuracy clean
 
 demo: $(INSTALLED)  ## train a small CNN on bundled images, and draw how it went
-	$(RUN) -m minicnn train --dataset fashion-mnist-sample --model first_cnn --out demo-output
+	$(RUN) -m minicnn train --dataset fashion-mnist-sample --model first_cnn --epochs 12 --out demo-output
 
 test: $(INSTALLED)  ## run the tests
 	$(RUN) -m pytest
@@ -22,8 +26,8 @@ lint: $(VENV)/installed-test,plot,dev  ## check style and formatting
 docs: EXTRAS = test,plot,dev
 docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docstrings into build/reference
 	$(RUN) -m pdoc --docformat google --output-directory build/reference minicnn \
-		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.kernels minicnn.ops minicnn.plot \
-		minicnn.serialization minicnn.summary minicnn.tensor minicnn.train
+		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.ops minicnn.plot \
+		minicnn.serialization minicnn.summary minicnn.train minicnn.trained
 
 accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (about half an hour)
 	$(RUN) benchmarks/accuracy.py
