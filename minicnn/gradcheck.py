@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minicnn.autograd import Tensor, no_grad
+from minicnn.autograd.tape import topological_order
 from minicnn.backend import Array, to_device
 from minicnn.gradcheck_report import GradcheckError, GradcheckReport, InputReport, explain
-from minicnn.tensor import Tensor, no_grad
-from minicnn.tensor.tape import topological_order
 
 __all__ = ["GradcheckError", "GradcheckReport", "away_from_kinks", "distinct", "gradcheck"]
 

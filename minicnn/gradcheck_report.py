@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minicnn.tensor import Tensor
+from minicnn.autograd import Tensor
 
 
 @dataclass

@@ -7,8 +7,8 @@ the same graph in the language of Graphviz. Both walk with a stack of their own,
 
 from collections.abc import Mapping
 
-from minicnn.tensor import Tensor
-from minicnn.tensor.tape import Node
+from minicnn.autograd import Tensor
+from minicnn.autograd.tape import Node
 
 MAX_INDENT = 40
 """Levels below this one are drawn at its indentation, or a long chain would fill a triangle."""

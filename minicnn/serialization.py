@@ -20,9 +20,9 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from minicnn.autograd import Tensor
 from minicnn.backend import is_array, to_device
 from minicnn.files import replace_file
-from minicnn.tensor import Tensor
 
 SUFFIX = ".npy"
 ADVICE = "save the weights again with minicnn.save(model.state_dict(), path)"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
 from minicnn.nn import Conv1d, Conv2d, ConvTranspose2d, Linear, Module
-from minicnn.tensor import Tensor
 from minicnn.train.batches import device_of_model
 from minicnn.train.evaluation import inference_mode
 

@@ -11,9 +11,9 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 
+from minicnn.autograd import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor
 
 MEMORY_ORDERS = (
     "contiguous",

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minicnn import nn
+from minicnn.autograd import Tensor
 from minicnn.serialization import load, save
-from minicnn.tensor import Tensor
 
 
 @pytest.fixture

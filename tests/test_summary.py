@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from minicnn import models, nn
+from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
 from minicnn.summary import summary
-from minicnn.tensor import Tensor
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor
 from minicnn.backend import is_array, xp_of
-from minicnn.tensor import Tensor
 
 
 def collate(examples: list[Any]) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor
 from minicnn.backend import Array, device_of, to_device
 from minicnn.data.collate import collate
-from minicnn.tensor import Tensor
 
 
 class Dataset:

@@ -3,11 +3,11 @@
 `inplace` is accepted for PyTorch's sake, and changes nothing.
 """
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.creation import full
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor
-from minicnn.tensor.creation import full
 
 
 class ReLU(Module):

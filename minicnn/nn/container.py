@@ -73,8 +73,12 @@ class Sequential(_Indexed):
 
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules."""
-        for module in self:
-            x = module(x)
+        for name, module in self._modules.items():
+            try:
+                x = module(x)
+            except Exception as error:
+                error.add_note(f"which is part {name} of a {type(self).__name__}")
+                raise
         return x
 
 

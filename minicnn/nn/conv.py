@@ -1,12 +1,12 @@
 """Convolution layers: modules that hold a weight and a bias, and call one function."""
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.creation import zeros
 from minicnn.kernels.shapes import pair, window_of
 from minicnn.nn import functional as F
 from minicnn.nn.linear import init_uniform_by_fan_in
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor
-from minicnn.tensor.creation import zeros
 
 Size = int | tuple[int, int]
 

@@ -1,8 +1,8 @@
 """Dropout layers: active in training mode, the identity in eval mode."""
 
+from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
-from minicnn.tensor import Tensor
 
 
 class _Dropout(Module):

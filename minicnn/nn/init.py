@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from minicnn import random
+from minicnn.autograd import Tensor
 from minicnn.backend import to_device
-from minicnn.tensor import Tensor
 
 Source = int | np.random.Generator | None
 

@@ -7,13 +7,13 @@ gives them one; from then on the object *is* an ordinary layer: its class change
 
 from collections.abc import Mapping
 
+from minicnn.autograd import Tensor
 from minicnn.backend import xp_of
 from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d, Size
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Module, Shape
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d
 from minicnn.nn.parameter import UninitializedParameter
-from minicnn.tensor import Tensor
 
 
 class _Lazy:

@@ -2,14 +2,14 @@
 
 import math
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.axes import axis_of
+from minicnn.autograd.creation import zeros
 from minicnn.nn import functional as F
 from minicnn.nn import init
 from minicnn.nn.functional.embedding import check_padding_idx
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor
-from minicnn.tensor.axes import axis_of
-from minicnn.tensor.creation import zeros
 
 
 def init_uniform_by_fan_in(weight: Tensor, bias: Tensor | None) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
-from minicnn.tensor import Tensor
 
 
 class _Loss(Module):

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.core import RemovableHook
 from minicnn.backend import to_device
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor
-from minicnn.tensor.core import RemovableHook
 
 Self = TypeVar("Self", bound="Module")
 Shape = tuple[int, ...]
@@ -55,7 +55,8 @@ class Module:
         try:
             output = self.forward(*inputs, **options)
         except Exception as error:
-            error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
+            if not self._modules:  # a layer; what holds it says where it stands
+                error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
             raise
         for hook in tuple(self._forward_hooks):
             changed = hook(self, inputs, output)

@@ -1,10 +1,10 @@
 """Normalisation layers: BatchNorm with its running statistics, LayerNorm, GroupNorm."""
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.creation import ones, tensor, zeros
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor
-from minicnn.tensor.creation import ones, tensor, zeros
 
 
 class _BatchNorm(Module):

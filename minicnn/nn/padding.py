@@ -1,8 +1,8 @@
 """Padding layers; `padding` is one width for all sides, or (left, right, top, bottom)."""
 
+from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
-from minicnn.tensor import Tensor
 
 
 class _Pad2d(Module):

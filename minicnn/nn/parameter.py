@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor, default_dtype
 from minicnn.backend import xp_of
-from minicnn.tensor import Tensor, default_dtype
 
 
 class Parameter(Tensor):

@@ -1,8 +1,8 @@
 """Pooling layers: modules without parameters; see `minicnn.nn.functional.pool`."""
 
+from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
-from minicnn.tensor import Tensor
 
 Size = int | tuple[int, int]
 

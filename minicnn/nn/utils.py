@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor
+from minicnn.autograd.functions import cat
 from minicnn.backend import Array, xp_of
-from minicnn.tensor import Tensor
-from minicnn.tensor.functions import cat
 
 Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 

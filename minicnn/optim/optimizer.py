@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor, enable_grad
 from minicnn.backend import Array, is_array, to_device, xp_of
-from minicnn.tensor import Tensor, enable_grad
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 Group = dict[str, Any]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from minicnn.autograd import Tensor
 from minicnn.data import DataLoader, TensorDataset
 from minicnn.nn import Module
-from minicnn.tensor import Tensor
 
 Data = Any
 """A pair (inputs, targets) of tensors or arrays, a Dataset, or a DataLoader."""

@@ -10,10 +10,10 @@ from functools import partial
 
 import numpy as np
 
+from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import Array, to_device
 from minicnn.nn import Module
 from minicnn.nn import functional as F
-from minicnn.tensor import Tensor, no_grad
 from minicnn.train.batches import Data, as_loader, device_of_model, inputs_and_targets
 from minicnn.train.metrics import (
     Averages,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor
 from minicnn.backend import Array, is_array, to_device, xp_of
-from minicnn.tensor import Tensor
 
 Metric = Callable[[Tensor, Tensor], Any]
 Metrics = Mapping[str, Metric] | Iterable[Metric]

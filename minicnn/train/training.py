@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from minicnn import random
+from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
 from minicnn.nn import Module
 from minicnn.nn import functional as F
 from minicnn.nn.utils import clip_grad_norm_
 from minicnn.optim import Adam, Optimizer
 from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
-from minicnn.tensor import Tensor, no_grad
 from minicnn.train.batches import Data, as_loader, device_of_model, inputs_and_targets
 from minicnn.train.early_stopping import EarlyStopping
 from minicnn.train.evaluation import Loss, inference_mode, measure_batches, mode

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor
 from minicnn.data.collate import collate
-from minicnn.tensor import Tensor
 
 
 @pytest.mark.parametrize(

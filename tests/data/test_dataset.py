@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor
 from minicnn.data.dataset import Dataset, Subset, TensorDataset, fetch_batch
-from minicnn.tensor import Tensor
 
 X = np.arange(24, dtype=np.float32).reshape(6, 2, 2)
 Y = np.arange(6) * 10

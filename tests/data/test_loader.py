@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import minicnn.random
+from minicnn.autograd import Tensor
 from minicnn.data.dataset import Subset, TensorDataset
 from minicnn.data.loader import DataLoader
-from minicnn.tensor import Tensor
 
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
 Y = np.arange(10)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn.autograd import Tensor
 from minicnn.nn import init
-from minicnn.tensor import Tensor
 
 WEIGHT = (64, 32, 5, 5)  # fan_in 800, fan_out 1600
 DRAWING = [

@@ -321,7 +321,7 @@ def test_errors_name_the_layer():
         network(minicnn.ones(1, 1, 5, 5))
     assert caught.value.__notes__ == [
         "in Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))",
-        "in Sequential()",
+        "which is part 0 of a Sequential",
     ]
 
 

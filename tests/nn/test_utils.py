@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor
 from minicnn.nn import utils
-from minicnn.tensor import Tensor
 
 
 def param(values, grad=None, dtype=np.float64):

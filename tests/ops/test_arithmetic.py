@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from minicnn.autograd import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import arithmetic as ops
-from minicnn.tensor import Tensor
 from tests.checks import (
     assert_close,
     broadcasting_arrays,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from minicnn.autograd import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
 from minicnn.ops import elementwise as ops
-from minicnn.tensor import Tensor
 from tests.checks import arrays, assert_close, check, check_contract, leaf, normal, positive
 
 X = away_from_kinks(normal(2, 3, 4))

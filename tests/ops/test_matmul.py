@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor
 from minicnn.ops.matmul import MatMul
-from minicnn.tensor import Tensor
 from tests.checks import check, check_contract, normal
 
 SHAPES = [

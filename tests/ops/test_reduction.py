@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicnn.autograd import Tensor
 from minicnn.gradcheck import distinct, gradcheck
 from minicnn.ops import reduction as ops
-from minicnn.tensor import Tensor
 from tests.checks import arrays, assert_close, axes_of, check, check_contract, leaf, normal, shapes
 
 X = distinct(normal(2, 3, 4))

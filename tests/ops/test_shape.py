@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor, apply
 from minicnn.ops import shape as ops
-from minicnn.tensor import Tensor, apply
 from tests.checks import check, check_contract, normal
 
 X = normal(2, 3, 4)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.tensor import Tensor
+from minicnn.autograd import Tensor
 
 SHAPES = [(3, 2, 3, 3), (4,), ()]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor, is_grad_enabled, no_grad
 from minicnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from minicnn.tensor import Tensor, is_grad_enabled, no_grad
 from tests.optim.compare import param, random_params, set_random_grads
 
 

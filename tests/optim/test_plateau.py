@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from minicnn.autograd import Tensor
 from minicnn.optim.lr_scheduler import ReduceLROnPlateau
-from minicnn.tensor import Tensor
 from tests.optim.schedules import sgd
 
 OPTIONS = [

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from minicnn import is_grad_enabled, nn
+from minicnn.autograd import Tensor
 from minicnn.data import DataLoader, TensorDataset
 from minicnn.nn import functional as F
-from minicnn.tensor import Tensor
 from minicnn.train import evaluate, mean_absolute_error, predict
 from minicnn.train.metrics import accuracy, top_k_accuracy
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn.tensor import Tensor
+from minicnn.autograd import Tensor
 from minicnn.train.metrics import (
     Averages,
     accuracy,

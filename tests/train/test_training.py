@@ -5,9 +5,9 @@ import pytest
 
 import minicnn
 from minicnn import nn, optim
+from minicnn.autograd import Tensor
 from minicnn.data import DataLoader, TensorDataset
 from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
-from minicnn.tensor import Tensor
 from minicnn.train import EarlyStopping, fit, mean_absolute_error
 from minicnn.train.evaluation import evaluate
 

@@ -9,6 +9,7 @@ have the shape and dtype of the input.
 
 import math
 
+from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.special import erf
 from minicnn.nn.functional.checks import check_float
@@ -16,7 +17,6 @@ from minicnn.nn.functional.linear import check_dtypes
 from minicnn.ops.arithmetic import unbroadcast
 from minicnn.ops.elementwise import sigmoid_of
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 # --- piecewise linear -----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minicnn.tensor import Tensor
+from minicnn.autograd import Tensor
 
 
 def check_float(where: str, name: str, value: Any) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, device_of, xp_of
 from minicnn.nn.functional.checks import check_float
 from minicnn.nn.functional.loss import check_pair, check_probabilities, check_reduction, reduce
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 
 class NegativeLogLikelihood(Function):

@@ -6,10 +6,10 @@ called with what. Transposed convolution is the input gradient of convolution, u
 """
 
 from minicnn import kernels
+from minicnn.autograd import Tensor, apply
 from minicnn.kernels import shapes
 from minicnn.nn.functional.linear import check_dtypes
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 Size = int | tuple[int, int]
 Padding = int | tuple[int, int] | str

@@ -3,10 +3,10 @@
 import numpy as np
 
 from minicnn import random
+from minicnn.autograd import Tensor, apply
 from minicnn.backend import xp_of
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 
 class Dropout(Function):

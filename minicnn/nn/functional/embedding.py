@@ -1,8 +1,8 @@
 """Rows of a table, looked up by number: word vectors and class codes."""
 
+from minicnn.autograd import Tensor, apply
 from minicnn.backend import xp_of
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 
 class Embedding(Function):

@@ -2,8 +2,8 @@
 
 import math
 
+from minicnn.autograd import Tensor, apply
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 
 class Linear(Function):

@@ -12,11 +12,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.nn.functional.activation import softplus
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 REDUCTIONS = ("mean", "sum", "none")
 

@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
+from minicnn.autograd import Tensor, apply
 from minicnn.nn.functional.checks import check_float
 from minicnn.nn.functional.linear import check_dtypes
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 Shape = tuple[int, ...]
 

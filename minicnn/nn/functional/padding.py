@@ -4,8 +4,8 @@ from numbers import Integral
 
 import numpy as np
 
+from minicnn.autograd import Tensor, apply
 from minicnn.ops.shape import Pad
-from minicnn.tensor import Tensor, apply
 
 MODES = ("constant", "reflect", "replicate", "circular")
 

@@ -4,10 +4,10 @@ Sequences (N, C, L) are images of height 1, and the minimum is the maximum of th
 needs a kernel.
 """
 
+from minicnn.autograd import Tensor, apply
 from minicnn.kernels import adaptive_pool, pool
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
-from minicnn.tensor import Tensor, apply
 
 Size = int | tuple[int, int]
 

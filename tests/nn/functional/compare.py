@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.tensor import Tensor
+from minicnn.autograd import Tensor
 
 TOLERANCE = {"float32": {"rtol": 2e-5, "atol": 2e-6}, "float64": {"rtol": 1e-11, "atol": 1e-13}}
 DTYPES = ["float32", "float64"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minicnn import Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from minicnn.tensor.tape import topological_order
+from minicnn.autograd.tape import topological_order
 from tests.checks import leaf, normal
 
 # --- the walk -------------------------------------------------------------------------------------

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd import tape
+from minicnn.autograd.arithmetic import Arithmetic
+from minicnn.autograd.convert import as_array, default_dtype
+from minicnn.autograd.reductions import Reductions
+from minicnn.autograd.shaping import Shaping
+from minicnn.autograd.tape import Node, RemovableHook, Version
 from minicnn.backend import Array, device_of, is_array, to_device, xp_of
 from minicnn.ops.elementwise import Copy, ToDevice
 from minicnn.ops.function import Function
-from minicnn.tensor import tape
-from minicnn.tensor.arithmetic import Arithmetic
-from minicnn.tensor.convert import as_array, default_dtype
-from minicnn.tensor.reductions import Reductions
-from minicnn.tensor.shaping import Shaping
-from minicnn.tensor.tape import Node, RemovableHook, Version
 
 
 def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minicnn.tensor.axes import axis_of
+from minicnn.autograd.axes import axis_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@
 hold the Tensor's methods by subject, `creation` and `functions` the free functions.
 """
 
-from minicnn.tensor.core import Tensor, apply, default_dtype
-from minicnn.tensor.tape import (
+from minicnn.autograd.core import Tensor, apply, default_dtype
+from minicnn.autograd.tape import (
     detect_anomaly,
     enable_grad,
     is_grad_enabled,

@@ -178,7 +178,7 @@ def test_the_first_nan_of_backward_is_named_with_the_users_line():
     assert "backward of Sqrt made the first NaN, in the gradient of its input 0" in message
     assert "the line that is looked for" in message
     assert __file__ in message
-    assert "minicnn/tensor" not in message.replace(__file__, "")
+    assert "minicnn/autograd" not in message.replace(__file__, "")
 
 
 def test_anomaly_mode_leaves_values_and_gradients_alone():

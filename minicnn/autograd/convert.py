@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.backend import Array, is_array
-from minicnn.tensor.arithmetic import Arithmetic
 
 default_dtype = np.dtype(np.float32)
 """The dtype of tensors made from Python floats."""

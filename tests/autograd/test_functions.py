@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import Tensor
-from minicnn.tensor import functions as mf
+from minicnn.autograd import functions as mf
 from tests.checks import assert_close, check, normal, positive
 
 X = positive(2, 3)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from minicnn.autograd.arithmetic import tensor_like
+from minicnn.autograd.axes import axis_of
+from minicnn.autograd.core import Tensor, apply
 from minicnn.ops.shape import Concatenate
-from minicnn.tensor.arithmetic import tensor_like
-from minicnn.tensor.axes import axis_of
-from minicnn.tensor.core import Tensor, apply
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import random
+from minicnn.autograd import tape
 from minicnn.backend import is_array, xp_of
 from minicnn.ops import arithmetic, elementwise
 from minicnn.ops.function import Function
 from minicnn.ops.matmul import MatMul
-from minicnn.tensor import tape
 
 if TYPE_CHECKING:
-    from minicnn.tensor.core import Tensor
+    from minicnn.autograd.core import Tensor
 
 
 class Arithmetic:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from minicnn import random
+from minicnn.autograd.core import Tensor, default_dtype
 from minicnn.backend import to_device, xp_of
-from minicnn.tensor.core import Tensor, default_dtype
 
 
 def tensor(

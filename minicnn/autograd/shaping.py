@@ -6,12 +6,12 @@ Nothing is computed and, where NumPy can, nothing is copied.
 import math
 from typing import TYPE_CHECKING, Any
 
+from minicnn.autograd.arithmetic import unwrap_index
+from minicnn.autograd.axes import axis_of
 from minicnn.ops import shape as ops
-from minicnn.tensor.arithmetic import unwrap_index
-from minicnn.tensor.axes import axis_of
 
 if TYPE_CHECKING:
-    from minicnn.tensor.core import Tensor
+    from minicnn.autograd.core import Tensor
 
 
 class Shaping:

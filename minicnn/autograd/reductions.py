@@ -7,13 +7,13 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from minicnn.autograd.axes import axis_of
 from minicnn.backend import xp_of
 from minicnn.ops import reduction
 from minicnn.ops.shape import Gather
-from minicnn.tensor.axes import axis_of
 
 if TYPE_CHECKING:
-    from minicnn.tensor.core import Tensor
+    from minicnn.autograd.core import Tensor
 
 Dims = int | tuple[int, ...] | None
 
