@@ -26,8 +26,8 @@ lint: $(VENV)/installed-test,plot,dev  ## check style and formatting
 docs: EXTRAS = test,plot,dev
 docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docstrings into build/reference
 	$(RUN) -m pdoc --docformat google --output-directory build/reference minicnn \
-		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.ops minicnn.plot \
-		minicnn.serialization minicnn.summary minicnn.train minicnn.trained
+		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.ops \
+		minicnn.serialization minicnn.summary minicnn.trained
 
 accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (about half an hour)
 	$(RUN) benchmarks/accuracy.py

@@ -92,8 +92,8 @@ def conv2d_grad_input(
 ) -> Array:
     """Gradient of `conv2d` with respect to x (N, C, H, W), see `reference.conv2d_grad_input`.
 
-    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors are those of
-    `conv2d`.
+    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
+    are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_input", grad=grad, w=w)
     y_shape = conv2d_shape(x_shape, w.shape, stride, padding, dilation, groups)
@@ -114,8 +114,8 @@ def conv2d_grad_weight(
 ) -> Array:
     """Gradient of `conv2d` with respect to w (K, C / groups, R, S), see `reference.conv2d_grad_weight`.
 
-    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors are those of
-    `conv2d`.
+    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
+    are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_weight", grad=grad, x=x)
     y_shape = conv2d_shape(x.shape, w_shape, stride, padding, dilation, groups)
@@ -127,9 +127,10 @@ def conv2d_grad_weight(
 def choose_algorithm(array: Array, y_shape: Shape, w_shape: Shape, groups: int = 1) -> str:
     """Return "im2col" or "direct" for a convolution of `array`'s dtype and device.
 
-    On a CPU the two take about the same time on the layers of small networks; im2col needs nothing compiled, but
-    memory: each of the N*OH*OW output pixels has a patch of R*S*C numbers. Where that is more than `PATCHES_LIMIT`,
-    "direct" is taken, which has no such matrix. On a GPU there is im2col only.
+    On a CPU the two take about the same time on the layers of small networks; im2col needs nothing
+    compiled, but memory: each of the N*OH*OW output pixels has a patch of R*S*C numbers. Where that
+    is more than `PATCHES_LIMIT`, "direct" is taken, which has no such matrix. On a GPU there is
+    im2col only.
     """
     N, _, OH, OW = y_shape
     _, C_per_group, R, S = w_shape

@@ -1,8 +1,9 @@
 """Adaptive pooling: the size of the output is given, and the windows follow from it. For NumPy and CuPy.
 
-Output row i covers the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH), columns likewise, so that the cells
-cover the whole image, overlapping by a row or a column where the sizes do not divide. Where they do divide, the cells
-are the windows of an ordinary pooling; otherwise the loops below go over the output cells.
+Output row i covers the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH), columns
+likewise, so that the cells cover the whole image, overlapping by a row or a column where the sizes
+do not divide. Where they do divide, the cells are the windows of an ordinary pooling; otherwise the
+loops below go over the output cells.
 """
 
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ def adaptive_max_pool2d(x: Array, output_size: OutputSize) -> tuple[Array, Array
         output_size: OH and OW; None keeps the size of that axis.
 
     Returns:
-        the maxima (N, C, OH, OW), and the winners (N, C, OH, OW): the row-major position inside the cell.
+        the maxima (N, C, OH, OW), and the winners (N, C, OH, OW): the row-major position inside the
+        cell.
 
     Raises:
         TypeError, ValueError: see `shapes.adaptive_pool2d_shape`.

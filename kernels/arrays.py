@@ -1,8 +1,8 @@
 """Array libraries and memory order: what every kernel needs to know about the arrays it is given.
 
-An image batch has the logical order (N, C, H, W). In memory the kernels keep channels innermost, (N, H, W, C): the
-numbers that are used together then lie together, whatever the size of the window. `channels_last` and `channels_first`
-change the point of view, and copy nothing.
+An image batch has the logical order (N, C, H, W). In memory the kernels keep channels innermost,
+(N, H, W, C): the numbers that are used together then lie together, whatever the size of the window.
+`channels_last` and `channels_first` change the point of view, and copy nothing.
 """
 
 import sys
@@ -36,8 +36,9 @@ def channels_first(x: Array) -> Array:
 def keep_where(mask: Array, values: Array) -> Array:
     """Return float `values` where `mask` is true, and 0 elsewhere.
 
-    The bits are masked: a product with the mask would make NaN of infinity times 0, and NumPy's `where` takes several
-    times as long, because the processor cannot foresee which way each element goes.
+    The bits are masked: a product with the mask would make NaN of infinity times 0, and NumPy's
+    `where` takes several times as long, because the processor cannot foresee which way each element
+    goes.
     """
     bits = f"i{values.dtype.itemsize}"
     return (values.view(bits) & -mask.astype(bits)).view(values.dtype)  # -1 has all bits set

@@ -1,16 +1,17 @@
 """Convolution as one matrix product (im2col), for NumPy and CuPy.
 
-Write the window that each output pixel sees as a row of a matrix, and each output channel's weights as a column of
-another: their product is the convolution. The rows are the *patches*,
+Write the window that each output pixel sees as a row of a matrix, and each output channel's weights
+as a column of another: their product is the convolution. The rows are the *patches*,
 
     patches (G, N*OH*OW, R*S*C/G)  @  weights (G, R*S*C/G, K/G)  =  y (G, N*OH*OW, K/G)
 
-with one product for each of the G groups. Both gradients follow from that of a matrix product: weights get
-patches^T @ grad, patches get grad @ weights^T, and every input pixel sums the gradients of all the patches it is in
-(col2im; at stride 1 there is a shorter way). K. Chellapilla, S. Puri, P. Simard: "High Performance Convolutional
-Neural Networks for Document Processing", 2006.
+with one product for each of the G groups. Both gradients follow from that of a matrix product:
+weights get patches^T @ grad, patches get grad @ weights^T, and every input pixel sums the gradients
+of all the patches it is in (col2im; at stride 1 there is a shorter way). K. Chellapilla, S. Puri,
+P. Simard: "High Performance Convolutional Neural Networks for Document Processing", 2006.
 
-Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in memory.
+Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in
+memory.
 """
 
 from .arrays import Array, channels_first, channels_last, xp_of
@@ -60,8 +61,9 @@ def conv2d_grad_input(
 ) -> Array:
     """Gradient with respect to x, see `reference.conv2d_grad_input`.
 
-    At stride 1 it is a convolution itself: pixel x[i] was seen by output pixel y[i - r] through tap r, so the gradient
-    of y is convolved with the filters turned round. Reading patches once is much quicker than adding them up.
+    At stride 1 it is a convolution itself: pixel x[i] was seen by output pixel y[i - r] through tap
+    r, so the gradient of y is convolved with the filters turned round. Reading patches once is much
+    quicker than adding them up.
 
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)

@@ -1,10 +1,12 @@
 """Max and average pooling, for NumPy and CuPy.
 
-Pooling looks at the image through the windows of a convolution, and keeps of each channel the largest element or the
-mean. The loops below go over the taps of the window only: tap (r, s) of *all* windows is one strided slice of the
-image. Max pooling remembers which tap won, so that its gradient can be sent there.
+Pooling looks at the image through the windows of a convolution, and keeps of each channel the
+largest element or the mean. The loops below go over the taps of the window only: tap (r, s) of
+*all* windows is one strided slice of the image. Max pooling remembers which tap won, so that its
+gradient can be sent there.
 
-Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in memory.
+Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in
+memory.
 """
 
 from typing import NamedTuple
@@ -35,8 +37,9 @@ def max_pool2d(
     """The largest element of each window, see `reference.max_pool2d` for arguments and errors.
 
     Returns:
-        the maxima (N, C, OH, OW), and the winners: r * S + s of the winning tap, (N, C, OH, OW), in the smallest
-        unsigned integers that hold R * S - 1. Both are views of memory in the order (N, OH, OW, C).
+        the maxima (N, C, OH, OW), and the winners: r * S + s of the winning tap, (N, C, OH, OW), in
+        the smallest unsigned integers that hold R * S - 1. Both are views of memory in the order
+        (N, OH, OW, C).
     """
     check_float_array(x, "max_pool2d: x")
     layout = _layout(x.shape, kernel, stride, padding, dilation, ceil_mode)

@@ -1,8 +1,9 @@
 """The specification: every kernel as the loops of its definition.
 
-Nothing here is clever or fast. The other files of this package must give the same numbers, up to rounding; read this
-one to learn what they compute. An output pixel looks at the image through a window; `_conv_windows` and `_pool_windows`
-list, for every output element, the part of the input that it sees.
+Nothing here is clever or fast. The other files of this package must give the same numbers, up to
+rounding; read this one to learn what they compute. An output pixel looks at the image through a
+window; `_conv_windows` and `_pool_windows` list, for every output element, the part of the input
+that it sees.
 
     N batch, C in-channels, H W input size, K out-channels, R S kernel size, OH OW output size
 """
@@ -128,8 +129,8 @@ def max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The largest element of each window, and which tap of the window holds it.
 
-    The first of equals wins, row by row; NaN is larger than every number; pixels outside the image take no part
-    (a dilated window that misses a small image altogether gives -inf).
+    The first of equals wins, row by row; NaN is larger than every number; pixels outside the image
+    take no part (a dilated window that misses a small image altogether gives -inf).
 
     Args:
         x: images (N, C, H, W).
@@ -151,9 +152,7 @@ def max_pool2d(
     for index, seen in _pool_windows(x.shape, shape, window):
         if seen:
             values = [x[pixel] for _, pixel in seen]
-            first = int(
-                np.argmax(values)
-            )  # NumPy's argmax takes the first, and NaN before all others
+            first = int(np.argmax(values))  # the first of equals; NaN before all others
             y[index], winner[index] = values[first], seen[first][0]
     return y, winner
 
@@ -208,7 +207,8 @@ def avg_pool2d(
         stride: steps of the window; None stands for `kernel`.
         padding: frame of zeros around the image, at most half of the window.
         ceil_mode: whether a last window may reach past the end, see `shapes.pool_output_size`.
-        count_include_pad: whether the zeros of the frame count as elements; what lies past the frame never does.
+        count_include_pad: whether the zeros of the frame count as elements; what lies past the
+            frame never does.
 
     Returns:
         (N, C, OH, OW)
@@ -303,9 +303,8 @@ def _pool_count(
 
 
 def _pad(x: np.ndarray, padding: Sides) -> np.ndarray:
-    return np.pad(
-        x, ((0, 0), (0, 0), *padding)
-    )  # (N, C, H, W) -> (N, C, H+top+bottom, W+left+right)
+    """Frame images (N, C, H, W) with zeros: (N, C, top + H + bottom, left + W + right)."""
+    return np.pad(x, ((0, 0), (0, 0), *padding))
 
 
 def _crop(padded: np.ndarray, padding: Sides) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Sizes: how large the output of a convolution or of a pooling is, and why a request cannot be met.
 
-A window of R x S taps moves over an image in steps of `stride`, its taps `dilation` pixels apart. The image may be
-padded first. Along one axis the window then fits
+A window of R x S taps moves over an image in steps of `stride`, its taps `dilation` pixels apart.
+The image may be padded first. Along one axis the window then fits
 
     (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
-times. Every check of an argument is here, and every message shows the numbers of this sum. `stride` and `dilation` are
-an integer or a pair (vertical, horizontal); `padding` may also be "same" or "valid", or name each side:
-((top, bottom), (left, right)).
+times. Every check of an argument is here, and every message shows the numbers of this sum. `stride`
+and `dilation` are an integer or a pair (vertical, horizontal); `padding` may also be "same" or
+"valid", or name each side: ((top, bottom), (left, right)).
 """
 
 from numbers import Integral
@@ -43,7 +43,8 @@ def window_of(
     """Spell out the settings of a window.
 
     Raises:
-        TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or dilation below 1.
+        TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or
+            dilation below 1.
     """
     kernel = _positive(pair(kernel, "kernel"), "kernel")
     stride = _positive(pair(stride, "stride"), "stride")
@@ -141,8 +142,8 @@ def pool_output_size(
 ) -> int:
     """Positions of a pooling window along one axis (`padding`: (before, after)).
 
-    With `ceil_mode` a last window may reach past the padded end, if it starts inside the image or in the padding
-    before it (PyTorch's rule).
+    With `ceil_mode` a last window may reach past the padded end, if it starts inside the image or
+    in the padding before it (PyTorch's rule).
     """
     count = conv_output_size(size, kernel, stride, padding, dilation)
     if not ceil_mode:
@@ -162,7 +163,8 @@ def conv_transpose_output_size(
 ) -> int:
     """Size, along one axis, of the image that a convolution with these settings would turn into `size`.
 
-    A stride above 1 makes several sizes possible: `output_padding` (0 to stride - 1) is added to the smallest.
+    A stride above 1 makes several sizes possible: `output_padding` (0 to stride - 1) is added to
+    the smallest.
     """
     return (size - 1) * stride - sum(padding) + dilation * (kernel - 1) + output_padding + 1
 
@@ -183,7 +185,8 @@ def conv2d_shape(
         stride: steps of the window.
         padding: see `resolve_padding`.
         dilation: distance between the taps of the window.
-        groups: number of parts that the channels are split into; part g of the output sees part g of the input.
+        groups: number of parts that the channels are split into; part g of the output sees part g
+            of the input.
 
     Returns:
         (N, K, OH, OW)

@@ -1,13 +1,15 @@
 """Every window of an image at once, as a view: the one idea behind patches and pooling.
 
-Output pixel (oh, ow) sees input pixel (oh * stride + r * dilation, ow * stride + s * dilation) of the padded image
-through tap (r, s). Both are linear in memory, so an array of six axes, (N, OH, OW, R, S, C), can describe all windows
-without copying a number. For a fixed tap it is a strided slice of the image:
+Output pixel (oh, ow) sees input pixel (oh * stride + r * dilation, ow * stride + s * dilation) of
+the padded image through tap (r, s). Both are linear in memory, so an array of six axes, (N, OH, OW,
+R, S, C), can describe all windows without copying a number. For a fixed tap it is a strided slice
+of the image:
 
     windows[:, :, :, r, s] == image[:, r * dilation :: stride, s * dilation :: stride]    (the first OH, OW of it)
 
-Reading through it makes patches (im2col); adding to its slices, one tap at a time, puts gradients back (col2im). Where
-windows overlap, elements of the view share memory: write to one tap at a time, never to the whole view.
+Reading through it makes patches (im2col); adding to its slices, one tap at a time, puts gradients
+back (col2im). Where windows overlap, elements of the view share memory: write to one tap at a time,
+never to the whole view.
 """
 
 from collections.abc import Iterator

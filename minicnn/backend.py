@@ -6,22 +6,20 @@ optional: it is imported only when somebody names a CUDA device, and a missing p
 card is reported in words.
 """
 
-import sys
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 
-Array = Any
-"""A `numpy.ndarray` or a `cupy.ndarray`."""
+from minicnn.kernels.arrays import Array, xp_of
 
-
-def xp_of(array: Array) -> ModuleType:
-    """Return the library of `array`: `cupy` for a GPU array, `numpy` for everything else."""
-    if isinstance(array, np.ndarray):
-        return np
-    cupy = sys.modules.get("cupy")
-    return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+__all__ = [
+    "Array",
+    "cuda_is_available",
+    "device_of",
+    "is_array",
+    "is_device_name",
+    "parse_device",
+    "to_device",
+    "xp_of",
+]
 
 
 def device_of(array: Array) -> str:
@@ -50,6 +48,11 @@ def _cuda_problem() -> str | None:
     except Exception as error:  # a missing driver raises CUDARuntimeError
         return f"CuPy is installed, but no CUDA driver or GPU answers ({error})"
     return None if count > 0 else "CuPy is installed, but this machine has no GPU"
+
+
+def is_device_name(target: object) -> bool:
+    """Whether `target` is the text that names a device, and not, say, a dtype."""
+    return isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
 
 
 def parse_device(device: str) -> tuple[str, int]:

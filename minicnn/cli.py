@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn import manual_seed, models
+from minicnn import __version__, manual_seed, models
 from minicnn.autograd import Tensor
 from minicnn.data import (
     ImageData,
@@ -40,8 +40,17 @@ DATASETS = ("fashion-mnist-sample", "fashion-mnist", "mnist")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULERS = ("one-cycle", "cosine", "constant")
 RECORDED = (
-    *("epochs", "batch_size", "lr", "optimizer", "weight_decay", "scheduler", "clip_norm"),
-    *("patience", "validation", "seed", "limit"),
+    "epochs",
+    "batch_size",
+    "lr",
+    "optimizer",
+    "weight_decay",
+    "scheduler",
+    "clip_norm",
+    "patience",
+    "validation",
+    "seed",
+    "limit",
 )
 """The arguments of `train` that are written down beside the weights."""
 
@@ -82,7 +91,7 @@ def train_command(options: argparse.Namespace) -> None:
     folder = None if options.out is None else Path(options.out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
-    data = _load_data(options.dataset, options)
+    data = _load_data(options.dataset or DATASETS[0], options)
     parts = prepare(data, options.validation, options.seed)
     manual_seed(options.seed)
     model = models.create(options.model, num_classes=len(data.class_names)).to(options.device)
@@ -102,7 +111,7 @@ def train_command(options: argparse.Namespace) -> None:
     if folder is not None:
         config = Config(
             model=options.model,
-            dataset=options.dataset,
+            dataset=options.dataset or DATASETS[0],
             class_names=list(data.class_names),
             image_size=list(data.train_images.shape[1:]),
             mean=parts.standardize.mean.tolist(),
@@ -255,11 +264,18 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--debug", action="store_true", help="show where an error comes from")
     images = argparse.ArgumentParser(add_help=False)
     images.add_argument(
-        "--dataset", choices=DATASETS, help="default: the sample, or the network's own"
+        "--dataset",
+        choices=DATASETS,
+        help="default: what the network was trained on; for train, the sample",
     )
     images.add_argument("--data-dir", metavar="DIR", help="where to look for its files first")
     images.add_argument("--download", action="store_true", help="fetch the files if need be")
-    images.add_argument("--limit", type=_positive, metavar="N", help="use only the first N images")
+    images.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="use only the first N images (of the training set and of the test set)",
+    )
     images.add_argument("--device", default="cpu", help='"cpu" (default), "cuda" or "cuda:1"')
     trained = argparse.ArgumentParser(add_help=False)
     trained.add_argument(
@@ -269,21 +285,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minicnn", description="Train convolutional networks, and use them."
     )
+    parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", parents=[shared, images], help="train a network")
-    train.set_defaults(command=train_command, dataset=DATASETS[0])
-    train.add_argument("--model", choices=models.list_models(), default="first_cnn")
-    train.add_argument("--epochs", type=_positive, default=12)
-    train.add_argument("--batch-size", type=_positive, default=64)
-    train.add_argument("--lr", type=float, default=0.01, help="(largest) learning rate")
-    train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
-    train.add_argument("--weight-decay", type=float, default=0.0)
-    train.add_argument("--scheduler", choices=SCHEDULERS, default=SCHEDULERS[0])
+    train.set_defaults(command=train_command)
+    shown = "default: %(default)s"
+    train.add_argument("--model", choices=models.list_models(), default="first_cnn", help=shown)
+    train.add_argument("--epochs", type=_positive, default=12, help=shown)
+    train.add_argument("--batch-size", type=_positive, default=64, help=shown)
+    train.add_argument("--lr", type=float, default=0.01, help=f"largest learning rate, {shown}")
+    train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help=shown)
+    train.add_argument("--weight-decay", type=float, default=0.0, help=shown)
+    train.add_argument("--scheduler", choices=SCHEDULERS, default=SCHEDULERS[0], help=shown)
     train.add_argument("--clip-norm", type=float, help="largest norm of all gradients together")
     train.add_argument("--patience", type=_positive, help="stop after so many epochs in vain")
     train.add_argument(
-        "--validation", type=float, default=0.1, help="share of the training images to set aside"
+        "--validation",
+        type=float,
+        default=0.1,
+        help=f"share of the training images to set aside, {shown}",
     )
     train.add_argument("--seed", type=int, default=0, help="same seed, same network")
     train.add_argument("--out", metavar="DIR", help="write weights, history and report there")

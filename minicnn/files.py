@@ -23,6 +23,9 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Args:
         path: the file to write. Its folder must exist.
 
+    Yields:
+        The open file, whose `name` is that of the temporary file.
+
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """

@@ -8,8 +8,8 @@ walking a small step h both ways (the central difference, exact but for terms in
 
 Small inputs are checked completely: u is one element at a time. Large ones are checked along a few
 random directions: if the gradient is wrong by e, a standard normal u sees sum(e * u), which is
-normal with standard deviation |e|. The chance that it comes out below t |e| is less than 0.8 t, so a
-wrong gradient slips through k directions with a probability of less than (0.8 t)^k.
+normal with standard deviation |e|. The chance that it comes out below t |e| is less than 0.8 t, so
+a wrong gradient slips through k directions with a probability of less than (0.8 t)^k.
 
 c is random, never ones: the outputs of a softmax or of a normalisation sum to a constant, so with
 ones the true gradient is 0 and a wrong backward may well pass.
@@ -98,7 +98,8 @@ def gradcheck(
     Raises:
         GradcheckError: where the check fails; the message is the report.
         TypeError: where the function does not return a tensor.
-        ValueError: for inputs that are no leaves, occur twice, or of which none requires a gradient.
+        ValueError: for inputs that are no leaves, occur twice, or of which none requires a
+            gradient.
     """
     tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = _checked_inputs(tensors)
@@ -246,9 +247,7 @@ class _Run:
         """
         x = _host(start)
         ahead, behind = (x + eps * u).astype(x.dtype), (x - eps * u).astype(x.dtype)
-        walked = (ahead.astype(np.float64) - behind) / (
-            2 * eps
-        )  # u, as far as the dtype can hold it
+        walked = (ahead.astype(np.float64) - behind) / (2 * eps)  # u, as far as the dtype holds it
         up = self._change(tensor, to_device(ahead, tensor.device)) / eps
         down = -self._change(tensor, to_device(behind, tensor.device)) / eps
         return (

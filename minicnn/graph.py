@@ -38,7 +38,7 @@ def draw(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     known = _names_of_nodes(names)
     numbers: dict[Node, int] = {}
     lines = []
-    stack: list[tuple[Node | None, int]] = [(_node_of(tensor, "draw"), 0)]
+    stack: list[tuple[Node | None, int]] = [(_node_of("draw", tensor), 0)]
     while stack:
         node, level = stack.pop()
         indent = "  " * min(level, MAX_INDENT)
@@ -49,7 +49,7 @@ def draw(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
         else:
             numbers[node] = len(numbers) + 1
             lines.append(f"{indent}#{numbers[node]} {_label(node)} {known.get(node, '')}".rstrip())
-            stack.extend((parent, level + 1) for parent in reversed(_inputs_of(node, "draw")))
+            stack.extend((parent, level + 1) for parent in reversed(_inputs_of("draw", node)))
     return "\n".join(lines)
 
 
@@ -62,7 +62,7 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     known = _names_of_nodes(names)
     numbers: dict[Node, int] = {}
     statements, edges = [], []
-    stack = [_node_of(tensor, "to_dot")]
+    stack = [_node_of("to_dot", tensor)]
     while stack:
         node = stack.pop()
         if node in numbers:
@@ -71,28 +71,28 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
         text = f"{_label(node)}\n{known[node]}" if node in known else _label(node)
         shape = "ellipse" if node.function is None else "box"
         statements.append(f"  n{numbers[node]} [label={_quoted(text)}, shape={shape}];")
-        parents = [parent for parent in _inputs_of(node, "to_dot") if parent is not None]
+        parents = [parent for parent in _inputs_of("to_dot", node) if parent is not None]
         edges.extend((parent, node) for parent in parents)
         stack.extend(reversed(parents))
     arrows = [f"  n{numbers[parent]} -> n{numbers[node]};" for parent, node in edges]
     return "\n".join(["digraph tape {", "  rankdir=BT;", *statements, *arrows, "}"])
 
 
-def _node_of(tensor: Tensor, function: str) -> Node:
+def _node_of(where: str, tensor: Tensor) -> Node:
     """Return the place of `tensor` on the tape."""
     if tensor.node is None:
         raise ValueError(
-            f"{function}: this tensor of shape {tensor.shape} is not on the tape; set "
+            f"{where}: this tensor of shape {tensor.shape} is not on the tape; set "
             "requires_grad=True on an input, and compute outside no_grad()"
         )
     return tensor.node
 
 
-def _inputs_of(node: Node, function: str) -> tuple[Node | None, ...]:
+def _inputs_of(where: str, node: Node) -> tuple[Node | None, ...]:
     """Return the inputs of a node, None for a constant."""
     if node.parents is None:
         raise RuntimeError(
-            f"{function}: the tape was freed by backward() (at {node.function.name}, output shape "
+            f"{where}: the tape was freed by backward() (at {node.function.name}, output shape "
             f"{node.shape}); draw before backward(), or keep the tape with retain_graph=True"
         )
     return node.parents

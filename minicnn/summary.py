@@ -131,7 +131,7 @@ def summary(
     memory = _Memory()
     for tensor in inputs:
         memory.note(tensor.array)
-    calls: list[tuple[str, Module, tuple, Any, int]] = []
+    calls: list[tuple[str, Module, str, int]] = []
     names = {module: name for name, module in model.named_modules()}
 
     def report(module: Module, arguments: tuple, output: Any) -> None:

@@ -78,6 +78,10 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
         ValueError: a file is damaged, or the weights are of another network.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: does not exist; expected the folder that `minicnn train --out` wrote"
+        )
     weights = path / WEIGHTS if path.is_dir() else path
     config = _read_config(weights.with_name(CONFIG))
     model = config.build()

@@ -130,10 +130,35 @@ def test_missing_weights_are_named(tmp_path, capsys):
     assert line == f"minicnn: error: {tmp_path / 'config.json'}: No such file or directory"
 
 
+def test_weights_that_do_not_exist_are_named(tmp_path, capsys):
+    assert "nowhere: does not exist; expected the folder that `minicnn train --out` wrote" in fails(
+        ["evaluate", "--weights", tmp_path / "nowhere"], capsys
+    )
+
+
 def test_damaged_weights_are_named(folder, tmp_path, capsys):
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     (tmp_path / "weights.npz").write_bytes((folder / "weights.npz").read_bytes()[:-5])
     assert "weights.npz: cannot be read" in fails(["evaluate", "--weights", tmp_path], capsys)
+
+
+def test_evaluate_takes_the_dataset_that_the_network_was_trained_on(
+    folder, tmp_path, capsys, monkeypatch
+):
+    for name in ("config.json", "weights.npz"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dataset": "fashion-mnist"}))
+    loaded = []
+
+    def load(root, download):
+        loaded.append((root, download))
+        return load_fashion_mnist_sample()
+
+    monkeypatch.setattr("minicnn.cli.load_fashion_mnist", load)
+    assert main(["evaluate", "--weights", str(tmp_path), "--limit", "10"]) == 0
+    assert main(["predict", "--weights", str(tmp_path), "--index", "0"]) == 0
+    assert loaded == [(None, False)] * 2
 
 
 def test_classes_of_another_dataset_are_refused(folder, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """The documentation is true: its code runs, prints what it says, and names only what exists.
 
-The convention, for all Markdown files in docs/ and for the README. A file is run from top to bottom, in one namespace,
-like a notebook:
+The convention, for all Markdown files in docs/ and for the README. A file is run from top to
+bottom, in one namespace, like a notebook:
 
 - A fenced block marked `python` is run. Warnings are errors. What is not to be run is marked otherwise (`text`, `sh`).
 - A block marked `output` that comes next shows what the `python` block prints. `...` stands for anything, as in
@@ -34,7 +34,7 @@ SOURCES = [*sorted((ROOT / "minicnn").rglob("*.py")), *sorted((ROOT / "kernels")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-# --- running the blocks -------------------------------------------------------------------------
+# --- running the blocks ---------------------------------------------------------------------------
 
 
 class Block(NamedTuple):
@@ -130,7 +130,7 @@ def test_a_right_page_passes(tmp_path):
     run_page(page)
 
 
-# --- what the pages mention ---------------------------------------------------------------------
+# --- what the pages mention -----------------------------------------------------------------------
 
 
 @every_page
@@ -198,7 +198,7 @@ def test_the_map_lists_every_chapter():
     assert [name for name in chapters if f"({name})" not in listed] == []
 
 
-# --- docstrings, from which the API reference is made -------------------------------------------
+# --- docstrings, from which the API reference is made ---------------------------------------------
 
 
 def public(name: str) -> bool:

@@ -14,7 +14,8 @@ HOUSE = ROOT / "minicnn"
 KERNELS = ROOT / "kernels"
 
 FLOORS = [
-    {"kernels", "backend", "random", "files"},
+    {"kernels", "random", "files"},
+    {"backend"},
     {"ops"},
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},

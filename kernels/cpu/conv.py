@@ -1,19 +1,22 @@
 """Convolution in compiled loops (Numba), without a matrix of patches.
 
-A few rows of one image are worked on at a time: what their pixels see is copied into a small buffer that stays in the
-processor's cache, one patch a pixel, and multiplied with the weights at once. im2col is the same idea for the whole
-batch; its matrix of patches, R * S times as large as the images, has to travel to memory and back.
+A few rows of one image are worked on at a time: what their pixels see is copied into a small buffer
+that stays in the processor's cache, one patch a pixel, and multiplied with the weights at once.
+im2col is the same idea for the whole batch; its matrix of patches, R * S times as large as the
+images, has to travel to memory and back.
 
 One loop nest serves the forward pass *and* the gradient with respect to x, because both are the sum
 
     y[n, i, j, k] = sum over r, s, c of  x[n, rows[i, r], columns[j, s], c] * weights[k, r, s, c]
 
-with other tables `rows` and `columns`: which input row does output row i see through tap r? (-1: none, it would lie
-outside.) Forward, that is i*stride - top + r*dilation. The gradient asks the other way round: which output pixel saw
-input row i through tap r? In this way every output element is summed by one thread, and nothing is ever added by two.
+with other tables `rows` and `columns`: which input row does output row i see through tap r? (-1:
+none, it would lie outside.) Forward, that is i*stride - top + r*dilation. The gradient asks the
+other way round: which output pixel saw input row i through tap r? In this way every output element
+is summed by one thread, and nothing is ever added by two.
 
-Arrays have the logical order (N, C, H, W); in the loops channels are innermost, so that the taps of a window's row are
-often one piece of memory. The loops are plain Python: with NUMBA_DISABLE_JIT=1 they can be stepped through.
+Arrays have the logical order (N, C, H, W); in the loops channels are innermost, so that the taps of
+a window's row are often one piece of memory. The loops are plain Python: with NUMBA_DISABLE_JIT=1
+they can be stepped through.
 """
 
 from functools import lru_cache
@@ -217,7 +220,8 @@ def _sum_over_pixels(grad, x, rows, columns, sums):
 def _copy_patches(patches, image, g, groups, rows, columns):
     """Fill patches (rows * OW, patch) with what these output rows see of the channels of group g; leave zeros outside.
 
-    Offsets in memory are unsigned: Numba then leaves out its check for negative indices, and copies with vectors.
+    Offsets in memory are unsigned: Numba then leaves out its check for negative indices, and copies
+    with vectors.
     """
     _, W, channels = image.shape
     OW, S = columns.shape

@@ -1,7 +1,8 @@
 """Tensors and the tape that differentiates them.
 
-`core` holds the Tensor and `apply`, `tape` the record and the walk backwards; `arithmetic`, `reductions` and `shaping`
-hold the Tensor's methods by subject, `creation` and `functions` the free functions.
+`core` holds the Tensor and `apply`, `tape` the record and the walk backwards. `arithmetic`,
+`inplace`, `reductions`, `shaping` and `copying` hold the Tensor's methods by subject, `creation`
+and `functions` the free functions.
 """
 
 from minicnn.autograd.core import Tensor, apply, default_dtype

@@ -1,15 +1,14 @@
-"""The Tensor's operators: arithmetic, comparison, functions of each element, and in-place updates.
+"""The Tensor's operators: arithmetic, comparison, and functions of each element.
 
-What the operands may be: a tensor, a NumPy or CuPy array, or a Python number. Numbers and 0-d arrays take the tensor's
-dtype; integers meet floats as floats; float32 and float64 arrays do not mix, because one of them is there by mistake.
+What the operands may be: a tensor, a NumPy or CuPy array, or a Python number. Numbers and 0-d
+arrays take the tensor's dtype; integers meet floats as floats; float32 and float64 arrays do not
+mix, because one of them is there by mistake.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn import random
-from minicnn.autograd import tape
 from minicnn.backend import is_array, xp_of
 from minicnn.ops import arithmetic, elementwise
 from minicnn.ops.function import Function
@@ -24,7 +23,7 @@ class Arithmetic:
 
     __slots__ = ()
 
-    # --- two operands -----------------------------------------------------------------------------------------------
+    # --- two operands -----------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> "Tensor":
         return self._binary(arithmetic.Add(), self, other)
@@ -67,7 +66,7 @@ class Arithmetic:
     def where(self, condition: Any, other: Any) -> "Tensor":
         """This tensor where `condition` holds, else `other`."""
         function = arithmetic.Where()
-        a, b = _operands(function, self, other)
+        a, b = operands(function, self, other)
         condition = tensor_like(condition, self) != 0
         return _broadcasting(function, condition, a, b)
 
@@ -82,7 +81,8 @@ class Arithmetic:
 
         A vector counts as a row on the left, and as a column on the right.
         """
-        a, b = _operands(MatMul(), self, other)
+        function = MatMul()
+        a, b = operands(function, self, other)
         if a.ndim == 0 or b.ndim == 0:
             raise ValueError(
                 f"matmul: expected tensors with axes, got shapes {a.shape} and {b.shape}; use *"
@@ -95,19 +95,19 @@ class Arithmetic:
             )
         matrix_a = a if a.ndim > 1 else a.unsqueeze(0)
         matrix_b = b if b.ndim > 1 else b.unsqueeze(1)
-        product = _broadcasting(MatMul(), matrix_a, matrix_b)
+        product = _broadcasting(function, matrix_a, matrix_b)
         if b.ndim == 1:
             product = product.squeeze(-1)
         return product if a.ndim > 1 else product.squeeze(-1 if b.ndim == 1 else -2)
 
     def _binary(self, function: Function, a: Any, b: Any, floating: bool = False) -> "Tensor":
         """Apply a function of two operands after they agree on a dtype (a floating one on request)."""
-        a, b = _operands(function, a, b)
+        a, b = operands(function, a, b)
         if floating and a.dtype.kind != "f":
             a, b = a.float(), b.float()
         return _broadcasting(function, a, b)
 
-    # --- comparisons: tensors of bool, without gradient ---------------------------------------------------------------
+    # --- comparisons: tensors of bool, without gradient -------------------------------------------
 
     def __eq__(self, other: Any) -> "Tensor":
         return self._compare(np.equal, other)
@@ -140,10 +140,9 @@ class Arithmetic:
 
     def _compare(self, function: np.ufunc, other: Any) -> "Tensor":
         """Apply a ufunc to the arrays; CuPy arrays dispatch it to CuPy."""
-        other = other.array if isinstance(other, Arithmetic) else other
-        return type(self)._wrap(function(self.array, other))
+        return type(self)._wrap(function(self.array, unwrapped(other)))
 
-    # --- one operand --------------------------------------------------------------------------------------------------
+    # --- one operand ------------------------------------------------------------------------------
 
     def __neg__(self) -> "Tensor":
         return self.apply(elementwise.Neg())
@@ -194,9 +193,8 @@ class Arithmetic:
         """The elements limited to [min, max]; None leaves an end open."""
         if min is None and max is None:
             raise ValueError("clamp: expected min, max or both, got neither")
-        low, high = (  # Python numbers, which never promote
-            bound.item() if hasattr(bound, "item") else bound for bound in (min, max)
-        )
+        bounds = (min, max)
+        low, high = (b.item() if hasattr(b, "item") else b for b in bounds)  # numbers never promote
         function = elementwise.Clamp(low, high)
         fraction = isinstance(low, float) or isinstance(high, float)
         return self._floating(function) if fraction else self.apply(function)
@@ -209,97 +207,8 @@ class Arithmetic:
         """Apply a function whose values are real numbers; integers become float32 first."""
         return (self if self.dtype.kind == "f" else self.float()).apply(function)
 
-    # --- in place -----------------------------------------------------------------------------------------------------
-    # A tensor on the tape is a value, like a Python number: `y += x` gives the name y to a new tensor. Outside the tape
-    # (parameters under no_grad, plain data) the array itself changes.
 
-    def __iadd__(self, other: Any) -> "Tensor":
-        return self + other if self._is_a_value(other) else self._update(np.add, other)
-
-    def __isub__(self, other: Any) -> "Tensor":
-        return self - other if self._is_a_value(other) else self._update(np.subtract, other)
-
-    def __imul__(self, other: Any) -> "Tensor":
-        return self * other if self._is_a_value(other) else self._update(np.multiply, other)
-
-    def __itruediv__(self, other: Any) -> "Tensor":
-        return self / other if self._is_a_value(other) else self._update(np.true_divide, other)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if tape.is_grad_enabled() and (
-            self.requires_grad or getattr(value, "requires_grad", False)
-        ):
-            raise RuntimeError(
-                "x[...] = value: no gradient flows through an assignment (shape "
-                f"{self.shape}); use where() or cat(), or assign inside no_grad()"
-            )
-        self.array[unwrap_index(index)] = value.array if isinstance(value, Arithmetic) else value
-        self.bump_version()
-
-    def zero_(self) -> "Tensor":
-        """Set every element to 0."""
-        return self.fill_(0)
-
-    def fill_(self, value: float) -> "Tensor":
-        """Set every element to `value`."""
-        self._refuse_on_tape("fill_")
-        self.array[...] = value
-        self.bump_version()
-        return self
-
-    def copy_(self, source: Any) -> "Tensor":
-        """Copy the values of `source`, which broadcasts to this shape."""
-        self._refuse_on_tape("copy_")
-        self.array[...] = source.array if isinstance(source, Arithmetic) else source
-        self.bump_version()
-        return self
-
-    def add_(self, other: Any, alpha: float = 1) -> "Tensor":
-        """Add `alpha * other` in place."""
-        self._refuse_on_tape("add_")
-        return self._update(np.add, other if alpha == 1 else alpha * other)
-
-    def mul_(self, other: Any) -> "Tensor":
-        """Multiply by `other` in place."""
-        self._refuse_on_tape("mul_")
-        return self._update(np.multiply, other)
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0) -> "Tensor":
-        """Fill with normal random numbers of the given mean and standard deviation."""
-        drawn = random.generator().normal(mean, std, self.shape)
-        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
-
-    def uniform_(self, low: float = 0.0, high: float = 1.0) -> "Tensor":
-        """Fill with random numbers spread evenly over [low, high)."""
-        drawn = random.generator().uniform(low, high, self.shape)
-        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
-
-    def _is_a_value(self, other: Any) -> bool:
-        """Whether an in-place operator must make a new tensor; raises for a leaf that requires a gradient."""
-        if not tape.is_grad_enabled():
-            return False
-        if self.requires_grad:
-            self._refuse_on_tape("in-place operator", leaves_only=True)
-            return True
-        return getattr(other, "requires_grad", False)
-
-    def _refuse_on_tape(self, operation: str, leaves_only: bool = False) -> None:
-        if tape.is_grad_enabled() and self.requires_grad and (self.is_leaf or not leaves_only):
-            raise RuntimeError(
-                f"{operation}: a tensor that requires a gradient cannot be changed in place (shape "
-                f"{self.shape}); do it inside no_grad(), or compute a new tensor (w = w - step)"
-            )
-
-    def _update(self, function: np.ufunc, other: Any) -> "Tensor":
-        """Write function(array, other) into the array."""
-        _, other = _operands(None, self, other)
-        with np.errstate(all="ignore"):
-            function(self.array, other.array, out=self.array, casting="same_kind")
-        self.bump_version()
-        return self
-
-
-def _operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Tensor"]:
+def operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Tensor"]:
     """Return both operands as tensors of one dtype."""
     like = a if isinstance(a, Arithmetic) else b
     a, b = tensor_like(a, like), tensor_like(b, like)
@@ -319,6 +228,11 @@ def _operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Ten
     return a.to(common), b.to(common)
 
 
+def unwrapped(operand: Any) -> Any:
+    """Return the array of a tensor, and anything else as it is."""
+    return operand.array if isinstance(operand, Arithmetic) else operand
+
+
 def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
     """Return a number as a 0-d tensor on the device of `like`, with its dtype unless that would lose a fraction."""
     if isinstance(operand, Arithmetic):
@@ -327,7 +241,7 @@ def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
     if array and operand.ndim:
         return type(like)._wrap(operand)
     if array or isinstance(operand, (bool, int, float, np.generic)):
-        kind = np.asarray(operand).dtype.kind if not array else operand.dtype.kind
+        kind = operand.dtype.kind if array else np.asarray(operand).dtype.kind
         dtype = np.dtype(np.float32) if kind == "f" and like.dtype.kind != "f" else like.dtype
         if dtype == np.bool_ and kind != "b":
             dtype = np.int64
@@ -355,5 +269,5 @@ def unwrap_index(index: Any) -> Any:
     """Return an index with the arrays of its tensors, copied: backward needs them as they are."""
     if isinstance(index, tuple):
         return tuple(unwrap_index(part) for part in index)
-    index = index.array if isinstance(index, Arithmetic) else index
+    index = unwrapped(index)
     return index.copy() if is_array(index) else index

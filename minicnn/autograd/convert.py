@@ -26,6 +26,13 @@ def as_array(data: Any, dtype: Any) -> Array:
     return array if dtype is None or array.dtype == dtype else array.astype(dtype)
 
 
+def array_of(value: Any) -> Array:
+    """Return the array of a tensor, an array as it is, and a list as the array that NumPy makes."""
+    if isinstance(value, Arithmetic):
+        return value.array
+    return value if is_array(value) else np.asarray(value)
+
+
 def _from_python(data: Any) -> np.ndarray:
     """Return numbers, nested lists of numbers and tensors as an array; floats become float32."""
     if isinstance(data, (list, tuple)) and any(isinstance(item, Arithmetic) for item in data):

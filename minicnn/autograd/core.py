@@ -1,10 +1,11 @@
 """The Tensor: an array, its gradient, and its place on the tape.
 
-Tensor and array meet in one function, `apply`: it takes the arrays out of its tensors, calls `Function.forward`, wraps
-the result, and writes down on the tape what backward needs. Everything above works with tensors, everything below with
-arrays.
+Tensor and array meet in one function, `apply`: it takes the arrays out of its tensors, calls
+`Function.forward`, wraps the result, and writes down on the tape what backward needs. Everything
+above works with tensors, everything below with arrays.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 from minicnn.autograd import tape
 from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.autograd.convert import as_array, default_dtype
+from minicnn.autograd.copying import Copying
+from minicnn.autograd.inplace import InPlace
 from minicnn.autograd.reductions import Reductions
 from minicnn.autograd.shaping import Shaping
 from minicnn.autograd.tape import Node, RemovableHook, Version
 from minicnn.backend import Array, device_of, is_array, to_device, xp_of
-from minicnn.ops.elementwise import Copy, ToDevice
 from minicnn.ops.function import Function
 
 
@@ -41,9 +43,7 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     recording = tape.is_grad_enabled()
     nodes = tuple([None if tensor is None or not recording else tensor.node for tensor in inputs])
     function.needs_grad = tuple([node is not None for node in nodes])
-    with np.errstate(
-        all="ignore"
-    ):  # infinity and NaN are values here; detect_anomaly finds where they arise
+    with np.errstate(all="ignore"):  # infinity and NaN are values; see detect_anomaly
         output = function.forward(*arrays)
     result = Tensor._wrap(output)
     if function.returns_view:
@@ -82,13 +82,15 @@ def _check_devices(function: Function, arrays: list[Array | None]) -> None:
         )
 
 
-class Tensor(Arithmetic, Reductions, Shaping):
+class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
     """An n-dimensional array that can remember how it was computed.
 
     Args:
-        data: a number, a nested list, a NumPy or CuPy array (not copied) or a tensor (its array is shared).
+        data: a number, a nested list, a NumPy or CuPy array (not copied) or a tensor (its array is
+            shared).
         requires_grad: whether `backward` shall leave dL/d(this) in `.grad`.
-        dtype: None keeps an array's dtype, and makes Python floats float32 and Python integers int64.
+        dtype: None keeps an array's dtype, and makes Python floats float32 and Python integers
+            int64.
 
     Attributes:
         array: the NumPy or CuPy array, for code that works on arrays.
@@ -118,7 +120,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
         tensor.version = Version()
         return tensor
 
-    # --- what it is -------------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -202,7 +204,8 @@ class Tensor(Arithmetic, Reductions, Shaping):
         """The NumPy array, sharing memory.
 
         Raises:
-            RuntimeError: for a tensor on a GPU, or one that requires a gradient (writing to it would go unnoticed).
+            RuntimeError: for a tensor on a GPU, or one that requires a gradient (writing to it
+                would go unnoticed).
         """
         if self.requires_grad:
             raise RuntimeError(
@@ -271,7 +274,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
         memo[id(self)] = copied
         return copied
 
-    # --- differentiation --------------------------------------------------------------------------------------------
+    # --- differentiation --------------------------------------------------------------------------
 
     def backward(
         self, gradient: "Tensor | Array | None" = None, retain_graph: bool = False
@@ -279,12 +282,14 @@ class Tensor(Arithmetic, Reductions, Shaping):
         """Add to the `.grad` of every leaf below this tensor the gradient of this tensor with respect to it.
 
         Args:
-            gradient: dL/d(this), of this tensor's shape; may be left out where this tensor has one element.
+            gradient: dL/d(this), of this tensor's shape; may be left out where this tensor has one
+                element.
             retain_graph: keep the tape, for a second backward through it.
 
         Raises:
-            RuntimeError: for a tensor that requires no gradient; for one with several elements and no `gradient`; for a
-                tape that an earlier backward freed; for a saved array that was changed in place.
+            RuntimeError: for a tensor that requires no gradient; for one with several elements and
+                no `gradient`; for a tape that an earlier backward freed; for a saved array that was
+                changed in place.
         """
         if self.node is None:
             raise RuntimeError(
@@ -333,7 +338,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
         """Ask for `.grad` of this tensor although it is not a leaf."""
         if self.node is None:
             raise RuntimeError("retain_grad: this tensor requires no gradient")
-        self.node.target = tape.weakref.ref(self)
+        self.node.target = weakref.ref(self)
 
     def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> RemovableHook:
         """Call `hook(gradient)` when this tensor's gradient is complete; a tensor that it returns is used instead."""
@@ -345,52 +350,6 @@ class Tensor(Arithmetic, Reductions, Shaping):
         """`function` of this tensor and `others`; see `minicnn.apply`."""
         return apply(function, self, *others)
 
-    # --- memory -----------------------------------------------------------------------------------------------------
-
     def bump_version(self) -> None:
         """Tell the tape that the array has been changed in place."""
         self.version.count += 1
-
-    def clone(self) -> "Tensor":
-        """A copy, through which gradients flow."""
-        return self.apply(Copy(self.dtype))
-
-    def contiguous(self) -> "Tensor":
-        """The same values in row-major memory; the tensor itself where that is so already."""
-        return self if self.array.flags.c_contiguous else self.apply(Copy(self.dtype, order="C"))
-
-    def to(self, target: Any) -> "Tensor":
-        """Move to a device ("cpu", "cuda:0") or convert to a dtype; the tensor itself where nothing changes."""
-        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-            same = to_device(self.array, target) is self.array
-            return self if same else self.apply(ToDevice(target))
-        dtype = np.dtype(target)
-        if dtype == self.dtype:
-            return self
-        if dtype.kind == "f" and self.dtype.kind == "f":
-            return self.apply(Copy(dtype))
-        return Tensor._wrap(self.array.astype(dtype))
-
-    def cpu(self) -> "Tensor":
-        """The tensor in main memory."""
-        return self.to("cpu")
-
-    def cuda(self, index: int = 0) -> "Tensor":
-        """The tensor on GPU number `index`."""
-        return self.to(f"cuda:{index}")
-
-    def float(self) -> "Tensor":
-        """The tensor as float32."""
-        return self.to(np.float32)
-
-    def double(self) -> "Tensor":
-        """The tensor as float64."""
-        return self.to(np.float64)
-
-    def long(self) -> "Tensor":
-        """The tensor as int64."""
-        return self.to(np.int64)
-
-    def type(self, dtype: Any) -> "Tensor":
-        """The tensor as `dtype`."""
-        return self.to(dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import random
+from minicnn.autograd.axes import sizes_of
 from minicnn.autograd.core import Tensor, default_dtype
 from minicnn.backend import to_device, xp_of
 
@@ -128,8 +129,7 @@ def _draw(distribution: Callable, shape: tuple[int, ...], dtype: Any) -> np.ndar
 
 def _size(shape: tuple, size: Any) -> tuple[int, ...]:
     """Return sizes given one by one, or as one tuple or list, or by name, as a tuple."""
-    shape = shape if size is None else (*shape, size)
-    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return sizes_of(shape if size is None else (*shape, size))
 
 
 def _default_float(array: np.ndarray, dtype: Any) -> np.ndarray:

@@ -23,7 +23,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     dtypes = {tensor.dtype.name for tensor in tensors}
     if len(dtypes) > 1:
         raise TypeError(f"cat: mixed dtypes {sorted(dtypes)}; convert with .to(dtype)")
-    axis = axis_of(dim, tensors[0].ndim, "cat")
+    axis = axis_of("cat", dim, tensors[0].ndim)
     if tensors[0].ndim == 0 or len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError(f"cat: off axis {dim} the shapes must agree and have axes, got {shapes}")
     return apply(Concatenate(axis), *tensors)

@@ -90,11 +90,9 @@ class Reductions:
         """
         if isinstance(dim, Reductions):
             return self.maximum(dim)
-        return (
-            self.amax()
-            if dim is None
-            else self._choose(self.argmax(dim, keepdim=True), dim, keepdim)
-        )
+        if dim is None:
+            return self.amax()
+        return self._choose(self.argmax(dim, keepdim=True), dim, keepdim)
 
     @numpy_names
     def min(self, dim: Any = None, keepdim: bool = False) -> "Tensor | ValuesAndIndices":
@@ -104,11 +102,9 @@ class Reductions:
         """
         if isinstance(dim, Reductions):
             return self.minimum(dim)
-        return (
-            self.amin()
-            if dim is None
-            else self._choose(self.argmin(dim, keepdim=True), dim, keepdim)
-        )
+        if dim is None:
+            return self.amin()
+        return self._choose(self.argmin(dim, keepdim=True), dim, keepdim)
 
     def _choose(self, indices: "Tensor", dim: int, keepdim: bool) -> ValuesAndIndices:
         """The elements at `indices` along `dim`."""
@@ -117,7 +113,7 @@ class Reductions:
 
     def gather(self, dim: int, index: "Tensor") -> "Tensor":
         """One element along `dim` for each entry of `index` (int64), which has as many axes as this tensor."""
-        axis = axis_of(dim, self.ndim, "gather")
+        axis = axis_of("gather", dim, self.ndim)
         if index.ndim != self.ndim or index.dtype.kind not in "iu":
             raise ValueError(
                 f"gather: expected integer indices with the {self.ndim} axes of {self.shape}, got "

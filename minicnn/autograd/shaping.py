@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from minicnn.autograd.arithmetic import unwrap_index
-from minicnn.autograd.axes import axis_of
+from minicnn.autograd.axes import axis_of, sizes_of
 from minicnn.ops import shape as ops
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Shaping:
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The elements in row-major order in a new shape; one size may be -1 and is computed."""
-        shape = _sizes(shape)
+        shape = sizes_of(shape)
         known = math.prod(n for n in shape if n != -1)
         fits = shape.count(-1) <= 1 and min(shape, default=0) >= -1
         if fits and -1 in shape:
@@ -35,9 +35,8 @@ class Shaping:
             raise ValueError(
                 f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}"
             )
-        return self.apply(
-            ops.Reshape(tuple(self.numel() // known if n == -1 else n for n in shape))
-        )
+        sizes = tuple(self.numel() // known if n == -1 else n for n in shape)
+        return self.apply(ops.Reshape(sizes))
 
     def view(self, *shape: Any) -> "Tensor":
         """The same as `reshape`."""
@@ -45,8 +44,8 @@ class Shaping:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from `start_dim` to `end_dim` (included) into one."""
-        start = axis_of(start_dim, self.ndim, "flatten")
-        end = axis_of(end_dim, self.ndim, "flatten")
+        start = axis_of("flatten", start_dim, self.ndim)
+        end = axis_of("flatten", end_dim, self.ndim)
         if start > end:
             raise ValueError(
                 f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {self.shape}"
@@ -56,17 +55,17 @@ class Shaping:
 
     def permute(self, *dims: Any) -> "Tensor":
         """The axes in another order: axis i of the result is axis dims[i] of this tensor."""
-        order = tuple(axis_of(d, self.ndim, "permute") for d in _sizes(dims))
+        order = tuple(axis_of("permute", d, self.ndim) for d in sizes_of(dims))
         if sorted(order) != list(range(self.ndim)):
             raise ValueError(
                 f"permute: expected each of the {self.ndim} axes of {self.shape} once, "
-                f"got {_sizes(dims)}"
+                f"got {sizes_of(dims)}"
             )
         return self.apply(ops.Permute(order))
 
     def transpose(self, dim0: int, dim1: int) -> "Tensor":
         """Exchange two axes."""
-        a, b = axis_of(dim0, self.ndim, "transpose"), axis_of(dim1, self.ndim, "transpose")
+        a, b = axis_of("transpose", dim0, self.ndim), axis_of("transpose", dim1, self.ndim)
         order = list(range(self.ndim))
         if order:
             order[a], order[b] = b, a
@@ -83,17 +82,17 @@ class Shaping:
 
     def squeeze(self, dim: int | None = None) -> "Tensor":
         """Drop axis `dim` if its size is 1, or all axes of size 1."""
-        chosen = range(self.ndim) if dim is None else (axis_of(dim, self.ndim, "squeeze"),)
+        chosen = range(self.ndim) if dim is None else (axis_of("squeeze", dim, self.ndim),)
         return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in chosen))
 
     def unsqueeze(self, dim: int) -> "Tensor":
         """Add an axis of size 1 at position `dim`."""
-        position = axis_of(dim, self.ndim + 1, "unsqueeze")
+        position = axis_of("unsqueeze", dim, self.ndim + 1)
         return self.reshape(*self.shape[:position], 1, *self.shape[position:])
 
     def expand(self, *shape: Any) -> "Tensor":
         """Repeat axes of size 1, and new axes in front, without copying; -1 keeps a size."""
-        shape = _sizes(shape)
+        shape = sizes_of(shape)
         kept = (1,) * (len(shape) - self.ndim) + self.shape
         sizes = tuple(k if n == -1 else n for n, k in zip(shape, kept, strict=False))
         fits = len(shape) >= self.ndim and min(sizes, default=0) >= 0
@@ -109,13 +108,13 @@ class Shaping:
 
     def flip(self, *dims: Any) -> "Tensor":
         """Reverse the order along `dims`."""
-        return self.apply(ops.Flip(_sizes(dims)))
+        return self.apply(ops.Flip(sizes_of(dims)))
 
     def split(self, split_size: int, dim: int = 0) -> tuple["Tensor", ...]:
         """Slices of `split_size` along `dim`; the last may be shorter."""
         if split_size < 1:
             raise ValueError(f"split: expected slices of at least 1, got split_size {split_size}")
-        axis = axis_of(dim, self.ndim, "split")
+        axis = axis_of("split", dim, self.ndim)
         before = (slice(None),) * axis
         starts = range(0, self.shape[axis], split_size)
         return tuple(self[(*before, slice(start, start + split_size))] for start in starts)
@@ -124,12 +123,5 @@ class Shaping:
         """At most `chunks` slices of equal size along `dim`; the last may be shorter."""
         if chunks < 1:
             raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
-        size = self.shape[axis_of(dim, self.ndim, "chunk")]
+        size = self.shape[axis_of("chunk", dim, self.ndim)]
         return self.split(max(-(-size // chunks), 1), dim)
-
-
-def _sizes(sizes: tuple) -> tuple[int, ...]:
-    """Return sizes given one by one, or as one tuple or list, as a tuple."""
-    return (
-        tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)
-    )

@@ -1,12 +1,13 @@
 """The tape: how a result remembers where it came from, and how gradients travel back along it.
 
-Each tensor that takes part in differentiation owns a `Node`: the function that made the tensor, and the nodes of that
-function's inputs. Nodes are created in the order of computation, so every node comes after its parents, and the nodes
-form a directed graph without cycles.
+Each tensor that takes part in differentiation owns a `Node`: the function that made the tensor, and
+the nodes of that function's inputs. Nodes are created in the order of computation, so every node
+comes after its parents, and the nodes form a directed graph without cycles.
 
-`backward` walks this graph from the result towards the leaves in reversed topological order: a node is visited when all
-its users have been, that is, when its gradient is complete. Walking depth-first instead would push incomplete gradients
-on and visit shared parts once per path, exponentially often in b = a + a; c = b + b; ...
+`backward` walks this graph from the result towards the leaves in reversed topological order: a node
+is visited when all its users have been, that is, when its gradient is complete. Walking depth-first
+instead would push incomplete gradients on and visit shared parts once per path, exponentially often
+in b = a + a; c = b + b; ...
 """
 
 import contextlib
@@ -73,9 +74,10 @@ class enable_grad(set_grad_enabled):  # noqa: N801
 class detect_anomaly:  # noqa: N801
     """Check every operation inside the `with` block, and stop at the first that goes wrong.
 
-    A function whose inputs hold no NaN and whose output, or whose gradients, do is named, with the line of the program
-    that called it. Saved arrays are fingerprinted as well, so that a change made directly to the memory of an array
-    (`x.numpy()[0] = 1`), which the version counters cannot see, is found by backward. Slow; for debugging.
+    A function whose inputs hold no NaN and whose output, or whose gradients, do is named, with the
+    line of the program that called it. Saved arrays are fingerprinted as well, so that a change
+    made directly to the memory of an array (`x.numpy()[0] = 1`), which the version counters cannot
+    see, is found by backward. Slow; for debugging.
     """
 
     def __enter__(self) -> None:
@@ -107,8 +109,10 @@ class Node:
         function: what made the tensor; None for a leaf, that is, a tensor that the user made.
         parents: the nodes of the function's inputs, None where an input needs no gradient.
         shape: the shape of the tensor.
-        target: weak reference to the tensor whose `.grad` receives the gradient: a leaf, or one with `retain_grad`.
-        hooks: called with the complete gradient, in order; each may return another one to use instead.
+        target: weak reference to the tensor whose `.grad` receives the gradient: a leaf, or one
+            with `retain_grad`.
+        hooks: called with the complete gradient, in order; each may return another one to use
+            instead.
         guards: for every saved array, the version of its memory when it was saved.
     """
 

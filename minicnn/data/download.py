@@ -1,9 +1,9 @@
 """Fetching a file from the web: whole and verified, or not at all."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from minicnn.files import replace_file
 
 CHUNK = 1 << 20
 MOST_BYTES = 200 << 20
@@ -30,15 +30,14 @@ def fetch_file(url: str, path: Path, check: Callable[[Path], None]) -> None:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".minicnn-") as folder:
-        temporary = Path(folder) / path.name
-        contents = _read(url)
-        temporary.write_bytes(contents)
+    contents = _read(url)
+    with replace_file(path) as file:
+        file.write(contents)
+        file.flush()
         try:
-            check(temporary)
+            check(Path(file.name))
         except ValueError as error:
             raise ValueError(f"downloaded from {url} and thrown away: {error}") from error
-        os.replace(temporary, path)
 
 
 def _read(url: str) -> bytes:

@@ -17,12 +17,13 @@ asked for. Source: the description on the MNIST page, http://yann.lecun.com/exdb
 import gzip
 import math
 import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from minicnn.files import replace_file
 
 TYPES = {
     0x08: np.dtype("uint8"),
@@ -145,7 +146,7 @@ def write_idx(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write `array` as an IDX file; with gzip if the name ends in ".gz".
 
     The bytes are the same for the same array (no time stamp), and the file appears whole or not at
-    all: it is written under a temporary name in the same folder and then renamed.
+    all.
 
     Args:
         path: the file to write; an existing one is replaced.
@@ -159,12 +160,5 @@ def write_idx(path: str | os.PathLike, array: np.ndarray) -> None:
     contents = to_bytes(array)
     if path.suffix == ".gz":
         contents = gzip.compress(contents, compresslevel=9, mtime=0)
-    write_atomically(path, contents)
-
-
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it, and leave nothing behind on failure."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".minicnn-") as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_bytes(contents)
-        os.replace(temporary, path)
+    with replace_file(path) as file:
+        file.write(contents)

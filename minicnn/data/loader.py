@@ -49,6 +49,11 @@ class DataLoader:
         drop_last: bool = False,
         generator: int | np.random.Generator | None = None,
     ) -> None:
+        if isinstance(dataset, tuple):
+            raise TypeError(
+                "DataLoader: dataset: expected a dataset, got a tuple; for arrays of equal length use "
+                "TensorDataset(images, labels)"
+            )
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if not isinstance(value, Integral) or isinstance(value, bool):
                 raise TypeError(f"DataLoader: {name}: expected a whole number, got {value!r}")

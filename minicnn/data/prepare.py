@@ -41,10 +41,18 @@ def prepare(
         seed: decides which images are set aside.
 
     Raises:
+        TypeError: `data` is no ImageData.
         ValueError: `validation` is not in that range, or leaves no image to train on.
     """
+    if not isinstance(data, ImageData):
+        raise TypeError(
+            f"prepare: data: expected ImageData, as load_mnist() returns it, got {type(data).__name__}"
+        )
     if not 0 <= validation < 1:
-        raise ValueError(f"prepare: validation: expected 0 <= validation < 1, got {validation}")
+        raise ValueError(
+            f"prepare: validation: expected a share 0 <= validation < 1, such as 0.1, "
+            f"got {validation}"
+        )
     images, labels = to_float(data.train_images), data.train_labels  # (N, 1, H, W), (N,)
     kept, aside = train_val_test_split(labels, (1 - validation, validation), labels, seed)
     standardize = Standardize().fit(images[kept])

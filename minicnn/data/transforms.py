@@ -1,5 +1,4 @@
-"""From stored images to network inputs: scaling, standardising and rotating, on whole arrays at
-once.
+"""From stored images to network inputs: scaling, standardising and rotating whole arrays at once.
 
 Everything here takes and gives NumPy arrays, so that a dataset is prepared once, before training.
 """
@@ -27,7 +26,10 @@ def to_float(images: np.ndarray) -> np.ndarray:
     if images.dtype != np.uint8:
         raise TypeError(f"to_float: images: expected uint8 (0 to 255), got {images.dtype}")
     if images.ndim != 3:
-        raise ValueError(f"to_float: images: expected the shape (N, H, W), got {images.shape}")
+        hint = "; for one image use images[None]" if images.ndim == 2 else ""
+        raise ValueError(
+            f"to_float: images: expected the shape (N, H, W), got {images.shape}{hint}"
+        )
     out = images[:, None].astype(np.float32)  # (N, 1, H, W)
     out /= 255
     return out

@@ -4,15 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from minicnn.models.course import bigger_cnn, first_cnn, mlp
-from minicnn.models.lenet import lenet5
+from minicnn.models.lenet import lenet5, lenet5_bn
 from minicnn.nn import Module
 
-__all__ = ["bigger_cnn", "create", "first_cnn", "lenet5", "list_models", "mlp"]
-
-
-def lenet5_bn(**options: Any) -> Module:
-    """LeNet-5 with BatchNorm."""
-    return lenet5(batch_norm=True, **options)
+__all__ = ["bigger_cnn", "create", "first_cnn", "lenet5", "lenet5_bn", "list_models", "mlp"]
 
 
 _BUILDERS: dict[str, Callable[..., Module]] = {

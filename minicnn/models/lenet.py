@@ -1,10 +1,12 @@
-"""LeNet-5, the network that read cheques (LeCun et al., "Gradient-based learning applied to
-document recognition", 1998).
+"""LeNet-5, the network that read cheques.
 
+LeCun et al., "Gradient-based learning applied to document recognition", 1998.
 Two convolutions, each followed by a subsampling that makes the response insensitive to small
 shifts, then three dense layers. This is the form that courses teach: max-pooling, ReLU, and an
 ordinary last layer. On 28 x 28 images a padding of 2 gives the 32 x 32 pixels of the paper.
 """
+
+from typing import Any
 
 from minicnn import nn
 
@@ -43,3 +45,8 @@ def lenet5(
         nn.ReLU(),  # (N, 84)
         nn.Linear(84, num_classes),  # (N, 10)
     )
+
+
+def lenet5_bn(**options: Any) -> nn.Sequential:
+    """LeNet-5 with BatchNorm; the options are those of `lenet5`."""
+    return lenet5(batch_norm=True, **options)

@@ -18,7 +18,6 @@ class ReLU(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.relu(x)
 
 
@@ -31,7 +30,6 @@ class LeakyReLU(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -68,7 +66,6 @@ class ELU(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.elu(x, self.alpha)
 
     def extra_repr(self) -> str:
@@ -85,7 +82,6 @@ class Hardtanh(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.hardtanh(x, self.min_val, self.max_val)
 
     def extra_repr(self) -> str:
@@ -100,7 +96,6 @@ class ReLU6(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.relu6(x)
 
 
@@ -108,7 +103,6 @@ class Sigmoid(Module):
     """The logistic sigmoid 1 / (1 + e^-x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.sigmoid(x)
 
 
@@ -116,7 +110,6 @@ class Tanh(Module):
     """The hyperbolic tangent."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.tanh(x)
 
 
@@ -129,7 +122,6 @@ class Softplus(Module):
         self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.softplus(x, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
@@ -144,7 +136,6 @@ class SiLU(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.silu(x)
 
 
@@ -156,7 +147,6 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element of `x`."""
         return F.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:

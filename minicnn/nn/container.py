@@ -1,11 +1,9 @@
 """Modules that hold modules: a chain, a list, a dictionary."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from minicnn.nn.module import Module
-
-Self = TypeVar("Self", bound="_Indexed")
 
 
 class _Indexed(Module):
@@ -25,7 +23,7 @@ class _Indexed(Module):
         del parts[index]
         self._renumber(parts)
 
-    def append(self: Self, module: Module) -> Self:
+    def append(self, module: Module) -> Self:
         """Add a part at the end."""
         number = len(self)
         while str(number) in self._modules:  # a slice keeps its numbers, which may run ahead
@@ -33,13 +31,13 @@ class _Indexed(Module):
         self.add_module(str(number), module)
         return self
 
-    def extend(self: Self, modules: Iterable[Module]) -> Self:
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Add several parts at the end."""
         for module in tuple(modules):
             self.append(module)
         return self
 
-    def insert(self: Self, index: int, module: Module) -> Self:
+    def insert(self, index: int, module: Module) -> Self:
         """Put a part before number `index`, and number all parts again."""
         parts = list(self)
         parts.insert(index, module)

@@ -2,13 +2,11 @@
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import zeros
-from minicnn.kernels.shapes import pair, window_of
+from minicnn.kernels.shapes import IntOrPair, Padding, pair, window_of
 from minicnn.nn import functional as F
 from minicnn.nn.linear import init_uniform_by_fan_in
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
-
-Size = int | tuple[int, int]
 
 
 class _Convolution(Module):
@@ -83,19 +81,16 @@ class Conv2d(_Convolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
         algorithm: str = "auto",
     ):
-        size, step, gap = (
-            pair(kernel_size, "kernel_size"),
-            pair(stride, "stride"),
-            pair(dilation, "dilation"),
-        )
+        size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+        gap = pair(dilation, "dilation")
         if isinstance(padding, int):
             padding = (padding, padding)
         window_of(size, step, padding, gap)  # refuses settings that do not go together
@@ -155,21 +150,18 @@ class ConvTranspose2d(_Convolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size = 0,
-        output_padding: Size = 0,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Size = 1,
+        dilation: IntOrPair = 1,
         algorithm: str = "auto",
     ):
-        size, step, gap = (
-            pair(kernel_size, "kernel_size"),
-            pair(stride, "stride"),
-            pair(dilation, "dilation"),
-        )
+        size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
         cut, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
+        gap = pair(dilation, "dilation")
         window_of(size, step, cut, gap)  # refuses settings, as above
         super().__init__(in_channels, out_channels, size, step, cut, gap, groups, algorithm)
         self.output_padding = extra

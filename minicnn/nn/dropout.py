@@ -23,7 +23,6 @@ class Dropout(_Dropout):
     """In training, sets each element to zero with probability `p` and scales the rest by 1 / (1 - p)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of `x`."""
         return F.dropout(x, self.p, self.training)
 
 
@@ -31,7 +30,6 @@ class Dropout1d(_Dropout):
     """In training, sets whole channels of sequences (N, C, L) to zero with probability `p`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop channels of `x`."""
         return F.dropout1d(x, self.p, self.training)
 
 
@@ -39,5 +37,4 @@ class Dropout2d(_Dropout):
     """Spatial dropout: in training, sets whole channels of images (N, C, H, W) to zero with probability `p`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop channels of `x`."""
         return F.dropout2d(x, self.p, self.training)

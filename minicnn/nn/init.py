@@ -23,34 +23,34 @@ from minicnn.backend import to_device
 Source = int | np.random.Generator | None
 
 
-# --- constants and plain distributions --------------------------------------------------------
+# --- constants and plain distributions ------------------------------------------------------------
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with `val`."""
-    return _write(tensor, val, "constant_")
+    return _write("constant_", tensor, val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
-    return _write(tensor, 0, "zeros_")
+    return _write("zeros_", tensor, 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
-    return _write(tensor, 1, "ones_")
+    return _write("ones_", tensor, 1)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """Draw from the uniform distribution on [a, b)."""
-    return _write(tensor, random.resolve(generator).uniform(a, b, tensor.shape), "uniform_")
+    return _write("uniform_", tensor, random.resolve(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None
 ) -> Tensor:
     """Draw from the normal distribution with the given mean and standard deviation."""
-    return _write(tensor, random.resolve(generator).normal(mean, std, tensor.shape), "normal_")
+    return _write("normal_", tensor, random.resolve(generator).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
@@ -87,10 +87,10 @@ def trunc_normal_(
             keep = rng.random(missing.size) < np.exp(log_density)
         values[missing[keep]] = drawn[keep]
         missing = missing[~keep]
-    return _write(tensor, values.reshape(tensor.shape), "trunc_normal_")
+    return _write("trunc_normal_", tensor, values.reshape(tensor.shape))
 
 
-# --- distributions scaled to the size of a layer ----------------------------------------------
+# --- distributions scaled to the size of a layer --------------------------------------------------
 
 
 def lecun_uniform_(tensor: Tensor, generator: Source = None) -> Tensor:
@@ -98,12 +98,12 @@ def lecun_uniform_(tensor: Tensor, generator: Source = None) -> Tensor:
 
     LeCun, Bottou, Orr and Mueller, "Efficient BackProp" (1998), equation 16.
     """
-    return _uniform_with(tensor, _std(tensor, "fan_in", "lecun_uniform_"), generator)
+    return _uniform_with(tensor, _std("lecun_uniform_", tensor, "fan_in"), generator)
 
 
 def lecun_normal_(tensor: Tensor, generator: Source = None) -> Tensor:
     """Draw normally with variance 1 / fan_in; see `lecun_uniform_`."""
-    return normal_(tensor, 0.0, _std(tensor, "fan_in", "lecun_normal_"), generator)
+    return normal_(tensor, 0.0, _std("lecun_normal_", tensor, "fan_in"), generator)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
@@ -112,12 +112,12 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Source = None)
     A compromise between keeping activations and keeping gradients. Glorot and Bengio,
     "Understanding the difficulty of training deep feedforward neural networks" (2010), equation 16.
     """
-    return _uniform_with(tensor, gain * _std(tensor, "mean", "xavier_uniform_"), generator)
+    return _uniform_with(tensor, gain * _std("xavier_uniform_", tensor, "mean"), generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """Draw normally with variance gain^2 * 2 / (fan_in + fan_out); see `xavier_uniform_`."""
-    return normal_(tensor, 0.0, gain * _std(tensor, "mean", "xavier_normal_"), generator)
+    return normal_(tensor, 0.0, gain * _std("xavier_normal_", tensor, "mean"), generator)
 
 
 def kaiming_uniform_(
@@ -143,7 +143,7 @@ def kaiming_uniform_(
         ValueError: for fewer than 2 dimensions, an unknown mode or nonlinearity.
     """
     gain = calculate_gain(nonlinearity, a)
-    return _uniform_with(tensor, gain * _std(tensor, mode, "kaiming_uniform_"), generator)
+    return _uniform_with(tensor, gain * _std("kaiming_uniform_", tensor, mode), generator)
 
 
 def kaiming_normal_(
@@ -155,7 +155,7 @@ def kaiming_normal_(
 ) -> Tensor:
     """Draw normally with variance gain^2 / fan; arguments as in `kaiming_uniform_`."""
     gain = calculate_gain(nonlinearity, a)
-    return normal_(tensor, 0.0, gain * _std(tensor, mode, "kaiming_normal_"), generator)
+    return normal_(tensor, 0.0, gain * _std("kaiming_normal_", tensor, mode), generator)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -196,10 +196,10 @@ def fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     Raises:
         ValueError: for a tensor of fewer than 2 dimensions, such as a bias.
     """
-    return _fans(tensor, "fan_in_and_fan_out")
+    return _fans("fan_in_and_fan_out", tensor)
 
 
-# --- structured weights -----------------------------------------------------------------------
+# --- structured weights ---------------------------------------------------------------------------
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
@@ -213,13 +213,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> 
     Raises:
         ValueError: for a tensor of fewer than 2 dimensions.
     """
-    _fans(tensor, "orthogonal_")
+    _fans("orthogonal_", tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     drawn = random.resolve(generator).standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)  # (long, short), (short, short)
     q = q * np.sign(np.diagonal(r))
     matrix = q if rows >= columns else q.T  # (rows, columns)
-    return _write(tensor, gain * matrix.reshape(tensor.shape), "orthogonal_")
+    return _write("orthogonal_", tensor, gain * matrix.reshape(tensor.shape))
 
 
 def eye_(tensor: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """
     if tensor.ndim != 2:
         raise ValueError(f"eye_: expected a tensor of 2 dimensions, got shape {tensor.shape}")
-    return _write(tensor, np.eye(*tensor.shape), "eye_")
+    return _write("eye_", tensor, np.eye(*tensor.shape))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
@@ -253,10 +253,10 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     for group in range(groups):
         for channel in range(min(channels, tensor.shape[1])):
             values[(group * channels + channel, channel, *centre)] = 1
-    return _write(tensor, values, "dirac_")
+    return _write("dirac_", tensor, values)
 
 
-# --- helpers ----------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------
 
 
 def _uniform_with(tensor: Tensor, std: float, generator: Source) -> Tensor:
@@ -265,17 +265,17 @@ def _uniform_with(tensor: Tensor, std: float, generator: Source) -> Tensor:
     return uniform_(tensor, -bound, bound, generator)
 
 
-def _std(tensor: Tensor, mode: str, where: str) -> float:
+def _std(where: str, tensor: Tensor, mode: str) -> float:
     """Return 1 / sqrt(fan), with the fan that `mode` names, or the mean of both."""
-    fan_in, fan_out = _fans(tensor, where)
+    fan_in, fan_out = _fans(where, tensor)
     fans = {"fan_in": fan_in, "fan_out": fan_out, "mean": (fan_in + fan_out) / 2}
     if mode not in fans:
         raise ValueError(f"{where}: mode: expected 'fan_in' or 'fan_out', got {mode!r}")
     return 1 / math.sqrt(fans[mode])
 
 
-def _fans(tensor: Tensor, where: str) -> tuple[int, int]:
-    _check(tensor, where)
+def _fans(where: str, tensor: Tensor) -> tuple[int, int]:
+    _check(where, tensor)
     if tensor.ndim < 2:
         raise ValueError(
             f"{where}: expected weights of at least 2 dimensions, (out, in, ...), got shape "
@@ -285,7 +285,7 @@ def _fans(tensor: Tensor, where: str) -> tuple[int, int]:
     return tensor.shape[1] * kernel, tensor.shape[0] * kernel
 
 
-def _check(tensor: Tensor, where: str) -> None:
+def _check(where: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{where}: expected a Tensor, got a {type(tensor).__name__}")
     if tensor.numel() == 0:
@@ -295,9 +295,9 @@ def _check(tensor: Tensor, where: str) -> None:
         )
 
 
-def _write(tensor: Tensor, values: Any, where: str) -> Tensor:
+def _write(where: str, tensor: Tensor, values: Any) -> Tensor:
     """Overwrite `tensor`, keeping its dtype, device and memory order, and tell the tape."""
-    _check(tensor, where)
+    _check(where, tensor)
     if tensor.dtype.kind != "f":
         raise TypeError(f"{where}: expected a tensor of floating-point numbers, got {tensor.dtype}")
     values = np.asarray(values, tensor.dtype)

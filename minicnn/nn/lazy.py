@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from minicnn.autograd import Tensor
 from minicnn.backend import xp_of
-from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d, Size
+from minicnn.kernels.shapes import IntOrPair, Padding, Shape
+from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minicnn.nn.linear import Linear
-from minicnn.nn.module import Module, Shape
+from minicnn.nn.module import Module
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d
 from minicnn.nn.parameter import UninitializedParameter
 
@@ -143,10 +144,10 @@ class LazyConv2d(_LazyConvolution, Conv2d):
     def __init__(
         self,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
         algorithm: str = "auto",
@@ -189,13 +190,13 @@ class LazyConvTranspose2d(_LazyConvolution, ConvTranspose2d):
     def __init__(
         self,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size = 0,
-        output_padding: Size = 0,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Size = 1,
+        dilation: IntOrPair = 1,
         algorithm: str = "auto",
     ):
         settings = stride, padding, output_padding, groups, bias, dilation, algorithm

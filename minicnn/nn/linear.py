@@ -94,7 +94,7 @@ class Unflatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with more axes."""
-        dim = axis_of(self.dim, x.ndim, "Unflatten")
+        dim = axis_of("Unflatten", self.dim, x.ndim)
         sizes = self.unflattened_size
         known = math.prod(n for n in sizes if n != -1)
         if -1 in sizes and known:

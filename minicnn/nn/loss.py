@@ -80,7 +80,6 @@ class MSELoss(_Loss):
     """The mean squared error."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare two tensors of equal shape."""
         return F.mse_loss(input, target, self.reduction)
 
 
@@ -88,7 +87,6 @@ class L1Loss(_Loss):
     """The mean absolute error."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare two tensors of equal shape."""
         return F.l1_loss(input, target, self.reduction)
 
 
@@ -100,7 +98,6 @@ class HuberLoss(_Loss):
         self.delta = delta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare two tensors of equal shape."""
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
@@ -112,7 +109,6 @@ class SmoothL1Loss(_Loss):
         self.beta = beta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare two tensors of equal shape."""
         return F.smooth_l1_loss(input, target, self.reduction, self.beta)
 
 

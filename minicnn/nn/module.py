@@ -2,33 +2,24 @@
 
 A module owns parameters, buffers (arrays that are part of its state but not learned, such as
 running means) and other modules. Assigning one of these to an attribute registers it, and
-everything else follows from walking the tree: all parameters for an optimiser, all arrays for a
-file, one switch between training and inference.
+everything else follows from walking the tree: all parameters for an optimizer, all arrays for a
+file (see `minicnn.nn.state`), one switch between training and inference.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import numpy as np
 
 from minicnn.autograd import Tensor
-from minicnn.autograd.core import RemovableHook
-from minicnn.backend import to_device
+from minicnn.autograd.tape import RemovableHook
+from minicnn.backend import is_device_name, to_device
 from minicnn.nn.parameter import Parameter
-
-Self = TypeVar("Self", bound="Module")
-Shape = tuple[int, ...]
+from minicnn.nn.state import Stateful, dotted
 
 
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` passed over."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Stateful):
     """Base class of all layers and networks. Subclasses create their parts in `__init__` and define `forward`.
 
     Attributes:
@@ -137,7 +128,8 @@ class Module:
 
         Raises:
             TypeError: for a value that is not of this kind.
-            ValueError: for a name that is taken, or that the dotted names of a state could not hold.
+            ValueError: for a name that is taken, or that the dotted names of a state could not
+                hold.
         """
         where = type(self).__name__
         if value is not None and not isinstance(value, kind):
@@ -166,7 +158,7 @@ class Module:
                 continue
             seen.add(module)
             yield name, module
-            children = [(_dotted(name, key), part) for key, part in module.named_children()]
+            children = [(dotted(name, key), part) for key, part in module.named_children()]
             stack.extend(reversed(children))
 
     def modules(self) -> Iterator["Module"]:
@@ -207,7 +199,7 @@ class Module:
             for name, member in getattr(module, registry).items():
                 if member is not None and id(member) not in seen:
                     seen.add(id(member))
-                    yield _dotted(module_name, name), member
+                    yield dotted(module_name, name), member
 
     def get_submodule(self, target: str) -> "Module":
         """The part with the dotted name `target`."""
@@ -220,7 +212,7 @@ class Module:
             module = module._modules[name]
         return module
 
-    def apply(self: Self, function: Callable[["Module"], None]) -> Self:
+    def apply(self, function: Callable[["Module"], None]) -> Self:
         """Call `function` with every module, parts first; return this module."""
         for part in self.children():
             part.apply(function)
@@ -229,17 +221,17 @@ class Module:
 
     # --- modes, gradients, devices ----------------------------------------------------------------
 
-    def train(self: Self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Self:
         """Switch this module and its parts to training mode: dropout drops, BatchNorm uses the batch's statistics."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self: Self) -> Self:
+    def eval(self) -> Self:
         """Switch this module and its parts to inference mode; recording of gradients is not touched."""
         return self.train(False)
 
-    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze (False) or unfreeze all parameters."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
@@ -253,114 +245,41 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self: Self, target: Any) -> Self:
+    def to(self, target: Any) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.
 
         Raises:
             TypeError: for a dtype that is not floating-point: nothing could be learned in it.
         """
-        is_device = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
+        is_device = is_device_name(target)
         if not is_device and np.dtype(target).kind != "f":
             raise TypeError(
                 f"{type(self).__name__}.to: expected a device or a floating-point dtype, got {target!r}"
             )
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensors = [tensor] if tensor.grad is None else [tensor, tensor.grad]
-            for each in tensors:
-                if is_device:
-                    each.array = to_device(each.array, target)
-                elif each.dtype.kind == "f":
-                    each.array = each.array.astype(target)
+        members = [*self.parameters(), *self.buffers()]
+        gradients = [tensor.grad for tensor in members if tensor.grad is not None]
+        for tensor in (*members, *gradients):
+            if is_device:
+                tensor.array = to_device(tensor.array, target)
+            elif tensor.dtype.kind == "f":
+                tensor.array = tensor.array.astype(target)
         return self
 
-    def float(self: Self) -> Self:
+    def float(self) -> Self:
         """Convert floating parameters and buffers to float32."""
         return self.to(np.float32)
 
-    def double(self: Self) -> Self:
+    def double(self) -> Self:
         """Convert floating parameters and buffers to float64."""
         return self.to(np.float64)
 
-    def cpu(self: Self) -> Self:
+    def cpu(self) -> Self:
         """Move all parameters and buffers to main memory."""
         return self.to("cpu")
 
-    def cuda(self: Self, index: int = 0) -> Self:
+    def cuda(self, index: int = 0) -> Self:
         """Move all parameters and buffers to GPU number `index`."""
         return self.to(f"cuda:{index}")
-
-    # --- state ------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by dotted name, sharing memory with the module."""
-        return OrderedDict(
-            (_dotted(module_name, name), tensor.detach())
-            for module_name, module in self._all_named_modules()
-            for name, tensor in module._own_state().items()
-        )
-
-    def _own_state(self) -> dict[str, Tensor]:
-        """The parameters and buffers of this module, without those of its parts."""
-        members = {**self._parameters, **self._buffers}
-        return {name: tensor for name, tensor in members.items() if tensor is not None}
-
-    def _all_named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """Like `named_modules`, but a shared module under each of its names: its state is stored under all."""
-        yield prefix, self
-        for name, part in self.named_children():
-            yield from part._all_named_modules(_dotted(prefix, name))
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
-    ) -> IncompatibleKeys:
-        """Copy values by name into parameters and buffers, across devices; nothing changes if anything does not fit.
-
-        Args:
-            state_dict: names to tensors or arrays.
-            strict: refuse missing and unexpected names; otherwise they are returned.
-
-        Raises:
-            TypeError: if `state_dict` is no mapping.
-            ValueError: listing missing and unexpected names, and shapes that differ.
-        """
-        where = f"{type(self).__name__}.load_state_dict"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{where}: expected a mapping of names to tensors, got {type(state_dict).__name__}"
-            )
-        arrays = {name: _array_of(value) for name, value in state_dict.items()}
-        expected = {
-            _dotted(module_name, name): shape
-            for module_name, module in self._all_named_modules()
-            for name, shape in module._shapes_to_load(_shapes_in(arrays, module_name)).items()
-        }
-        missing = [name for name in expected if name not in arrays]
-        unexpected = [name for name in arrays if name not in expected]
-        problems = [
-            f"{name}: expected shape {expected[name]}, got {array.dtype} of shape {array.shape}"
-            for name, array in arrays.items()
-            if name in expected
-            and (array.shape != expected[name] or array.dtype.kind not in "fiub")
-        ]
-        if strict:
-            problems += [f"missing: {name} {expected[name]}" for name in missing]
-            problems += [f"unexpected: {name}" for name in unexpected]
-        if problems:
-            raise ValueError(f"{where}: the state does not fit:\n  " + "\n  ".join(problems))
-        for module_name, module in self._all_named_modules():
-            module._prepare_to_load(_shapes_in(arrays, module_name))
-        for name, tensor in self.state_dict().items():
-            if name in arrays:
-                tensor.array[...] = to_device(arrays[name], tensor.device)
-                tensor.bump_version()
-        return IncompatibleKeys(missing, unexpected)
-
-    def _shapes_to_load(self, given: Mapping[str, Shape]) -> dict[str, Shape]:
-        """The shapes that a state must have for this module alone; lazy layers decide by what is `given`."""
-        return {name: tensor.shape for name, tensor in self._own_state().items()}
-
-    def _prepare_to_load(self, given: Mapping[str, Shape]) -> None:
-        """Get ready to receive a state with these shapes; lazy layers take their size from it."""
 
     # --- text -------------------------------------------------------------------------------------
 
@@ -377,23 +296,3 @@ class Module:
             return f"{type(self).__name__}({settings})"
         lines = [settings, *lines] if settings else lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
-
-
-def _dotted(prefix: str, name: str) -> str:
-    """The name of a member of the module called `prefix`; the root's name is empty."""
-    return f"{prefix}.{name}" if prefix else name
-
-
-def _shapes_in(arrays: Mapping[str, Any], module_name: str) -> dict[str, Shape]:
-    """The shapes of the arrays that belong to one module, by their names in it."""
-    shapes = {}
-    for full_name, array in arrays.items():
-        owner, _, name = full_name.rpartition(".")
-        if owner == module_name:
-            shapes[name] = array.shape
-    return shapes
-
-
-def _array_of(value: Any) -> Any:
-    """The array of a tensor, or the value as an array."""
-    return value.array if isinstance(value, Tensor) else np.asarray(value)

@@ -81,8 +81,9 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of images (N, C, H, W), per channel; see `functional.batch_norm`
-    (Ioffe & Szegedy, arXiv 1502.03167).
+    """Batch normalisation of images (N, C, H, W), per channel (Ioffe & Szegedy, arXiv 1502.03167).
+
+    See `functional.batch_norm`.
 
     Args:
         num_features: number of channels C.

@@ -1,10 +1,9 @@
 """Pooling layers: modules without parameters; see `minicnn.nn.functional.pool`."""
 
 from minicnn.autograd import Tensor
+from minicnn.kernels.shapes import IntOrPair
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
-
-Size = int | tuple[int, int]
 
 
 class _WindowPool(Module):
@@ -27,10 +26,10 @@ class _ExtremePool(_WindowPool):
 
     def __init__(
         self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
@@ -46,7 +45,6 @@ class MaxPool2d(_ExtremePool):
     """Maximum over windows: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.max_pool2d(x, *self.window)
 
 
@@ -54,7 +52,6 @@ class MinPool2d(_ExtremePool):
     """Minimum over windows: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.min_pool2d(x, *self.window)
 
 
@@ -62,7 +59,6 @@ class MaxPool1d(_ExtremePool):
     """Maximum over windows of a sequence: (N, C, L) -> (N, C, OL)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.max_pool1d(x, *self.window)
 
 
@@ -70,7 +66,6 @@ class MinPool1d(_ExtremePool):
     """Minimum over windows of a sequence: (N, C, L) -> (N, C, OL)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.min_pool1d(x, *self.window)
 
 
@@ -79,9 +74,9 @@ class _AveragePool(_WindowPool):
 
     def __init__(
         self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):
@@ -98,7 +93,6 @@ class AvgPool2d(_AveragePool):
     """Mean over windows: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.avg_pool2d(x, *self.window)
 
 
@@ -106,7 +100,6 @@ class AvgPool1d(_AveragePool):
     """Mean over windows of a sequence: (N, C, L) -> (N, C, OL)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.avg_pool1d(x, *self.window)
 
 
@@ -125,7 +118,6 @@ class AdaptiveMaxPool2d(_AdaptivePool):
     """Maximum over windows chosen to give `output_size`: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.adaptive_max_pool2d(x, self.output_size)
 
 
@@ -133,7 +125,6 @@ class AdaptiveAvgPool2d(_AdaptivePool):
     """Mean over windows chosen to give `output_size`: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.adaptive_avg_pool2d(x, self.output_size)
 
 
@@ -141,7 +132,6 @@ class AdaptiveMaxPool1d(_AdaptivePool):
     """Maximum over windows chosen to give `output_size`: (N, C, L) -> (N, C, OL)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.adaptive_max_pool1d(x, self.output_size)
 
 
@@ -149,7 +139,6 @@ class AdaptiveAvgPool1d(_AdaptivePool):
     """Mean over windows chosen to give `output_size`: (N, C, L) -> (N, C, OL)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.adaptive_avg_pool1d(x, self.output_size)
 
 
@@ -157,7 +146,6 @@ class GlobalMaxPool2d(Module):
     """The maximum of each channel: (N, C, H, W) -> (N, C, 1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.global_max_pool2d(x)
 
 
@@ -165,5 +153,4 @@ class GlobalAvgPool2d(Module):
     """The mean of each channel: (N, C, H, W) -> (N, C, 1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x`."""
         return F.global_avg_pool2d(x)

@@ -49,7 +49,7 @@ def clip_grad_norm_(
     order = float(norm_type)
     if not order > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type}")
-    named = [(name, p) for name, p in _named(parameters, "clip_grad_norm_") if p.grad is not None]
+    named = [(name, p) for name, p in _named("clip_grad_norm_", parameters) if p.grad is not None]
     if not named:
         return Tensor(0.0)
     grads = [p.grad.array for _, p in named]
@@ -75,7 +75,7 @@ def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: expected clip_value >= 0, got {clip_value}")
     limit = float(clip_value)
-    for _, p in _named(parameters, "clip_grad_value_"):
+    for _, p in _named("clip_grad_value_", parameters):
         if p.grad is not None:
             grad = p.grad.array
             xp_of(grad).clip(grad, -limit, limit, out=grad)
@@ -84,7 +84,7 @@ def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
 
 def parameters_to_vector(parameters: Parameters) -> Tensor:
     """Join all parameters, at least one, into one vector; gradients flow through it."""
-    return cat([p.reshape(-1) for _, p in _named(parameters, "parameters_to_vector")])
+    return cat([p.reshape(-1) for _, p in _named("parameters_to_vector", parameters)])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Parameters) -> None:
@@ -100,7 +100,7 @@ def vector_to_parameters(vec: Tensor, parameters: Parameters) -> None:
     """
     if not isinstance(vec, Tensor):
         raise TypeError(f"vector_to_parameters: expected a Tensor, got a {type(vec).__name__}")
-    named = _named(parameters, "vector_to_parameters")
+    named = _named("vector_to_parameters", parameters)
     total = sum(p.numel() for _, p in named)
     if vec.shape != (total,):
         raise ValueError(
@@ -114,7 +114,7 @@ def vector_to_parameters(vec: Tensor, parameters: Parameters) -> None:
         start += p.numel()
 
 
-def _named(parameters: Any, where: str) -> list[tuple[str, Tensor]]:
+def _named(where: str, parameters: Any) -> list[tuple[str, Tensor]]:
     """Return pairs of a name and a tensor; tensors that came without a name get their number."""
     if isinstance(parameters, Tensor):
         parameters = [parameters]

@@ -2,8 +2,8 @@
 
 A `Function` knows mathematics and nothing else: `forward` turns arrays into an array, and
 `backward`, written directly under it, turns the gradient of the output into the gradients of the
-inputs. Tensors, the tape and the chain rule live one floor higher, in `minicnn.autograd`; a Function
-can be called, tested and timed without them.
+inputs. Tensors, the tape and the chain rule live one floor higher, in `minicnn.autograd`; a
+Function can be called, tested and timed without them.
 """
 
 from minicnn.backend import Array

@@ -45,7 +45,6 @@ class StepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """See the class."""
         return base_lr * self.gamma ** (epoch // self.step_size)
 
 
@@ -64,7 +63,6 @@ class MultiStepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """See the class."""
         return base_lr * self.gamma ** bisect_right(self.milestones, epoch)
 
 
@@ -76,7 +74,6 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """See the class."""
         return base_lr * self.gamma**epoch
 
 
@@ -101,7 +98,6 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """See the class."""
         share = (1 + math.cos(math.pi * epoch / self.T_max)) / 2
         return self.eta_min + (base_lr - self.eta_min) * share
 
@@ -135,7 +131,6 @@ class LinearLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """See the class."""
         share = min(epoch, self.total_iters) / self.total_iters
         return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
 

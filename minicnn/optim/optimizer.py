@@ -47,7 +47,7 @@ class Optimizer:
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
         self.step_count = 0
 
-        groups = _listed(params, type(self).__name__)
+        groups = _listed(type(self).__name__, params)
         if not groups:
             raise ValueError(
                 f"{type(self).__name__}: params is empty, so there is nothing to train; expected "
@@ -116,8 +116,7 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad.array.fill(0)
-                    p.grad.bump_version()
+                    p.grad.zero_()
 
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters, for example those of layers that were frozen until now.
@@ -138,7 +137,7 @@ class Optimizer:
             )
         group = {**self.defaults, **param_group}
         members = group["params"]
-        members = [members] if isinstance(members, Tensor) else _listed(members, where)
+        members = [members] if isinstance(members, Tensor) else _listed(where, members)
         named = [member for member in members if isinstance(member, tuple)]
         if named and len(named) < len(members):
             raise ValueError(f"{where}: give all parameters of a group a name, or none of them")
@@ -222,7 +221,7 @@ class Optimizer:
         for index, p in zip(saved_indices, self._all_params(), strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 if is_array(value) and (value.ndim > 0 or p.ndim == 0):
-                    state[p][name] = _fitted(value, p, f"{where}: {name} of parameter {index}")
+                    state[p][name] = _fitted(f"{where}: {name} of parameter {index}", value, p)
                 else:
                     state[p][name] = value.item() if is_array(value) else value
         self.state = state
@@ -251,7 +250,7 @@ def check_range(where: str, group: Group, *names: str, below: float = float("inf
             raise ValueError(f"{where}: expected 0 <= {name} < {below}, got {name} = {value}")
 
 
-def _listed(params: Any, where: str) -> list[Any]:
+def _listed(where: str, params: Any) -> list[Any]:
     """Return `params` as a list, refusing with advice what has no order or no members."""
     if isinstance(params, Tensor):
         raise TypeError(
@@ -285,7 +284,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _fitted(value: Array, p: Tensor, where: str) -> Array:
+def _fitted(where: str, value: Array, p: Tensor) -> Array:
     """Return a copy of `value` with the dtype, device and memory order of `p`."""
     if value.shape != p.shape:
         raise ValueError(

@@ -4,7 +4,7 @@ import math
 from typing import Any, Literal
 
 from minicnn.optim.optimizer import Optimizer
-from minicnn.optim.scheduler import check_optimizer, per_group
+from minicnn.optim.scheduler import check_optimizer, per_group, restore
 
 
 class ReduceLROnPlateau:
@@ -119,10 +119,4 @@ class ReduceLROnPlateau:
         Raises:
             ValueError: if the state was saved by a schedule of another kind.
         """
-        differing = sorted(self.state_dict().keys() ^ state_dict.keys())
-        if differing:
-            raise ValueError(
-                "ReduceLROnPlateau.load_state_dict: the saved state is of another schedule; it "
-                f"differs in {', '.join(differing)}"
-            )
-        vars(self).update(state_dict)
+        restore(self, state_dict)

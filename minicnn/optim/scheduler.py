@@ -98,14 +98,23 @@ class LRScheduler:
         Raises:
             ValueError: if the state was saved by a schedule of another kind.
         """
-        differing = sorted(self.state_dict().keys() ^ state_dict.keys())
-        if differing:
-            raise ValueError(
-                f"{type(self).__name__}.load_state_dict: the saved state is of another schedule; "
-                f"it differs in {', '.join(differing)}"
-            )
-        vars(self).update(state_dict)
+        restore(self, state_dict)
         self._go_to(self.last_epoch)
+
+
+def restore(schedule: Any, state_dict: dict[str, Any]) -> None:
+    """Give a schedule the attributes that its `state_dict` returned.
+
+    Raises:
+        ValueError: if the state was saved by a schedule of another kind.
+    """
+    differing = sorted(schedule.state_dict().keys() ^ state_dict.keys())
+    if differing:
+        raise ValueError(
+            f"{type(schedule).__name__}.load_state_dict: the saved state is of another schedule; "
+            f"it differs in {', '.join(differing)}"
+        )
+    vars(schedule).update(state_dict)
 
 
 def check_optimizer(where: str, optimizer: object) -> None:

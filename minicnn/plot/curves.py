@@ -55,7 +55,7 @@ def draw_curves(axes: "Axes", history: Measures, name: str) -> None:
     curves = {"training": (history[name], TRAINING)}
     if f"val_{name}" in history:
         curves["validation"] = (history[f"val_{name}"], VALIDATION)
-    for values, colour in (curve for curve in curves.values()):
+    for values, colour in curves.values():
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, linewidth=2, marker="o", markersize=4)
     axes.set_xlabel("epoch", fontsize=11, color=INK)

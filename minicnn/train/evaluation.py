@@ -100,8 +100,14 @@ def predict(model: Module, images: Tensor | Array, batch_size: int = 256) -> np.
         predicted class.
 
     Raises:
+        TypeError: a dataset instead of its images.
         ValueError: inputs without axes, or a batch size below 1.
     """
+    if not isinstance(images, Tensor) and not hasattr(images, "shape"):
+        raise TypeError(
+            "predict: images: expected a tensor or an array (N, ...), got "
+            f"{type(images).__name__}; of a TensorDataset the images are dataset.tensors[0]"
+        )
     images = Tensor(images)
     if images.ndim == 0 or batch_size < 1:
         raise ValueError(

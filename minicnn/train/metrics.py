@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor
-from minicnn.backend import Array, is_array, to_device, xp_of
+from minicnn.autograd.convert import array_of
+from minicnn.backend import Array, to_device, xp_of
 
 Metric = Callable[[Tensor, Tensor], Any]
 Metrics = Mapping[str, Metric] | Iterable[Metric]
@@ -49,9 +50,8 @@ def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5)
     labels = labels[:, None]  # (N, 1, ...)
     own = xp.take_along_axis(scores, labels, axis=1)  # (N, 1, ...)
     order = xp.arange(classes).reshape(classes, *[1] * (scores.ndim - 2))  # (K, ...)
-    beaten_by = ~(scores <= own) | (
-        (scores == own) & (order < labels)
-    )  # (N, K, ...); NaN beats all
+    earlier = (scores == own) & (order < labels)  # (N, K, ...)
+    beaten_by = ~(scores <= own) | earlier  # (N, K, ...); NaN beats all
     return float((beaten_by.sum(axis=1) < k).mean())
 
 
@@ -65,7 +65,7 @@ def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> flo
     Raises:
         ValueError: no elements, or different shapes.
     """
-    predicted, expected = _array_of(outputs), _array_of(targets)
+    predicted, expected = array_of(outputs), array_of(targets)
     if predicted.shape != expected.shape or predicted.size == 0:
         raise ValueError(
             f"mean_absolute_error: expected outputs and targets of the same shape with at least "
@@ -93,7 +93,7 @@ def confusion_matrix(
         TypeError: labels that are not whole numbers.
     """
     where = "confusion_matrix"
-    chosen, true = (to_device(_array_of(labels), "cpu") for labels in (predicted, targets))
+    chosen, true = (to_device(array_of(labels), "cpu") for labels in (predicted, targets))
     if chosen.shape != true.shape or chosen.ndim != 1:
         raise ValueError(
             f"{where}: expected predicted and target labels of one shape (N,), got {chosen.shape} "
@@ -155,7 +155,7 @@ def measure(metrics: Mapping[str, Metric], outputs: Tensor, targets: Tensor) -> 
 
 def _scores_and_labels(where: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     """Check that the two belong together, and return them as arrays."""
-    scores, labels = _array_of(outputs), _array_of(targets)
+    scores, labels = array_of(outputs), array_of(targets)
     if scores.ndim < 2 or labels.shape != (scores.shape[0], *scores.shape[2:]) or labels.size == 0:
         raise ValueError(
             f"{where}: expected scores (N, K) and labels (N,) with N > 0, got outputs "
@@ -173,10 +173,3 @@ def _check_labels(where: str, name: str, labels: Array, classes: int) -> None:
             f"{where}: {name}: expected labels 0 to {classes - 1}, got {labels.min()} to "
             f"{labels.max()}"
         )
-
-
-def _array_of(value: Any) -> Array:
-    """Return the array of a tensor, an array, or a list of numbers."""
-    if isinstance(value, Tensor):
-        return value.array
-    return value if is_array(value) else np.asarray(value)

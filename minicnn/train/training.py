@@ -233,6 +233,16 @@ class _Trainer:
 
 def _choose_optimizer(model: Module, optimizer: Optimizer | None, scheduler: Any) -> Optimizer:
     """Return the optimizer to use, after checking that all three belong together."""
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            "fit: optimizer: expected an Optimizer, such as optim.Adam(model.parameters()), got "
+            f"{optimizer!r}"
+        )
+    if scheduler is not None and not hasattr(scheduler, "optimizer"):
+        raise TypeError(
+            "fit: scheduler: expected a schedule of minicnn.optim.lr_scheduler, built on the "
+            f"optimizer, got {scheduler!r}"
+        )
     if optimizer is None:
         optimizer = Adam(model.parameters()) if scheduler is None else scheduler.optimizer
     if scheduler is not None and scheduler.optimizer is not optimizer:

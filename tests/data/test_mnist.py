@@ -35,6 +35,7 @@ PLACES = ["root", "env", "node_modules/tiny", "cache/minicnn/tiny"]
 @pytest.mark.parametrize("place", PLACES)
 def test_each_place_is_found(load, tmp_path, monkeypatch, place):
     monkeypatch.setenv("MINICNN_DATA", str(tmp_path / "env"))
+    (tmp_path / "root").mkdir()
     write_folder(tmp_path / place, ARRAYS)
     data = load(root=tmp_path / "root")
     assert data.name == "Tiny"
@@ -76,6 +77,12 @@ def test_wrong_files_in_root_are_an_error_even_if_right_ones_are_elsewhere(load,
         load("root")
 
 
+def test_a_root_that_does_not_exist_is_an_error_even_if_right_files_are_elsewhere(load, tmp_path):
+    write_folder(tmp_path / "node_modules/tiny", ARRAYS)
+    with pytest.raises(FileNotFoundError, match="mistyped: does not exist; root"):
+        load(tmp_path / "mistyped")
+
+
 def test_wrong_files_elsewhere_are_passed_over(load, tmp_path):
     write_folder(tmp_path / "node_modules/tiny", OTHER)
     write_folder(tmp_path / "cache/minicnn/tiny", ARRAYS)
@@ -96,6 +103,7 @@ def test_one_changed_byte_is_noticed(load, tmp_path, part):
 def test_found_nowhere_lists_the_places_and_the_ways(load, tmp_path, monkeypatch):
     monkeypatch.setenv("MINICNN_DATA", str(tmp_path / "env"))
     write_folder(tmp_path / "node_modules/tiny", OTHER)
+    (tmp_path / "root").mkdir()
     with pytest.raises(FileNotFoundError) as caught:
         load(root="root")
     message = str(caught.value)

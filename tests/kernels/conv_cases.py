@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.checks import MEMORY_ORDERS, in_memory
+
 FUNCTIONS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")
-LAYOUTS = ("contiguous", "channels last", "reversed", "strided", "broadcast", "read-only")
 
 
 @dataclass
@@ -31,20 +32,10 @@ class ConvCase:
 
 
 def array_in(layout, shape, dtype, rng):
-    """Random numbers of this shape in one of LAYOUTS."""
-    if layout == "channels last":
-        n, c, h, w = shape
-        return rng.standard_normal((n, h, w, c)).astype(dtype).transpose(0, 3, 1, 2)
-    if layout == "reversed":
-        return rng.standard_normal(shape).astype(dtype)[:, ::-1, ::-1, ::-1]
-    if layout == "strided":
-        wide = (*shape[:3], 2 * shape[3])
-        return rng.standard_normal(wide).astype(dtype)[..., ::2]
+    """Random numbers of this shape in one of MEMORY_ORDERS; "broadcast" repeats one row everywhere."""
     if layout == "broadcast":
         return np.broadcast_to(rng.standard_normal(shape[3]).astype(dtype), shape)
-    array = rng.standard_normal(shape).astype(dtype)
-    array.flags.writeable = layout != "read-only"
-    return array
+    return in_memory(rng.standard_normal(shape).astype(dtype), layout)
 
 
 @st.composite
@@ -69,7 +60,7 @@ def conv_cases(draw, dtypes=(np.float32, np.float64)):
     dtype = draw(st.sampled_from(dtypes))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x, w, grad = (
-        array_in(draw(st.sampled_from(LAYOUTS)), shape, dtype, rng)
+        array_in(draw(st.sampled_from(MEMORY_ORDERS)), shape, dtype, rng)
         for shape in (x_shape, w_shape, (N, w_shape[0], *y_size))
     )
     settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -123,9 +114,7 @@ def check_non_finite(reference, implementation, function, value):
     case = simple_case(stride=2)
     array = case.grad if function == "conv2d_grad_input" else case.x
     array[0, 1, 1, 1] = value
-    with np.errstate(
-        invalid="ignore"
-    ):  # BLAS may report a NaN of vector lanes that it does not use
+    with np.errstate(invalid="ignore"):  # BLAS may report a NaN of lanes that it does not use
         actual, expected = case.run(implementation, function), case.run(reference, function)
     np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
     np.testing.assert_array_equal(np.isposinf(actual), np.isposinf(expected))

@@ -6,8 +6,7 @@ import pytest
 
 from minicnn import kernels
 from minicnn.kernels import reference
-
-from .conv_cases import FUNCTIONS, assert_same, simple_case
+from tests.kernels.conv_cases import FUNCTIONS, assert_same, simple_case
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

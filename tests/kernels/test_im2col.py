@@ -3,8 +3,13 @@ import pytest
 from hypothesis import given, settings
 
 from minicnn.kernels import im2col, reference
-
-from .conv_cases import FUNCTIONS, check_against, check_non_finite, conv_cases, simple_case
+from tests.kernels.conv_cases import (
+    FUNCTIONS,
+    check_against,
+    check_non_finite,
+    conv_cases,
+    simple_case,
+)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.kernels import pool, reference
-
-from .conv_cases import LAYOUTS, array_in
+from tests.checks import MEMORY_ORDERS
+from tests.kernels.conv_cases import array_in
 
 
 @st.composite
@@ -19,7 +19,9 @@ def pool_cases(draw):
     size = (draw(st.integers(max(1, e - sum(p)), 8)) for e, p in zip(extent, padding, strict=True))
     shape = draw(st.integers(0, 2)), draw(st.integers(1, 3)), *size
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = array_in(draw(st.sampled_from(LAYOUTS)), shape, draw(st.sampled_from(["f4", "f8"])), rng)
+    x = array_in(
+        draw(st.sampled_from(MEMORY_ORDERS)), shape, draw(st.sampled_from(["f4", "f8"])), rng
+    )
     if draw(st.booleans()):
         x = np.round(x)
     options = {"stride": stride, "padding": padding, "ceil_mode": draw(st.booleans())}

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.kernels import reference
-
-from .conv_cases import conv_cases
+from tests.kernels.conv_cases import conv_cases
 
 
 @settings(deadline=None, max_examples=60)

@@ -8,7 +8,7 @@ import pytest
 import minicnn
 import minicnn.nn.functional as F
 from minicnn import Tensor, nn
-from tests.nn.oracle import assert_like_torch, normal
+from tests.nn.oracle import assert_like_torch, random_array
 
 CASES = [
     ("Conv1d", (4, 6, 3), {}, (2, 4, 9)),
@@ -29,7 +29,7 @@ def test_like_torch(torch, kind, settings, named, shape, dtype):
     mine = getattr(nn, kind)(*settings, **named).to(dtype)
     twin = getattr(torch.nn, kind)(*settings, **named).to(getattr(torch, dtype))
     mine.load_state_dict(twin.state_dict())
-    assert_like_torch(torch, mine, twin, normal(shape, dtype))
+    assert_like_torch(torch, mine, twin, random_array(shape, dtype))
     for parameter, other in zip(mine.parameters(), twin.parameters(), strict=True):
         assert parameter.grad.dtype == dtype
         np.testing.assert_allclose(parameter.grad.array, other.grad.numpy(), rtol=1e-3, atol=1e-4)
@@ -140,7 +140,7 @@ def test_errors_name_the_layer(layer, x, error, message):
 
 def test_input_and_parameters_are_not_changed():
     layer = nn.Conv2d(2, 3, 3)
-    x = Tensor(normal((2, 2, 5, 5), "float32"))
+    x = Tensor(random_array((2, 2, 5, 5), "float32"))
     before = [t.array.tobytes() for t in (x, *layer.parameters())]
     layer(x).sum().backward()
     assert [t.array.tobytes() for t in (x, *layer.parameters())] == before

@@ -7,7 +7,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, nn
-from tests.nn.oracle import assert_close, assert_like_torch, normal
+from tests.nn.oracle import assert_close, assert_like_torch, random_array
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -16,7 +16,7 @@ def test_linear_like_torch(torch, bias, dtype):
     mine = nn.Linear(5, 3, bias).to(dtype)
     twin = torch.nn.Linear(5, 3, bias).to(getattr(torch, dtype))
     mine.load_state_dict(twin.state_dict())
-    assert_like_torch(torch, mine, twin, normal((4, 2, 5), dtype))
+    assert_like_torch(torch, mine, twin, random_array((4, 2, 5), dtype))
     for parameter, other in zip(mine.parameters(), twin.parameters(), strict=True):
         assert_close(parameter.grad.array, other.grad.numpy())
 
@@ -40,7 +40,7 @@ def test_linear_errors_name_the_layer_and_hint_to_flatten():
 
 @pytest.mark.parametrize("axes", [(), (0,), (2,), (1, 2), (-2, -1)])
 def test_flatten_like_torch(torch, axes):
-    x = normal((2, 3, 4, 5), order="channels last")
+    x = random_array((2, 3, 4, 5), order="channels last")
     assert_like_torch(torch, nn.Flatten(*axes), torch.nn.Flatten(*axes), x)
 
 
@@ -52,7 +52,7 @@ def test_flatten_keeps_an_empty_batch():
     ("dim", "sizes"), [(1, (2, 3)), (-1, (2, 2, 1)), (1, (2, -1)), (1, [3, 2])]
 )
 def test_unflatten_like_torch(torch, dim, sizes):
-    x = normal((2, 6, 4))
+    x = random_array((2, 6, 4))
     assert_like_torch(torch, nn.Unflatten(dim, sizes), torch.nn.Unflatten(dim, sizes), x)
 
 
@@ -85,7 +85,7 @@ def test_embedding_like_torch(torch, padding_idx):
     index = np.array([[0, 4, 4], [2, 0, 1]])
     y, y_twin = mine(Tensor(index)), twin(torch.tensor(index))
     assert_close(y.array, y_twin.detach().numpy())
-    cotangent = normal(y.shape, "float32")
+    cotangent = random_array(y.shape, "float32")
     y.backward(cotangent)
     y_twin.backward(torch.tensor(cotangent))
     assert_close(mine.weight.grad.array, twin.weight.grad.numpy())

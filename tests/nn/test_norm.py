@@ -5,7 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, nn
-from tests.nn.oracle import assert_close, assert_like_torch, normal
+from tests.nn.oracle import assert_close, assert_like_torch, random_array
 
 SETTINGS = [
     {},
@@ -25,7 +25,7 @@ def twins_of(torch, kind, settings, dtype):
     for index, (parameter, other) in enumerate(
         zip(mine.parameters(), twin.parameters(), strict=True)
     ):
-        parameter.data[:] = normal((3,), dtype, index)
+        parameter.data[:] = random_array((3,), dtype, index)
         other.data[:] = torch.tensor(parameter.array)
     return mine, twin
 
@@ -39,7 +39,7 @@ def test_batch_norm_like_torch(torch, kind, shape, settings, dtype):
     for step, training in enumerate([True, True, True, False, True]):
         mine.train(training)
         twin.train(training)
-        x = step + (1 + step) * normal(shape, dtype, step)
+        x = step + (1 + step) * random_array(shape, dtype, step)
         assert_like_torch(torch, mine, twin, x.astype(dtype), seed=step)
         for (name, buffer), (_, other) in zip(
             mine.named_buffers(), twin.named_buffers(), strict=True
@@ -70,7 +70,7 @@ def test_momentum_none_averages_over_all_batches():
 def test_inference_changes_no_statistics_and_has_gradients():
     layer = nn.BatchNorm2d(3).eval()
     before = {name: t.array.copy() for name, t in layer.state_dict().items()}
-    x = Tensor(normal((1, 3, 2, 2), "float32"), requires_grad=True)
+    x = Tensor(random_array((1, 3, 2, 2), "float32"), requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.array.any()
     assert layer.weight.grad.array.any()
@@ -115,12 +115,12 @@ def test_mixed_dtypes_are_refused():
         nn.GroupNorm(1, 3),
     ):
         with pytest.raises(TypeError, match="float64") as caught:
-            layer(Tensor(normal((4, 3))))
+            layer(Tensor(random_array((4, 3))))
         assert caught.value.__notes__ == [f"in {layer!r}"]
 
 
 def test_the_number_of_channels_must_fit():
-    with pytest.raises(ValueError, match=r"expected parameters of shape \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected weight of shape \(2,\), got \(3,\)"):
         nn.BatchNorm1d(3)(minicnn.zeros(4, 2))
 
 
@@ -152,7 +152,7 @@ def test_layer_and_group_norm_like_torch(torch, kind, settings, named, dtype):
     mine = getattr(nn, kind)(*settings, **named).to(dtype)
     twin = getattr(torch.nn, kind)(*settings, **named).to(getattr(torch, dtype))
     assert list(mine.state_dict()) == list(twin.state_dict())
-    assert_like_torch(torch, mine, twin, normal((3, 4, 5), dtype))
+    assert_like_torch(torch, mine, twin, random_array((3, 4, 5), dtype))
     for parameter, other in zip(mine.parameters(), twin.parameters(), strict=True):
         assert_close(parameter.grad.array, other.grad.numpy())
 

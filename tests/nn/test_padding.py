@@ -4,14 +4,14 @@ import pytest
 
 import minicnn
 from minicnn import nn
-from tests.nn.oracle import assert_like_torch, normal
+from tests.nn.oracle import assert_like_torch, random_array
 
 
 @pytest.mark.parametrize("kind", ["ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d"])
 @pytest.mark.parametrize("padding", [1, 2, (1, 2, 0, 1), (0, 0, 2, 0)])
 def test_like_torch(torch, kind, padding):
     mine, twin = getattr(nn, kind)(padding), getattr(torch.nn, kind)(padding)
-    assert_like_torch(torch, mine, twin, normal((2, 3, 4, 5)))
+    assert_like_torch(torch, mine, twin, random_array((2, 3, 4, 5)))
     assert repr(mine) == repr(twin)
 
 

@@ -317,3 +317,16 @@ def test_a_schedule_of_another_optimizer_is_refused():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         quiet_fit(network(), blobs(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adam"}, r"optimizer: expected an Optimizer, such as .*, got 'adam'"),
+        ({"scheduler": "cosine"}, "scheduler: expected a schedule of .*, got 'cosine'"),
+    ],
+)
+def test_names_in_place_of_objects_are_refused(options, message):
+    data = np.zeros((4, 3), "float32"), np.zeros(4, int)
+    with pytest.raises(TypeError, match=message):
+        fit(nn.Linear(3, 2), data, epochs=1, progress=False, **options)

@@ -12,8 +12,7 @@ import math
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.special import erf
-from minicnn.nn.functional.checks import check_float
-from minicnn.nn.functional.linear import check_dtypes
+from minicnn.nn.functional.checks import check_dtypes, check_float
 from minicnn.ops.arithmetic import unbroadcast
 from minicnn.ops.elementwise import sigmoid_of
 from minicnn.ops.function import Function
@@ -87,11 +86,9 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
             f"prelu: expected a weight of shape (1,) or ({channels},), one slope for all or one for "
             f"each channel (axis 1) of x of shape {x.shape}, got {weight.shape}"
         )
-    check_dtypes("prelu", x, weight, None)
-    shape = [
-        weight.numel() if axis == 1 else 1 for axis in range(x.ndim)
-    ]  # (1, C, 1, 1) for images
-    return apply(PReLU(), x, weight.reshape(shape))
+    check_dtypes("prelu", x, weight=weight)
+    per_channel = [weight.numel() if axis == 1 else 1 for axis in range(x.ndim)]  # (1, C, 1, 1)
+    return apply(PReLU(), x, weight.reshape(per_channel))
 
 
 class Hardtanh(Function):

@@ -1,12 +1,17 @@
-"""Checks of arguments that activations and losses share."""
+"""Checks of arguments that the functions of this package share."""
 
 from typing import Any
 
 from minicnn.autograd import Tensor
 
 
-def check_float(where: str, name: str, value: Any) -> None:
-    """Refuse what is not a tensor of floating-point numbers.
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is, with its place on the tape, and anything else wrapped."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def check_tensor(where: str, name: str, value: Any) -> None:
+    """Refuse what is not a tensor.
 
     Args:
         where: the function to name in the message.
@@ -21,8 +26,44 @@ def check_float(where: str, name: str, value: Any) -> None:
             f"{where}: {name} must be a Tensor, got {type(value).__name__}; "
             f"wrap it: minicnn.tensor({name})"
         )
+
+
+def check_float(where: str, name: str, value: Any) -> None:
+    """Refuse what is not a tensor of floating-point numbers; arguments and errors as in `check_tensor`."""
+    check_tensor(where, name, value)
     if value.dtype.kind != "f":
         raise TypeError(
             f"{where}: {name} must hold floating-point numbers, got {value.dtype} of shape "
             f"{value.shape}; convert with {name}.float()"
+        )
+
+
+def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
+    """Refuse an `x` that is no tensor, and parameters of another dtype; None is an absent parameter.
+
+    Raises:
+        TypeError: naming all of them, and the conversion that helps.
+    """
+    check_tensor(where, "x", x)
+    dtypes = {name: tensor.dtype for name, tensor in parameters.items() if tensor is not None}
+    if all(dtype == x.dtype for dtype in dtypes.values()):
+        return
+    found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+    raise TypeError(
+        f"{where}: x and parameters must have one dtype, got x {x.dtype} of shape {x.shape}, "
+        f"{found}; convert the input with x.to(weight.dtype), or the module with .double() or "
+        ".float()"
+    )
+
+
+def check_bias(where: str, bias: Tensor | None, channels: int) -> None:
+    """Refuse a bias that has not one number for each output channel (or feature).
+
+    Raises:
+        ValueError: with both shapes.
+    """
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(
+            f"{where}: expected a bias of shape ({channels},), one per output channel, "
+            f"got {bias.shape}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, device_of, xp_of
-from minicnn.nn.functional.checks import check_float
+from minicnn.nn.functional.checks import as_tensor, check_float
 from minicnn.nn.functional.loss import check_pair, check_probabilities, check_reduction, reduce
 from minicnn.ops.function import Function
 
@@ -138,7 +138,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{where}: expected label_smoothing in [0, 1], got {label_smoothing}")
     smoothing = float(label_smoothing)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = as_tensor(target)
     if isinstance(input, Tensor) and target.shape == input.shape and target.dtype.kind == "f":
         return _soft_cross_entropy(where, input, target, weight, reduction, smoothing)
     labels = _checked_labels(where, input, target, reduction)
@@ -220,7 +220,7 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
     """Check shapes and types of a loss with class numbers; return those as an array of int64."""
     check_reduction(where, reduction)
     check_float(where, "input", input)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = as_tensor(target)
     axis = _class_axis(where, input)
     expected = input.shape[:axis] + input.shape[axis + 1 :]
     if target.shape != expected:
@@ -239,9 +239,7 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
             f"{where}: input of shape {input.shape} lives on {input.device}, target of shape {target.shape} on "
             f"{target.device}; move one with .to(device)"
         )
-    return target.array.astype(
-        np.int64
-    )  # a copy, for backward: the caller may reuse the target's memory
+    return target.array.astype(np.int64)  # a copy: the caller may reuse the target's memory
 
 
 def _class_axis(where: str, input: Tensor) -> int:

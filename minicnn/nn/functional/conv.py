@@ -8,11 +8,9 @@ called with what. Transposed convolution is the input gradient of convolution, u
 from minicnn import kernels
 from minicnn.autograd import Tensor, apply
 from minicnn.kernels import shapes
-from minicnn.nn.functional.linear import check_dtypes
+from minicnn.kernels.shapes import IntOrPair, Padding
+from minicnn.nn.functional.checks import check_bias, check_dtypes
 from minicnn.ops.function import Function
-
-Size = int | tuple[int, int]
-Padding = int | tuple[int, int] | str
 
 
 class Conv2d(Function):
@@ -47,9 +45,9 @@ def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Size = 1,
+    stride: IntOrPair = 1,
     padding: Padding = 0,
-    dilation: Size = 1,
+    dilation: IntOrPair = 1,
     groups: int = 1,
     algorithm: str = "auto",
 ) -> Tensor:
@@ -75,8 +73,8 @@ def conv2d(
         ValueError: where shapes and settings do not fit, with the arithmetic.
         TypeError: for mixed dtypes.
     """
-    check_dtypes("conv2d", x, weight, bias)
-    _check_bias("conv2d", bias, weight.shape[0])
+    check_dtypes("conv2d", x, weight=weight, bias=bias)
+    check_bias("conv2d", bias, weight.shape[0])
     return apply(Conv2d(stride, padding, dilation, groups, algorithm), x, weight, bias)
 
 
@@ -109,7 +107,7 @@ def conv1d(
         ValueError: where shapes and settings do not fit.
         TypeError: for mixed dtypes.
     """
-    check_dtypes("conv1d", x, weight, bias)
+    check_dtypes("conv1d", x, weight=weight, bias=bias)
     if x.ndim != 3 or weight.ndim != 3:
         raise ValueError(
             f"conv1d: expected x of shape (N, C, L) and weight of shape (K, C / groups, S), got {x.shape} and "
@@ -163,11 +161,11 @@ def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size = 0,
-    output_padding: Size = 0,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    output_padding: IntOrPair = 0,
     groups: int = 1,
-    dilation: Size = 1,
+    dilation: IntOrPair = 1,
     algorithm: str = "auto",
 ) -> Tensor:
     """Transposed 2-D convolution: enlarges where the convolution with the same settings reduces.
@@ -192,11 +190,11 @@ def conv_transpose2d(
         ValueError: where shapes and settings do not fit.
         TypeError: for mixed dtypes.
     """
-    check_dtypes("conv_transpose2d", x, weight, bias)
+    check_dtypes("conv_transpose2d", x, weight=weight, bias=bias)
     output_shape = _transposed_shape(
         x.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
-    _check_bias("conv_transpose2d", bias, output_shape[1])
+    check_bias("conv_transpose2d", bias, output_shape[1])
     return apply(
         ConvTranspose2d(output_shape, stride, padding, dilation, groups, algorithm), x, weight, bias
     )
@@ -240,10 +238,3 @@ def _transposed_shape(
             f"conv_transpose2d: x {x_shape} with weight {w_shape} and padding {padding} leaves size {size}"
         )
     return (x_shape[0], w_shape[1] * groups, *size)
-
-
-def _check_bias(where: str, bias: Tensor | None, channels: int) -> None:
-    if bias is not None and bias.shape != (channels,):
-        raise ValueError(
-            f"{where}: expected a bias of shape ({channels},), one per output channel, got {bias.shape}"
-        )

@@ -2,6 +2,7 @@
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import xp_of
+from minicnn.nn.functional.checks import check_tensor
 from minicnn.ops.function import Function
 
 
@@ -80,10 +81,7 @@ def check_padding_idx(padding_idx: int | None, rows: int) -> None:
 
 
 def _check_index(where: str, index: Tensor, rows: int) -> None:
-    if not isinstance(index, Tensor):
-        raise TypeError(
-            f"{where}: index must be a Tensor, got {type(index).__name__}; wrap it: minicnn.tensor(index)"
-        )
+    check_tensor(where, "index", index)
     if index.dtype.kind not in "iu":
         raise TypeError(
             f"{where}: expected integers as index, got {index.dtype} of shape {index.shape}; use .long()"

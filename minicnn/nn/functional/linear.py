@@ -3,6 +3,7 @@
 import math
 
 from minicnn.autograd import Tensor, apply
+from minicnn.nn.functional.checks import check_bias, check_dtypes
 from minicnn.ops.function import Function
 
 
@@ -43,7 +44,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ValueError: where the shapes do not fit.
         TypeError: for mixed dtypes.
     """
-    check_dtypes("linear", x, weight, bias)
+    check_dtypes("linear", x, weight=weight, bias=bias)
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         hint = ""
         if x.ndim > 2 and weight.ndim == 2 and math.prod(x.shape[1:]) == weight.shape[1]:
@@ -52,27 +53,5 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: expected x of shape (..., in) for a weight of shape (out, in) = {weight.shape}, got x of "
             f"shape {x.shape}{hint}"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear: expected a bias of shape {weight.shape[:1]}, got {bias.shape}")
+    check_bias("linear", bias, weight.shape[0])
     return apply(Linear(), x, weight, bias)
-
-
-def check_dtypes(where: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse an input that is no tensor, and parameters of another dtype; None stands for an absent parameter.
-
-    Raises:
-        TypeError: naming all of them, and the conversion that helps.
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{where}: the input must be a Tensor, got {type(x).__name__}; wrap it: minicnn.tensor(x)"
-        )
-    parameters = {"weight": weight, "bias": bias}
-    dtypes = {name: tensor.dtype for name, tensor in parameters.items() if tensor is not None}
-    if all(dtype == x.dtype for dtype in dtypes.values()):
-        return
-    found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-    raise TypeError(
-        f"{where}: input and parameters must have one dtype, got input {x.dtype} of shape {x.shape}, {found}; "
-        "convert the input with x.to(weight.dtype), or the module with .double() or .float()"
-    )

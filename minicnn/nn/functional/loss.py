@@ -15,7 +15,7 @@ from typing import Any
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.nn.functional.activation import softplus
-from minicnn.nn.functional.checks import check_float
+from minicnn.nn.functional.checks import as_tensor, check_float
 from minicnn.ops.function import Function
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -250,7 +250,7 @@ def check_pair(where: str, input: Tensor, target: Any, reduction: str) -> Tensor
     """Check the arguments of a loss between equal shapes; return the target as a tensor of the input's dtype."""
     check_reduction(where, reduction)
     check_float(where, "input", input)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = as_tensor(target)
     if target.shape != input.shape:
         raise ValueError(
             f"{where}: input and target must have the same shape, got input {input.shape} and target "
@@ -290,7 +290,7 @@ def check_probabilities(
 
 def _factor(where: str, name: str, factor: Any, input: Tensor) -> Tensor:
     """Return the weights of losses as a tensor that broadcasts to the input, and not the other way round."""
-    factor = factor if isinstance(factor, Tensor) else Tensor(factor)
+    factor = as_tensor(factor)
     aligned = zip(reversed(factor.shape), reversed(input.shape), strict=False)
     if factor.ndim > input.ndim or any(n not in (1, size) for n, size in aligned):
         raise ValueError(

@@ -9,11 +9,9 @@ import math
 import numpy as np
 
 from minicnn.autograd import Tensor, apply
-from minicnn.nn.functional.checks import check_float
-from minicnn.nn.functional.linear import check_dtypes
+from minicnn.kernels.shapes import Shape
+from minicnn.nn.functional.checks import check_dtypes, check_float
 from minicnn.ops.function import Function
-
-Shape = tuple[int, ...]
 
 
 class Normalize(Function):
@@ -111,8 +109,8 @@ def batch_norm(
     if x.ndim < 2:
         raise ValueError(f"batch_norm: expected x of shape (N, C, ...), got {x.shape}")
     channels = x.shape[1]
-    _check("batch_norm", x, (channels,), weight, bias)
-    _check("batch_norm: running statistics", x, (channels,), running_mean, running_var)
+    statistics = {"running_mean": running_mean, "running_var": running_var}
+    _check("batch_norm", x, (channels,), weight=weight, bias=bias, **statistics)
     per_channel = (1, channels) + (1,) * (x.ndim - 2)
     if not training:
         if running_mean is None or running_var is None:
@@ -180,7 +178,7 @@ def layer_norm(
         raise ValueError(
             f"layer_norm: the last axes of x must be {shape}, got x of shape {x.shape}"
         )
-    _check("layer_norm", x, shape, weight, bias)
+    _check("layer_norm", x, shape, weight=weight, bias=bias)
     axes = tuple(range(x.ndim - len(shape), x.ndim))
     return apply(Normalize(axes, eps, (1,) * (x.ndim - len(shape)) + shape), x, weight, bias)
 
@@ -213,7 +211,7 @@ def group_norm(
             f"group_norm: the channels (axis 1) of x {x.shape} cannot be divided into {num_groups} groups"
         )
     batch, channels = x.shape[:2]
-    _check("group_norm", x, (channels,), weight, bias)
+    _check("group_norm", x, (channels,), weight=weight, bias=bias)
     grouped = x.reshape(batch, num_groups, channels // num_groups, math.prod(x.shape[2:]))
     y = apply(
         Normalize((2, 3), eps, (1, num_groups, channels // num_groups, 1)), grouped, weight, bias
@@ -221,14 +219,13 @@ def group_norm(
     return y.reshape(x.shape)
 
 
-def _check(
-    where: str, x: Tensor, shape: Shape, first: Tensor | None, second: Tensor | None
-) -> None:
-    """Refuse arrays that are not of `x`'s floating dtype, or not of the `shape` that belongs to `x`."""
+def _check(where: str, x: Tensor, shape: Shape, **parameters: Tensor | None) -> None:
+    """Refuse arrays not of `x`'s floating dtype, or not of the `shape` that belongs to `x`."""
     check_float(where, "x", x)
-    check_dtypes(where, x, first, second)
-    for tensor in (first, second):
+    check_dtypes(where, x, **parameters)
+    for name, tensor in parameters.items():
         if tensor is not None and tensor.shape != shape:
             raise ValueError(
-                f"{where}: for x of shape {x.shape} expected parameters of shape {shape}, got {tensor.shape}"
+                f"{where}: for x of shape {x.shape} expected {name} of shape {shape}, got "
+                f"{tensor.shape}"
             )

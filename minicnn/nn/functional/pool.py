@@ -4,12 +4,11 @@ Sequences (N, C, L) are images of height 1, and the minimum is the maximum of th
 needs a kernel.
 """
 
+from minicnn import kernels
 from minicnn.autograd import Tensor, apply
-from minicnn.kernels import adaptive_pool, pool
+from minicnn.kernels.shapes import IntOrPair
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
-
-Size = int | tuple[int, int]
 
 
 class MaxPool2d(Function):
@@ -20,13 +19,13 @@ class MaxPool2d(Function):
 
     def forward(self, x):
         self.input_shape = x.shape
-        y, winner = pool.max_pool2d(x, *self.window)
+        y, winner = kernels.max_pool2d(x, *self.window)
         self.save(winner)
         return y
 
     def backward(self, grad):
         (winner,) = self.saved
-        return (pool.max_pool2d_grad(grad, winner, self.input_shape, *self.window),)
+        return (kernels.max_pool2d_grad(grad, winner, self.input_shape, *self.window),)
 
 
 class AvgPool2d(Function):
@@ -37,10 +36,10 @@ class AvgPool2d(Function):
 
     def forward(self, x):
         self.input_shape = x.shape
-        return pool.avg_pool2d(x, *self.window)
+        return kernels.avg_pool2d(x, *self.window)
 
     def backward(self, grad):
-        return (pool.avg_pool2d_grad(grad, self.input_shape, *self.window),)
+        return (kernels.avg_pool2d_grad(grad, self.input_shape, *self.window),)
 
 
 class AdaptiveMaxPool2d(Function):
@@ -51,13 +50,13 @@ class AdaptiveMaxPool2d(Function):
 
     def forward(self, x):
         self.input_shape = x.shape
-        y, winner = adaptive_pool.adaptive_max_pool2d(x, self.output_size)
+        y, winner = kernels.adaptive_max_pool2d(x, self.output_size)
         self.save(winner)
         return y
 
     def backward(self, grad):
         (winner,) = self.saved
-        return (adaptive_pool.adaptive_max_pool2d_grad(grad, winner, self.input_shape),)
+        return (kernels.adaptive_max_pool2d_grad(grad, winner, self.input_shape),)
 
 
 class AdaptiveAvgPool2d(Function):
@@ -68,18 +67,18 @@ class AdaptiveAvgPool2d(Function):
 
     def forward(self, x):
         self.input_shape = x.shape
-        return adaptive_pool.adaptive_avg_pool2d(x, self.output_size)
+        return kernels.adaptive_avg_pool2d(x, self.output_size)
 
     def backward(self, grad):
-        return (adaptive_pool.adaptive_avg_pool2d_grad(grad, self.input_shape),)
+        return (kernels.adaptive_avg_pool2d_grad(grad, self.input_shape),)
 
 
 def max_pool2d(
     x: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    dilation: Size = 1,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
     """Maximum over windows.
@@ -104,10 +103,10 @@ def max_pool2d(
 
 def min_pool2d(
     x: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    dilation: Size = 1,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
     """Minimum over windows; the arguments are those of `max_pool2d`."""
@@ -116,9 +115,9 @@ def min_pool2d(
 
 def avg_pool2d(
     x: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
@@ -143,7 +142,7 @@ def avg_pool2d(
     return apply(AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad), x)
 
 
-def adaptive_max_pool2d(x: Tensor, output_size: Size) -> Tensor:
+def adaptive_max_pool2d(x: Tensor, output_size: IntOrPair) -> Tensor:
     """Maximum over OH x OW windows; row i covers the image's rows floor(i H / OH) to ceil((i + 1) H / OH).
 
     Args:
@@ -157,7 +156,7 @@ def adaptive_max_pool2d(x: Tensor, output_size: Size) -> Tensor:
     return apply(AdaptiveMaxPool2d(output_size), x)
 
 
-def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
+def adaptive_avg_pool2d(x: Tensor, output_size: IntOrPair) -> Tensor:
     """Mean over OH x OW windows; see `adaptive_max_pool2d`."""
     check_float("adaptive_avg_pool2d", "x", x)
     return apply(AdaptiveAvgPool2d(output_size), x)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from minicnn.kernels import reference
-
-from ..conv_cases import (
+from tests.kernels.conv_cases import (
     FUNCTIONS,
     array_in,
     check_against,

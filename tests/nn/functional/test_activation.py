@@ -9,7 +9,7 @@ import pytest
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
-from tests.nn.functional.compare import DTYPES, assert_like_torch, grads_of
+from tests.nn.oracle import DTYPES, assert_like_torch, grads_of
 
 ELEMENTWISE = [
     ("relu", {}),
@@ -161,7 +161,7 @@ def test_swish_is_silu():
     assert F.swish is F.silu
 
 
-# --- PReLU --------------------------------------------------------------------------------------
+# --- PReLU ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -203,7 +203,7 @@ def test_prelu_refuses_mixed_dtypes():
         F.prelu(Tensor(np.zeros((2, 3), "float32")), Tensor(np.zeros(3)))
 
 
-# --- properties, errors -------------------------------------------------------------------------
+# --- properties, errors ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shift", [0, 1000, -1000])

@@ -8,7 +8,7 @@ import pytest
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
-from tests.nn.functional.compare import DTYPES, assert_like_torch, grads_of
+from tests.nn.oracle import DTYPES, assert_like_torch, grads_of
 
 SHAPES = [(6, 4), (5, 4, 3), (2, 4, 3, 2), (4,), (3, 1)]
 REDUCTIONS = ["mean", "sum", "none"]
@@ -66,7 +66,7 @@ def compare(torch, name, arrays, target=None, weight=None, **options):
     )
 
 
-# --- class numbers ------------------------------------------------------------------------------
+# --- class numbers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -213,7 +213,7 @@ def test_settings_do_not_promote():
         assert F.cross_entropy(x, target, label_smoothing=np.float64(0.1)).dtype == np.float32
 
 
-# --- class probabilities ------------------------------------------------------------------------
+# --- class probabilities --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -255,7 +255,7 @@ def test_probabilities_of_another_dtype_are_refused():
         F.cross_entropy(Tensor([[0.0, 0.0]]), np.array([[0.5, 0.5]]))
 
 
-# --- errors -------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -10,7 +10,10 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.conv import Conv2d, ConvTranspose2d
 from tests.checks import check_contract
-from tests.nn.oracle import assert_close, assert_like_torch, dtypes, normal, orders, seeds
+from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
+
+# PyTorch warns, once a program, about its own speed.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 ALGORITHMS = ["naive", "im2col", "direct", "auto"]
 
@@ -32,7 +35,6 @@ def conv2d_cases(draw):
     return x_shape, w_shape, (stride, padding, dilation, groups)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch's, about its own speed
 @settings(max_examples=50)
 @given(
     conv2d_cases(),
@@ -48,9 +50,9 @@ def test_conv2d_like_torch(torch, case, algorithm, bias, dtype, memory, seed):
         torch,
         lambda *tensors: F.conv2d(*tensors, *options, algorithm=algorithm),
         lambda *tensors: torch.nn.functional.conv2d(*tensors, *options),
-        normal(x_shape, dtype, seed, memory[0]),
-        normal(w_shape, dtype, seed + 1, memory[1]),
-        normal(w_shape[:1], dtype, seed + 2, memory[2]) if bias else None,
+        random_array(x_shape, dtype, seed, memory[0]),
+        random_array(w_shape, dtype, seed + 1, memory[1]),
+        random_array(w_shape[:1], dtype, seed + 2, memory[2]) if bias else None,
         seed=seed + 3,
         order=memory[3],
     )
@@ -77,9 +79,9 @@ def test_conv2d_shapes_of_known_networks(torch, x_shape, w_shape, options, algor
         torch,
         lambda x, w, b: F.conv2d(x, w, b, *options, algorithm=algorithm),
         lambda x, w, b: torch.nn.functional.conv2d(x, w, b, *options),
-        normal(x_shape, "float32"),
-        normal(w_shape, "float32", 1),
-        normal(w_shape[:1], "float32", 2),
+        random_array(x_shape, "float32"),
+        random_array(w_shape, "float32", 1),
+        random_array(w_shape[:1], "float32", 2),
     )
 
 
@@ -102,9 +104,9 @@ def test_conv1d_like_torch(torch, case, dtype, memory, seed):
         torch,
         lambda *tensors: F.conv1d(*tensors, *options),
         lambda *tensors: torch.nn.functional.conv1d(*tensors, *options),
-        normal(x_shape, dtype, seed, memory[0]),
-        normal(w_shape, dtype, seed + 1, memory[1]),
-        normal(w_shape[:1], dtype, seed + 2),
+        random_array(x_shape, dtype, seed, memory[0]),
+        random_array(w_shape, dtype, seed + 1, memory[1]),
+        random_array(w_shape[:1], dtype, seed + 2),
         seed=seed + 3,
     )
 
@@ -143,9 +145,9 @@ def test_conv_transpose2d_like_torch(torch, case, algorithm, bias, dtype, memory
         torch,
         lambda *tensors: F.conv_transpose2d(*tensors, *options, algorithm=algorithm),
         lambda *tensors: torch.nn.functional.conv_transpose2d(*tensors, *options),
-        normal(x_shape, dtype, seed, memory[0]),
-        normal(w_shape, dtype, seed + 1, memory[1]),
-        normal((channels,), dtype, seed + 2) if bias else None,
+        random_array(x_shape, dtype, seed, memory[0]),
+        random_array(w_shape, dtype, seed + 1, memory[1]),
+        random_array((channels,), dtype, seed + 2) if bias else None,
         seed=seed + 3,
         order=memory[2],
     )
@@ -154,19 +156,27 @@ def test_conv_transpose2d_like_torch(torch, case, algorithm, bias, dtype, memory
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_algorithms_agree(algorithm, dtype):
-    arrays = normal((2, 6, 9, 8), dtype), normal((4, 3, 3, 2), dtype, 1), normal((4,), dtype, 2)
+    arrays = (
+        random_array((2, 6, 9, 8), dtype),
+        random_array((4, 3, 3, 2), dtype, 1),
+        random_array((4,), dtype, 2),
+    )
     results = {}
     for each in (algorithm, "naive"):
         x, w, b = (Tensor(a.copy(), requires_grad=True) for a in arrays)
         y = F.conv2d(x, w, b, (2, 1), 1, (1, 2), 2, algorithm=each)
-        y.backward(normal(y.shape, dtype, 3))
+        y.backward(random_array(y.shape, dtype, 3))
         results[each] = [t.array for t in (y, x.grad, w.grad, b.grad)]
     for mine, twin in zip(results[algorithm], results["naive"], strict=True):
         assert_close(mine, twin)
 
 
 def test_slopes():
-    x, w, b = normal((2, 4, 5, 6)), normal((4, 2, 3, 2), seed=1), normal((4,), seed=2)
+    x, w, b = (
+        random_array((2, 4, 5, 6)),
+        random_array((4, 2, 3, 2), seed=1),
+        random_array((4,), seed=2),
+    )
     tensors = [Tensor(a, requires_grad=True) for a in (x, w, b)]
     gradcheck(lambda x, w, b: F.conv2d(x, w, b, 2, 1, 1, 2), tensors)
     gradcheck(lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1, 1, 2), tensors)
@@ -175,27 +185,31 @@ def test_slopes():
 def test_slopes_in_one_dimension():
     tensors = [
         Tensor(a, requires_grad=True)
-        for a in (normal((2, 4, 9)), normal((4, 2, 3), seed=1), normal((4,), seed=2))
+        for a in (
+            random_array((2, 4, 9)),
+            random_array((4, 2, 3), seed=1),
+            random_array((4,), seed=2),
+        )
     ]
     gradcheck(lambda x, w, b: F.conv1d(x, w, b, 2, 1, 2, 2), tensors)
 
 
-@pytest.mark.parametrize("bias", [normal((4,), seed=2), None], ids=["bias", "no bias"])
+@pytest.mark.parametrize("bias", [random_array((4,), seed=2), None], ids=["bias", "no bias"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_contract(algorithm, bias):
-    arrays = normal((2, 4, 6, 5)), normal((4, 2, 3, 3), seed=1), bias
+    arrays = random_array((2, 4, 6, 5)), random_array((4, 2, 3, 3), seed=1), bias
     check_contract(lambda: Conv2d(2, 1, 1, 2, algorithm), *arrays)
     output_shape = (2, 4, 6, 5)
-    x = normal((2, 4, 3, 3))
+    x = random_array((2, 4, 3, 3))
     check_contract(lambda: ConvTranspose2d(output_shape, 2, 1, 1, 2, algorithm), x, *arrays[1:])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("function", [F.conv2d, F.conv_transpose2d])
 def test_empty_batch(function, algorithm):
-    x = Tensor(normal((0, 3, 5, 5), "float32"), requires_grad=True)
-    w = Tensor(normal((3, 3, 3, 3), "float32"), requires_grad=True)
-    b = Tensor(normal((3,), "float32"), requires_grad=True)
+    x = Tensor(random_array((0, 3, 5, 5), "float32"), requires_grad=True)
+    w = Tensor(random_array((3, 3, 3, 3), "float32"), requires_grad=True)
+    b = Tensor(random_array((3,), "float32"), requires_grad=True)
     y = function(x, w, b, padding=1, algorithm=algorithm)
     assert y.shape == (0, 3, 5, 5)
     y.sum().backward()
@@ -213,15 +227,15 @@ def test_nan_stays_where_it_is_seen():
 
 
 def test_only_the_gradients_that_are_wanted():
-    x = Tensor(normal((1, 1, 4, 4)))
-    w = Tensor(normal((1, 1, 2, 2)), requires_grad=True)
+    x = Tensor(random_array((1, 1, 4, 4)))
+    w = Tensor(random_array((1, 1, 2, 2)), requires_grad=True)
     F.conv2d(x, w).sum().backward()
     assert x.grad is None
     assert w.grad is not None
 
 
 def x_and_w(x_shape, w_shape, dtype="float32"):
-    return Tensor(normal(x_shape, dtype)), Tensor(normal(w_shape, dtype))
+    return Tensor(random_array(x_shape, dtype)), Tensor(random_array(w_shape, dtype))
 
 
 @pytest.mark.parametrize(
@@ -245,11 +259,11 @@ def test_conv2d_refuses(x_shape, w_shape, options, message):
 
 def test_conv2d_refuses_mixed_dtypes():
     x, w = x_and_w((1, 1, 4, 4), (1, 1, 2, 2))
-    with pytest.raises(TypeError, match=r"input float64 of shape \(1, 1, 4, 4\), weight float32"):
+    with pytest.raises(TypeError, match=r"x float64 of shape \(1, 1, 4, 4\), weight float32"):
         F.conv2d(x.double(), w)
     with pytest.raises(TypeError, match="bias float64"):
         F.conv2d(x, w, Tensor(np.zeros(1)))
-    with pytest.raises(TypeError, match="input uint8"):
+    with pytest.raises(TypeError, match="x uint8"):
         F.conv2d(Tensor(np.zeros((1, 1, 4, 4), "uint8")), w)
 
 

@@ -8,7 +8,7 @@ import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.nn.functional.dropout import Dropout
 from tests.checks import check_contract, in_memory
-from tests.nn.oracle import normal
+from tests.nn.oracle import random_array
 
 ALL = [(F.dropout, (4, 3, 2, 2)), (F.dropout1d, (4, 3, 5)), (F.dropout2d, (4, 3, 2, 2))]
 
@@ -32,7 +32,7 @@ def test_neighbours_are_dropped_independently():
 
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 def test_nothing_and_everything(dropout, shape):
-    x = normal(shape)
+    x = random_array(shape)
     np.testing.assert_array_equal(dropout(Tensor(x), 0.0).array, x)
     np.testing.assert_array_equal(dropout(Tensor(x), 1.0).array, 0 * x)
     np.testing.assert_array_equal(dropout(Tensor(x), 0.5, training=False).array, x)
@@ -40,7 +40,7 @@ def test_nothing_and_everything(dropout, shape):
 
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 def test_a_seed_repeats_the_mask(dropout, shape):
-    x = Tensor(normal((8, *shape[1:])))
+    x = Tensor(random_array((8, *shape[1:])))
     draws = []
     for seed in (1, 1, 2):
         minicnn.manual_seed(seed)
@@ -68,13 +68,13 @@ def test_the_gradient_passes_the_same_mask(dropout, shape, p):
 
 
 def test_contract():
-    check_contract(lambda: Dropout(0.5, (3, 4)), normal((3, 4)))
-    check_contract(lambda: Dropout(0.5, (3, 4, 1)), normal((3, 4, 5)))
+    check_contract(lambda: Dropout(0.5, (3, 4)), random_array((3, 4)))
+    check_contract(lambda: Dropout(0.5, (3, 4, 1)), random_array((3, 4, 5)))
 
 
 @pytest.mark.parametrize("dropout", [F.dropout, F.dropout2d])
 def test_the_memory_order_is_kept(dropout):
-    x = in_memory(normal((2, 3, 4, 5)), "channels last")
+    x = in_memory(random_array((2, 3, 4, 5)), "channels last")
     y = dropout(Tensor(x))
     assert y.array.strides == x.strides
 
@@ -91,7 +91,7 @@ def test_empty_batch(dropout, shape):
 def test_refuses(dropout, shape):
     for p in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"probability p in \[0, 1\]"):
-            dropout(Tensor(normal(shape)), p)
+            dropout(Tensor(random_array(shape)), p)
     with pytest.raises(TypeError, match="int64"):
         dropout(Tensor(np.ones(shape, "int64")))
 
@@ -99,4 +99,4 @@ def test_refuses(dropout, shape):
 @pytest.mark.parametrize("dropout", [F.dropout1d, F.dropout2d])
 def test_channel_dropout_refuses_other_numbers_of_axes(dropout):
     with pytest.raises(ValueError, match=r"got x of shape \(4, 3\)"):
-        dropout(Tensor(normal((4, 3))))
+        dropout(Tensor(random_array((4, 3))))

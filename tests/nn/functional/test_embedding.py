@@ -10,7 +10,7 @@ import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from tests.checks import in_memory
-from tests.nn.oracle import assert_like_torch, dtypes, normal, orders, seeds
+from tests.nn.oracle import assert_like_torch, dtypes, orders, random_array, seeds
 
 
 @given(
@@ -28,7 +28,7 @@ def test_like_torch(torch, shape, padding_idx, index_dtype, dtype, memory, seed)
         lambda index, w: F.embedding(index, w, padding_idx),
         lambda index, w: torch.nn.functional.embedding(index, w, padding_idx),
         in_memory(index, memory[0]),
-        normal((5, 3), dtype, seed + 1, memory[1]),
+        random_array((5, 3), dtype, seed + 1, memory[1]),
         seed=seed,
         order=memory[2],
     )
@@ -42,11 +42,11 @@ def test_gradients_of_a_row_add_up():
 
 def test_slopes():
     index = Tensor([[0, 2], [2, 1]])
-    gradcheck(lambda w: F.embedding(index, w), Tensor(normal((3, 2)), requires_grad=True))
+    gradcheck(lambda w: F.embedding(index, w), Tensor(random_array((3, 2)), requires_grad=True))
 
 
 def test_an_index_that_changes_before_backward_is_noticed():
-    w = Tensor(normal((3, 2)), requires_grad=True)
+    w = Tensor(random_array((3, 2)), requires_grad=True)
     index = Tensor([0, 1])
     y = F.embedding(index, w)
     index[0] = 2
@@ -55,7 +55,7 @@ def test_an_index_that_changes_before_backward_is_noticed():
 
 
 def test_no_index():
-    w = Tensor(normal((3, 2), "float32"), requires_grad=True)
+    w = Tensor(random_array((3, 2), "float32"), requires_grad=True)
     y = F.embedding(Tensor(np.zeros((0, 4), "int64")), w)
     assert y.shape == (0, 4, 2)
     y.sum().backward()
@@ -65,21 +65,21 @@ def test_no_index():
 @pytest.mark.parametrize("index", [[0, 3], [-1, 0], [[7]]])
 def test_refuses_rows_that_do_not_exist(index):
     with pytest.raises(ValueError, match=r"must lie in \[0, 3\)"):
-        F.embedding(Tensor(index), Tensor(normal((3, 2))))
+        F.embedding(Tensor(index), Tensor(random_array((3, 2))))
 
 
 @pytest.mark.parametrize("index", [np.array([0.0]), np.array([True])])
 def test_refuses_what_is_no_number_of_a_row(index):
-    for call in (F.one_hot, lambda i: F.embedding(i, Tensor(normal((3, 2))))):
+    for call in (F.one_hot, lambda i: F.embedding(i, Tensor(random_array((3, 2))))):
         with pytest.raises(TypeError, match=r"use \.long\(\)"):
             call(Tensor(index))
 
 
 def test_refuses_other_tables_and_padding_rows():
     with pytest.raises(ValueError, match=r"\(rows, features\), got \(3,\)"):
-        F.embedding(Tensor([0]), Tensor(normal((3,))))
+        F.embedding(Tensor([0]), Tensor(random_array((3,))))
     with pytest.raises(ValueError, match=r"padding_idx .* \[-3, 3\), got 3"):
-        F.embedding(Tensor([0]), Tensor(normal((3, 2))), padding_idx=3)
+        F.embedding(Tensor([0]), Tensor(random_array((3, 2))), padding_idx=3)
 
 
 @pytest.mark.parametrize("classes", [-1, 5, 8])

@@ -10,7 +10,7 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.linear import Linear
 from tests.checks import check_contract
-from tests.nn.oracle import assert_like_torch, dtypes, normal, orders, seeds
+from tests.nn.oracle import assert_like_torch, dtypes, orders, random_array, seeds
 
 sizes = st.integers(1, 5)
 
@@ -29,22 +29,24 @@ def test_like_torch(torch, batch, features_in, features_out, bias, dtype, memory
         torch,
         F.linear,
         torch.nn.functional.linear,
-        normal((*batch, features_in), dtype, seed, memory[0]),
-        normal((features_out, features_in), dtype, seed + 1, memory[1]),
-        normal((features_out,), dtype, seed + 2, memory[2]) if bias else None,
+        random_array((*batch, features_in), dtype, seed, memory[0]),
+        random_array((features_out, features_in), dtype, seed + 1, memory[1]),
+        random_array((features_out,), dtype, seed + 2, memory[2]) if bias else None,
         seed=seed + 3,
         order=memory[3],
     )
 
 
 def test_slopes():
-    arrays = normal((3, 2, 5)), normal((4, 5), seed=1), normal((4,), seed=2)
+    arrays = random_array((3, 2, 5)), random_array((4, 5), seed=1), random_array((4,), seed=2)
     gradcheck(F.linear, [Tensor(a, requires_grad=True) for a in arrays])
 
 
 def test_contract():
-    check_contract(Linear, normal((3, 5)), normal((4, 5), seed=1), normal((4,), seed=2))
-    check_contract(Linear, normal((5,)), normal((4, 5), seed=1), None)
+    check_contract(
+        Linear, random_array((3, 5)), random_array((4, 5), seed=1), random_array((4,), seed=2)
+    )
+    check_contract(Linear, random_array((5,)), random_array((4, 5), seed=1), None)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5), (0, 0)])
@@ -76,5 +78,5 @@ def test_refuses_shapes(x_shape, w_shape, b_shape):
 
 
 def test_refuses_mixed_dtypes():
-    with pytest.raises(TypeError, match=r"input float64 of shape \(2, 3\), weight float32"):
+    with pytest.raises(TypeError, match=r"x float64 of shape \(2, 3\), weight float32"):
         F.linear(Tensor(np.zeros((2, 3))), Tensor(np.zeros((1, 3), "float32")))

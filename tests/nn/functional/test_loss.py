@@ -6,7 +6,7 @@ import pytest
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
-from tests.nn.functional.compare import DTYPES, assert_equal_arrays, assert_like_torch, grads_of
+from tests.nn.oracle import DTYPES, assert_close, assert_like_torch, grads_of, random_array
 
 DISTANCES = [
     ("mse_loss", {}),
@@ -34,10 +34,6 @@ def call(name, **options):
     return lambda *tensors: getattr(F, name)(*tensors, **options)
 
 
-def random(shape, dtype="float64", seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
-
-
 def probabilities(shape, dtype="float64", seed=0):
     return np.random.default_rng(seed).uniform(0.05, 0.95, shape).astype(dtype)
 
@@ -47,9 +43,9 @@ def pair(name, shape, dtype="float64"):
     if name == "binary_cross_entropy":
         return probabilities(shape, dtype), probabilities(shape, dtype, seed=1)
     if name == "binary_cross_entropy_with_logits":
-        return 4 * random(shape, dtype), probabilities(shape, dtype, seed=1)
-    target = random(shape, dtype, seed=1)
-    difference = 2 * random(shape, dtype)
+        return 4 * random_array(shape, dtype), probabilities(shape, dtype, seed=1)
+    target = random_array(shape, dtype, seed=1)
+    difference = 2 * random_array(shape, dtype)
     return target + away_from_kinks(difference, (-1, -0.3, 0, 0.3, 1), gap=0.05), target
 
 
@@ -141,7 +137,7 @@ def test_numpy_settings_do_not_promote(function):
     assert function(Tensor([2.0]), Tensor([0.0]), "mean", np.float64(0.5)).dtype == np.float32
 
 
-# --- binary cross-entropy -----------------------------------------------------------------------
+# --- binary cross-entropy -------------------------------------------------------------------------
 
 
 def test_binary_cross_entropy_at_certainty(torch):
@@ -246,7 +242,7 @@ def test_weights_must_broadcast_to_the_input(name, options, weight_shape):
         call(name, weight=Tensor(np.ones(weight_shape, "float32")))(x, x)
 
 
-# --- errors of all ------------------------------------------------------------------------------
+# --- errors of all --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -302,7 +298,7 @@ def test_smooth_l1_refuses_beta(beta):
         F.smooth_l1_loss(Tensor([1.0]), Tensor([0.0]), beta=beta)
 
 
-# --- penalties ----------------------------------------------------------------------------------
+# --- penalties ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -321,7 +317,7 @@ def test_penalties(function, value, grads):
     penalty.backward()
     assert (penalty.item(), penalty.shape, penalty.dtype) == (value, (), np.float32)
     for parameter, grad in zip(parameters, grads, strict=True):
-        assert_equal_arrays(parameter.grad.array, np.array(grad, "float32"))
+        assert_close(parameter.grad.array, np.array(grad, "float32"))
 
 
 @pytest.mark.parametrize("function", [F.l1_penalty, F.l2_penalty])

@@ -11,7 +11,7 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.norm import Normalize
 from tests.checks import check_contract, positive
-from tests.nn.oracle import assert_close, assert_like_torch, dtypes, normal, orders, seeds
+from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
 
 small = st.integers(1, 4)
 shapes_with_channels = st.one_of(
@@ -24,8 +24,8 @@ absent = st.booleans()
 
 @given(shapes_with_channels, absent, absent, dtypes, st.tuples(orders, orders), seeds)
 def test_batch_norm_in_training_like_torch(torch, shape, scaled, shifted, dtype, memory, seed):
-    weight = normal(shape[1:2], dtype, seed + 1) if scaled else None
-    bias = normal(shape[1:2], dtype, seed + 2) if shifted else None
+    weight = random_array(shape[1:2], dtype, seed + 1) if scaled else None
+    bias = random_array(shape[1:2], dtype, seed + 2) if shifted else None
     mine = Tensor(np.zeros(shape[1], dtype)), Tensor(np.ones(shape[1], dtype))
     twins = torch.tensor(mine[0].array), torch.tensor(mine[1].array)
     order = "transposed" if memory[0] == "broadcast" else memory[0]  # its variance would be 0
@@ -33,7 +33,7 @@ def test_batch_norm_in_training_like_torch(torch, shape, scaled, shifted, dtype,
         torch,
         lambda x, w, b: F.batch_norm(x, *mine, w, b, True, 0.3, 1e-3),
         lambda x, w, b: torch.nn.functional.batch_norm(x, *twins, w, b, True, 0.3, 1e-3),
-        normal(shape, dtype, seed, order),
+        random_array(shape, dtype, seed, order),
         weight,
         bias,
         seed=seed,
@@ -45,14 +45,17 @@ def test_batch_norm_in_training_like_torch(torch, shape, scaled, shifted, dtype,
 
 @given(shapes_with_channels, absent, absent, dtypes, st.tuples(orders, orders), seeds)
 def test_batch_norm_in_inference_like_torch(torch, shape, scaled, shifted, dtype, memory, seed):
-    weight = normal(shape[1:2], dtype, seed + 1) if scaled else None
-    bias = normal(shape[1:2], dtype, seed + 2) if shifted else None
-    statistics = normal(shape[1:2], dtype, seed + 3), positive(shape[1], seed=seed, dtype=dtype)
+    weight = random_array(shape[1:2], dtype, seed + 1) if scaled else None
+    bias = random_array(shape[1:2], dtype, seed + 2) if shifted else None
+    statistics = (
+        random_array(shape[1:2], dtype, seed + 3),
+        positive(shape[1], seed=seed, dtype=dtype),
+    )
     assert_like_torch(
         torch,
         lambda x, w, b: F.batch_norm(x, *map(Tensor, statistics), w, b),
         lambda x, w, b: torch.nn.functional.batch_norm(x, *map(torch.tensor, statistics), w, b),
-        normal(shape, dtype, seed, memory[0]),
+        random_array(shape, dtype, seed, memory[0]),
         weight,
         bias,
         seed=seed,
@@ -74,9 +77,9 @@ def test_layer_norm_like_torch(torch, shape, two_axes, affine, dtype, memory, se
         torch,
         lambda x, w, b: F.layer_norm(x, normalized, w, b, 1e-3),
         lambda x, w, b: torch.nn.functional.layer_norm(x, normalized, w, b, 1e-3),
-        normal(shape, dtype, seed, memory[0]),
-        normal(normalized, dtype, seed + 1) if affine else None,
-        normal(normalized, dtype, seed + 2) if affine else None,
+        random_array(shape, dtype, seed, memory[0]),
+        random_array(normalized, dtype, seed + 1) if affine else None,
+        random_array(normalized, dtype, seed + 2) if affine else None,
         seed=seed,
         order=memory[1],
     )
@@ -95,9 +98,9 @@ def test_layer_norm_like_torch(torch, shape, two_axes, affine, dtype, memory, se
 def test_group_norm_like_torch(torch, batch, groups, per_group, size, affine, dtype, memory, seed):
     channels = groups * max(per_group, 1 if size else 2)
     arrays = (
-        normal((batch, channels, *size), dtype, seed, memory[0]),
-        normal((channels,), dtype, seed + 1) if affine else None,
-        normal((channels,), dtype, seed + 2) if affine else None,
+        random_array((batch, channels, *size), dtype, seed, memory[0]),
+        random_array((channels,), dtype, seed + 1) if affine else None,
+        random_array((channels,), dtype, seed + 2) if affine else None,
     )
     assert_like_torch(
         torch,
@@ -114,18 +117,20 @@ def leaves(*arrays):
 
 
 def test_slopes():
-    x, w, b = leaves(normal((3, 4, 3)), normal((4,), seed=1), normal((4,), seed=2))
+    x, w, b = leaves(
+        random_array((3, 4, 3)), random_array((4,), seed=1), random_array((4,), seed=2)
+    )
     gradcheck(lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [x, w, b])
     gradcheck(lambda x, w, b: F.group_norm(x, 2, w, b), [x, w, b])
-    mean, variance = Tensor(normal((4,), seed=3)), Tensor(positive(4))
+    mean, variance = Tensor(random_array((4,), seed=3)), Tensor(positive(4))
     gradcheck(lambda x, w, b: F.batch_norm(x, mean, variance, w, b), [x, w, b])
-    w, b = leaves(normal((4, 3), seed=1), normal((4, 3), seed=2))
+    w, b = leaves(random_array((4, 3), seed=1), random_array((4, 3), seed=2))
     gradcheck(lambda x, w, b: F.layer_norm(x, (4, 3), w, b), [x, w, b])
     gradcheck(lambda x: F.layer_norm(x, (3,)), x)
 
 
 def test_contract():
-    x, w, b = normal((3, 4, 2)), normal((4,), seed=1), normal((4,), seed=2)
+    x, w, b = random_array((3, 4, 2)), random_array((4,), seed=1), random_array((4,), seed=2)
     orders = ("contiguous", "transposed", "channels last", "reversed", "read-only")
     for parameters in ((w, b), (None, None), (w, None), (None, b)):
         check_contract(lambda: Normalize((0, 2), 1e-5, (1, 4, 1)), x, *parameters, orders=orders)
@@ -133,7 +138,7 @@ def test_contract():
 
 @pytest.mark.parametrize("function", ["layer_norm", "group_norm", "batch_norm"])
 def test_empty_batch(function):
-    x, w, b = leaves(*(normal(s, "float32") for s in ((0, 4, 2, 2), (4,), (4,))))
+    x, w, b = leaves(*(random_array(s, "float32") for s in ((0, 4, 2, 2), (4,), (4,))))
     statistics = Tensor(np.zeros(4, "float32")), Tensor(np.ones(4, "float32"))
     y = {
         "layer_norm": lambda: F.layer_norm(x, (4, 2, 2)) + (w + b).reshape(4, 1, 1),
@@ -148,7 +153,7 @@ def test_empty_batch(function):
 
 def test_a_large_mean_keeps_a_small_variance():
     """In float32, mean(x^2) - mean(x)^2 would leave nothing of a variance of 0.01 beside a mean of 1000."""
-    x = 1000 + 0.1 * normal((64, 3, 8, 8))
+    x = 1000 + 0.1 * random_array((64, 3, 8, 8))
     x = x.astype("float32")
     exact = x.astype("float64")
     mean = exact.mean(axis=(0, 2, 3), keepdims=True)
@@ -165,7 +170,7 @@ def test_a_constant_channel_becomes_its_shift():
     x = Tensor(np.full((4, 2, 3, 3), 7, "float32"), requires_grad=True)
     y = F.batch_norm(x, None, None, None, Tensor(np.array([1, 2], "float32")), training=True)
     assert np.unique(y.array).tolist() == [1, 2]
-    y.backward(normal(y.shape, "float32"))
+    y.backward(random_array(y.shape, "float32"))
     assert np.isfinite(x.grad.array).all()
 
 
@@ -178,9 +183,9 @@ def test_training_refuses_one_value_per_channel(shape):
 
 
 def test_works_inside_detect_anomaly():
-    x = Tensor(normal((4, 2)), requires_grad=True)
+    x = Tensor(random_array((4, 2)), requires_grad=True)
     with minicnn.detect_anomaly():
-        F.batch_norm(x, None, None, training=True).backward(normal((4, 2), seed=1))
+        F.batch_norm(x, None, None, training=True).backward(random_array((4, 2), seed=1))
     assert x.grad is not None
 
 
@@ -193,7 +198,7 @@ def zeros(*shape, dtype="float32"):
     [
         (
             lambda: F.batch_norm(zeros(2, 3), zeros(2), zeros(2)),
-            r"expected parameters of shape \(3,\), got \(2,\)",
+            r"expected running_mean of shape \(3,\), got \(2,\)",
         ),
         (
             lambda: F.batch_norm(zeros(2, 3), None, None, zeros(4), training=True),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
-from tests.nn.oracle import assert_like_torch, dtypes, normal, orders, seeds
+from tests.nn.oracle import assert_like_torch, dtypes, orders, random_array, seeds
 
 size = st.integers(2, 4)
 
@@ -28,7 +28,7 @@ def test_constant_like_torch(torch, shape, axes, widths, value, dtype, memory, s
         torch,
         lambda x: F.pad(x, widths, "constant", value),
         lambda x: torch.nn.functional.pad(x, widths, "constant", value),
-        normal(shape, dtype, seed, memory[0]),
+        random_array(shape, dtype, seed, memory[0]),
         seed=seed,
         order=memory[1],
     )
@@ -49,7 +49,7 @@ def test_other_modes_like_torch(torch, shape, mode, widths, dtype, memory, seed)
         torch,
         lambda x: F.pad(x, tuple(widths), mode),
         lambda x: torch.nn.functional.pad(x, tuple(widths), mode),
-        normal(shape, dtype, seed, memory[0]),
+        random_array(shape, dtype, seed, memory[0]),
         seed=seed,
         order=memory[1],
     )
@@ -74,7 +74,7 @@ def test_one_axis(mode, widths, expected):
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
 def test_slopes(mode):
-    x = Tensor(normal((2, 3, 4)), requires_grad=True)
+    x = Tensor(random_array((2, 3, 4)), requires_grad=True)
     gradcheck(lambda x: F.pad(x, (2, 1, -1, 1), mode), x)
 
 
@@ -101,10 +101,10 @@ def test_empty_batch(mode):
 )
 def test_refuses_widths(widths, mode, message):
     with pytest.raises(ValueError, match=message):
-        F.pad(Tensor(normal((2, 4))), widths, mode)
+        F.pad(Tensor(random_array((2, 4))), widths, mode)
 
 
 @pytest.mark.parametrize("widths", [1, (1.0, 1.0), "12"])
 def test_refuses_what_are_no_widths(widths):
     with pytest.raises(TypeError, match="tuple of integers"):
-        F.pad(Tensor(normal((2, 4))), widths)
+        F.pad(Tensor(random_array((2, 4))), widths)
