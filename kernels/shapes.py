@@ -288,7 +288,8 @@ def _check_images(x_shape: Shape, where: str) -> None:
             "if it is one image (C, H, W), add the batch axis with x[None] or x.unsqueeze(0)"
         )
     if len(x_shape) != 4:
-        raise ValueError(f"{where}: x: expected images (N, C, H, W), got shape {x_shape}")
+        hint = "; for one grey image use x[None, None]" if len(x_shape) == 2 else ""
+        raise ValueError(f"{where}: x: expected images (N, C, H, W), got shape {x_shape}{hint}")
     if min(x_shape[1:]) < 1:
         raise ValueError(f"{where}: x: only the batch may be empty, got shape {x_shape}")
 
@@ -303,9 +304,11 @@ def _check_channels(x_shape: Shape, w_shape: Shape, groups: int) -> None:
             f"{K} output channels, got {groups} (x {x_shape}, w {w_shape})"
         )
     if per_group * groups != C:
+        last = x_shape[3] == per_group * groups
+        hint = "; if x is (N, H, W, C), move its channels: x.transpose(0, 3, 1, 2)" if last else ""
         raise ValueError(
             f"conv2d: x: expected {per_group * groups} channels, w.shape[1] * groups = "
-            f"{per_group} * {groups}, got {C}: x {x_shape}, w {w_shape}"
+            f"{per_group} * {groups}, got {C}: x {x_shape}, w {w_shape}{hint}"
         )
 
 

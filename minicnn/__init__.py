@@ -4,6 +4,8 @@ The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.fun
 `minicnn.optim`. What is inside is described, in reading order, in docs/.
 """
 
+from numpy import float32, float64, int64
+
 from minicnn import autograd, data, kernels, models, nn, optim, plot, random, train
 from minicnn.autograd import (
     Tensor,
@@ -25,8 +27,10 @@ from minicnn.autograd.creation import (
     ones,
     ones_like,
     rand,
+    rand_like,
     randint,
     randn,
+    randn_like,
     randperm,
     tensor,
     zeros,
@@ -84,9 +88,12 @@ __all__ = [
     "exp",
     "eye",
     "flatten",
+    "float32",
+    "float64",
     "from_numpy",
     "full",
     "full_like",
+    "int64",
     "is_grad_enabled",
     "kernels",
     "linspace",
@@ -108,8 +115,10 @@ __all__ = [
     "optim",
     "plot",
     "rand",
+    "rand_like",
     "randint",
     "randn",
+    "randn_like",
     "random",
     "randperm",
     "relu",

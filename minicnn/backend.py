@@ -6,12 +6,15 @@ optional: it is imported only when somebody names a CUDA device, and a missing p
 card is reported in words.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.kernels.arrays import Array, xp_of
 
 __all__ = [
     "Array",
+    "as_dtype",
     "cuda_is_available",
     "device_of",
     "is_array",
@@ -53,6 +56,20 @@ def _cuda_problem() -> str | None:
 def is_device_name(target: object) -> bool:
     """Whether `target` is the text that names a device, and not, say, a dtype."""
     return isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
+
+
+def as_dtype(target: Any) -> np.dtype:
+    """Return the dtype that `target` names.
+
+    Raises:
+        TypeError: for anything that is no dtype.
+    """
+    try:
+        return np.dtype(target or "")
+    except TypeError:
+        raise TypeError(
+            f'to: expected a device ("cpu", "cuda", "cuda:<index>") or a dtype such as "float32", got {target!r}'
+        ) from None
 
 
 def parse_device(device: str) -> tuple[str, int]:

@@ -63,7 +63,10 @@ def _array_to_save(name: object, value: object) -> np.ndarray:
     array = value.array if isinstance(value, Tensor) else value
     if not is_array(array) or array.dtype.kind not in "fiub":
         found = getattr(array, "dtype", type(array).__name__)
-        raise TypeError(f"save: {name}: expected a tensor or an array of numbers, got {found}")
+        hint = "; nested states, such as an optimizer's, cannot be saved" if found == "dict" else ""
+        raise TypeError(
+            f"save: {name}: expected a tensor or an array of numbers, got {found}{hint}"
+        )
     return to_device(array, "cpu")
 
 

@@ -73,3 +73,9 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     assert backend.cuda_is_available()
     with pytest.raises(RuntimeError, match=r'device "cuda:3" does not exist: .* 1 GPU\(s\)'):
         to_device(np.ones(1), "cuda:3")
+
+
+@pytest.mark.parametrize("target", ["gpu", "mps:0", None, "float31"])
+def test_what_is_neither_device_nor_dtype_is_refused(target):
+    with pytest.raises(TypeError, match=r'expected a device \("cpu", .*\) or a dtype'):
+        backend.as_dtype(target)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn.backend import is_device_name, to_device
+from minicnn.backend import as_dtype, is_device_name, to_device
 from minicnn.ops.elementwise import Copy, ToDevice
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Copying:
         if is_device_name(target):
             same = to_device(self.array, target) is self.array
             return self if same else self.apply(ToDevice(target))
-        dtype = np.dtype(target)
+        dtype = as_dtype(target)
         if dtype == self.dtype:
             return self
         if dtype.kind == "f" and self.dtype.kind == "f":

@@ -38,7 +38,10 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     """
     if not isinstance(function, Function) or function.needs_grad:
         raise _misused(function)
-    arrays = [None if tensor is None else tensor.array for tensor in inputs]
+    try:
+        arrays = [None if tensor is None else tensor.array for tensor in inputs]
+    except AttributeError:
+        raise _not_tensors(function, inputs) from None
     _check_devices(function, arrays)
     recording = tape.is_grad_enabled()
     nodes = tuple([None if tensor is None or not recording else tensor.node for tensor in inputs])
@@ -64,6 +67,15 @@ def _misused(function: object) -> Exception:
             "for that call; make an instance for each call"
         )
     return TypeError(f"apply: expected an instance of a Function (such as Exp()), got {function!r}")
+
+
+def _not_tensors(function: Function, inputs: tuple) -> TypeError:
+    """The error for inputs that are no tensors."""
+    kinds = ", ".join(type(value).__name__ for value in inputs)
+    return TypeError(
+        f"apply: {function.name}: expected tensors (or None), got {kinds}; wrap arrays: "
+        "minicnn.tensor(array)"
+    )
 
 
 def _check_devices(function: Function, arrays: list[Array | None]) -> None:
@@ -173,6 +185,8 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise ValueError(
                 f"Tensor.data: expected an array of shape {self.shape}, got {array.shape}"
             )
+        if array.dtype != self.dtype:
+            raise TypeError(f"Tensor.data: expected dtype {self.dtype}, got {array.dtype}")
         self.array = array
         self.bump_version()
 

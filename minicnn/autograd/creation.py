@@ -102,6 +102,16 @@ def randn(*shape: Any, size: Any = None, dtype: Any = None, requires_grad: bool 
     return Tensor(drawn, requires_grad)
 
 
+def rand_like(other: Tensor) -> Tensor:
+    """Uniform random numbers in [0, 1), in the shape, dtype and device of `other`."""
+    return zeros_like(other).uniform_()
+
+
+def randn_like(other: Tensor) -> Tensor:
+    """Standard normal random numbers in the shape, dtype and device of `other`."""
+    return zeros_like(other).normal_()
+
+
 def normal(
     mean: float, std: float, size: Any, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:

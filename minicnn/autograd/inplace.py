@@ -97,7 +97,7 @@ class InPlace:
         if tape.is_grad_enabled() and self.requires_grad and (self.is_leaf or not leaves_only):
             raise RuntimeError(
                 f"{operation}: a tensor that requires a gradient cannot be changed in place (shape "
-                f"{self.shape}); do it inside no_grad(), or compute a new tensor (w = w - step)"
+                f"{self.shape}); do it inside `with no_grad():`"
             )
 
     def _update(self, function: np.ufunc, other: Any) -> "Tensor":

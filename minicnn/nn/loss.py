@@ -20,7 +20,14 @@ class _WeightedLoss(_Loss):
 
     def __init__(self, weight: Tensor | None, reduction: str):
         super().__init__(reduction)
-        self.register_buffer("weight", None if weight is None else Tensor(weight))
+        weight = None if weight is None else Tensor(weight)
+        if weight is not None and weight.ndim != 1:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: weight: expected one factor a class, (C,), got shape {weight.shape}; to "
+                f"compute a loss write nn.{name}()(input, target)"
+            )
+        self.register_buffer("weight", weight)
 
 
 class CrossEntropyLoss(_WeightedLoss):

@@ -14,7 +14,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.tape import RemovableHook
-from minicnn.backend import is_device_name, to_device
+from minicnn.backend import as_dtype, is_device_name, to_device
 from minicnn.nn.parameter import Parameter
 from minicnn.nn.state import Stateful, dotted
 
@@ -67,10 +67,7 @@ class Module(Stateful):
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in self.__dict__:
-                raise AttributeError(
-                    f"{type(self).__name__}.{name}: call super().__init__() at the start of __init__, before assigning "
-                    "parameters or modules"
-                )
+                raise _not_initialized(self, name)
             registry = self._parameters if isinstance(value, Parameter) else self._modules
             self._forget(name, keep=registry)
             registry[name] = value
@@ -92,8 +89,9 @@ class Module(Stateful):
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        for registry in ("_parameters", "_buffers", "_modules"):
-            members = self.__dict__.get(registry, {})
+        if "_modules" not in self.__dict__:
+            raise _not_initialized(self, name)
+        for members in (self._parameters, self._buffers, self._modules):
             if name in members:
                 return members[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -252,7 +250,7 @@ class Module(Stateful):
             TypeError: for a dtype that is not floating-point: nothing could be learned in it.
         """
         is_device = is_device_name(target)
-        if not is_device and np.dtype(target).kind != "f":
+        if not is_device and as_dtype(target).kind != "f":
             raise TypeError(
                 f"{type(self).__name__}.to: expected a device or a floating-point dtype, got {target!r}"
             )
@@ -296,3 +294,11 @@ class Module(Stateful):
             return f"{type(self).__name__}({settings})"
         lines = [settings, *lines] if settings else lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _not_initialized(module: Module, name: str) -> AttributeError:
+    """The error for a module whose `__init__` did not call that of Module."""
+    return AttributeError(
+        f"{type(module).__name__}.{name}: call super().__init__() at the start of __init__, before "
+        "anything else"
+    )

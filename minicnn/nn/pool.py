@@ -154,3 +154,17 @@ class GlobalAvgPool2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.global_avg_pool2d(x)
+
+
+class GlobalMaxPool1d(Module):
+    """The maximum of each channel: (N, C, L) -> (N, C, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.global_max_pool1d(x)
+
+
+class GlobalAvgPool1d(Module):
+    """The mean of each channel: (N, C, L) -> (N, C, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.global_avg_pool1d(x)

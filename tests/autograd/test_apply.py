@@ -1,9 +1,11 @@
 """A user's own Function: from one end to the other, and what the tape says about its mistakes."""
 
+import numpy as np
 import pytest
 
 from minicnn import Function, Tensor, apply
 from minicnn.gradcheck import gradcheck
+from minicnn.ops.elementwise import Exp
 from tests.checks import assert_close, leaf, normal
 
 
@@ -86,3 +88,10 @@ def test_a_function_serves_one_call():
 def test_a_class_is_not_an_instance():
     with pytest.raises(TypeError, match="expected an instance of a Function"):
         apply(Scale, leaf(normal(1)))
+
+
+def test_arrays_are_to_be_wrapped():
+    with pytest.raises(
+        TypeError, match=r"apply: Exp: expected tensors \(or None\), got ndarray; wrap"
+    ):
+        apply(Exp(), np.ones(3))

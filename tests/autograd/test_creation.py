@@ -148,3 +148,10 @@ def test_a_leaf_made_here_takes_part():
     x = minicnn.ones(2, requires_grad=True)
     (x * leaf(np.full(2, 3, np.float32))).sum().backward()
     assert x.grad.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("like", [minicnn.rand_like, minicnn.randn_like])
+def test_random_numbers_like_another_tensor(like):
+    drawn = like(minicnn.zeros(20, 30, dtype=minicnn.float64))
+    assert (drawn.shape, drawn.dtype) == ((20, 30), np.float64)
+    assert len(np.unique(drawn.array)) == 600

@@ -63,3 +63,10 @@ def test_errors_name_the_module():
     with pytest.raises(ValueError, match="same shape") as caught:
         nn.MSELoss()(X, Tensor([1.0]))
     assert caught.value.__notes__ == ["in MSELoss()"]
+
+
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_scores_in_place_of_class_weights_are_refused(kind):
+    scores, labels = Tensor(np.zeros((4, 10), "float32")), Tensor(np.zeros(4, int))
+    with pytest.raises(ValueError, match=rf"to compute a loss write nn.{kind.__name__}\(\)\(input"):
+        kind(scores, labels)

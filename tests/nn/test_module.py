@@ -367,3 +367,12 @@ def test_repr_with_settings_and_parts():
     lines = repr(Block()).splitlines()
     assert lines[:2] == ["Block(", "  width=2"]
     assert lines[2].startswith("  (first): Linear(")
+
+
+def test_a_module_whose_init_forgot_that_of_module_says_so():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.factor = 3
+
+    with pytest.raises(AttributeError, match=r"call super\(\).__init__\(\) at the start"):
+        Forgetful()(minicnn.ones(1))

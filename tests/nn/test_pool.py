@@ -47,6 +47,12 @@ def test_global_pools():
     assert list(nn.GlobalAvgPool2d().parameters()) == []
 
 
+def test_global_pools_of_sequences():
+    x = minicnn.rand(2, 3, 4)
+    assert nn.GlobalAvgPool1d()(x).tolist() == nn.AdaptiveAvgPool1d(1)(x).tolist()
+    assert nn.GlobalMaxPool1d()(x).tolist() == nn.AdaptiveMaxPool1d(1)(x).tolist()
+
+
 def test_the_stride_defaults_to_the_kernel():
     assert nn.MaxPool2d((2, 3)).stride == (2, 3)
     assert nn.AvgPool1d(4).stride == 4

@@ -49,10 +49,14 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
     if all(dtype == x.dtype for dtype in dtypes.values()):
         return
     found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+    fix = "convert the input with x.to(weight.dtype), or the module with .double() or .float()"
+    if x.dtype == "uint8":
+        fix = (
+            "pixels from 0 to 255 must be scaled as for training, see data.to_float and Standardize"
+        )
     raise TypeError(
         f"{where}: x and parameters must have one dtype, got x {x.dtype} of shape {x.shape}, "
-        f"{found}; convert the input with x.to(weight.dtype), or the module with .double() or "
-        ".float()"
+        f"{found}; {fix}"
     )
 
 

@@ -47,8 +47,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     check_dtypes("linear", x, weight=weight, bias=bias)
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         hint = ""
-        if x.ndim > 2 and weight.ndim == 2 and math.prod(x.shape[1:]) == weight.shape[1]:
-            hint = "; flatten the axes after the batch first (nn.Flatten(), x.flatten(1))"
+        if x.ndim > 2:
+            features = math.prod(x.shape[1:])
+            hint = f"; nn.Flatten() before it would make x of shape (N, {features})"
+        elif x.ndim == 2:
+            hint = f"; in_features should be {x.shape[1]}"
         raise ValueError(
             f"linear: expected x of shape (..., in) for a weight of shape (out, in) = {weight.shape}, got x of "
             f"shape {x.shape}{hint}"

@@ -225,6 +225,16 @@ def adaptive_avg_pool1d(x: Tensor, output_size: int) -> Tensor:
     return adaptive_avg_pool2d(as_image("adaptive_avg_pool1d", x), (1, output_size)).squeeze(2)
 
 
+def global_max_pool1d(x: Tensor) -> Tensor:
+    """The maximum of each channel: (N, C, L) -> (N, C, 1)."""
+    return adaptive_max_pool1d(x, 1)
+
+
+def global_avg_pool1d(x: Tensor) -> Tensor:
+    """The mean of each channel: (N, C, L) -> (N, C, 1)."""
+    return adaptive_avg_pool1d(x, 1)
+
+
 def as_image(where: str, x: Tensor) -> Tensor:
     """A sequence (N, C, L) as an image (N, C, 1, L)."""
     check_float(where, "x", x)

@@ -64,8 +64,21 @@ def test_nothing_in(shape):
 def test_images_are_to_be_flattened():
     w = Tensor(np.zeros((10, 784), "float32"))
     for batch in (5, 0):
-        with pytest.raises(ValueError, match=rf"\({batch}, 1, 28, 28\); flatten .*nn\.Flatten\(\)"):
+        with pytest.raises(
+            ValueError, match=rf"\({batch}, 1, 28, 28\); nn\.Flatten\(\) .* \(N, 784\)"
+        ):
             F.linear(Tensor(np.zeros((batch, 1, 28, 28), "float32")), w)
+
+
+def test_the_right_number_of_features_is_named():
+    with pytest.raises(ValueError, match="in_features should be 5408"):
+        F.linear(Tensor(np.zeros((4, 5408), "float32")), Tensor(np.zeros((10, 100), "float32")))
+
+
+def test_raw_pixels_are_to_be_scaled():
+    pixels, w = Tensor(np.zeros((4, 3), "uint8")), Tensor(np.zeros((10, 3), "float32"))
+    with pytest.raises(TypeError, match="pixels from 0 to 255 must be scaled"):
+        F.linear(pixels, w)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,16 @@ def test_slopes_global(pool):
 
 
 @pytest.mark.parametrize(
+    ("pool", "expected"), [(F.global_avg_pool1d, np.mean), (F.global_max_pool1d, np.max)]
+)
+def test_global_pools_of_sequences(pool, expected):
+    x = distinct((2, 3, 5))
+    y = pool(Tensor(x))
+    np.testing.assert_allclose(y.array, expected(x, axis=2, keepdims=True), rtol=1e-14)
+    gradcheck(pool, Tensor(x, requires_grad=True))
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: MaxPool2d(2, 1, 1, 1, True),
