@@ -14,14 +14,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from minicnn import __version__, manual_seed, models
 from minicnn.autograd import Tensor
+from minicnn.backend import parse_device
 from minicnn.data import (
     ImageData,
     Prepared,
+    TensorDataset,
     load_fashion_mnist,
     load_fashion_mnist_sample,
     load_mnist,
@@ -34,6 +37,7 @@ from minicnn.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from minicnn.plot import training_report
 from minicnn.summary import summary
 from minicnn.train import EarlyStopping, History, confusion_matrix, evaluate, fit, predict
+from minicnn.train.batches import as_loader
 from minicnn.trained import Config, load_trained, read_image_file, save_trained
 
 DATASETS = ("fashion-mnist-sample", "fashion-mnist", "mnist")
@@ -88,9 +92,7 @@ def _in_words(error: Exception) -> str:
 
 def train_command(options: argparse.Namespace) -> None:
     """Train a network, measure it once on the test images, and write it to a folder."""
-    folder = None if options.out is None else Path(options.out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
+    folder = None if options.out is None else _writable_folder(options.out)
     data = _load_data(options.dataset or DATASETS[0], options)
     parts = prepare(data, options.validation, options.seed)
     manual_seed(options.seed)
@@ -103,7 +105,7 @@ def train_command(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         batch_size=options.batch_size,
         optimizer=optimizer,
-        scheduler=_scheduler(options, optimizer, len(parts.train)),
+        scheduler=_scheduler(options, optimizer, parts.train),
         early_stopping=_early_stopping(options),
         clip_norm=options.clip_norm,
         progress=not options.quiet,
@@ -166,6 +168,17 @@ def summary_command(options: argparse.Namespace) -> None:
 # --- their parts ----------------------------------------------------------------------------------
 
 
+def _writable_folder(path: str) -> Path:
+    """Make a folder, and try it: what cannot be written should fail before the work, not after."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"--out: {folder}: no file can be written there: {error.strerror}") from error
+    return folder
+
+
 def _load_data(name: str, options: argparse.Namespace) -> ImageData:
     """Load a dataset, or the first images of it."""
     if name == "fashion-mnist-sample":
@@ -217,10 +230,12 @@ def _optimizer(options: argparse.Namespace, model: Module) -> Optimizer:
     return kind(model.parameters(), options.lr, weight_decay=decay)
 
 
-def _scheduler(options: argparse.Namespace, optimizer: Optimizer, examples: int) -> object | None:
+def _scheduler(
+    options: argparse.Namespace, optimizer: Optimizer, train: TensorDataset
+) -> object | None:
     """Create the schedule that was asked for; None leaves the rate as it is."""
     if options.scheduler == "one-cycle":
-        batches = -(-examples // options.batch_size)  # rounded up
+        batches = len(as_loader("train", train, options.batch_size, training=True))
         has_momentum = options.optimizer != "rmsprop"
         return OneCycleLR(
             optimizer, options.lr, options.epochs * batches, cycle_momentum=has_momentum
@@ -276,7 +291,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="use only the first N images (of the training set and of the test set)",
     )
-    images.add_argument("--device", default="cpu", help='"cpu" (default), "cuda" or "cuda:1"')
+    images.add_argument(
+        "--device", type=_device, default="cpu", help='"cpu" (default), "cuda" or "cuda:1"'
+    )
     trained = argparse.ArgumentParser(add_help=False)
     trained.add_argument(
         "--weights", required=True, metavar="PATH", help="what train --out wrote: the folder"
@@ -306,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.1,
         help=f"share of the training images to set aside, {shown}",
     )
-    train.add_argument("--seed", type=int, default=0, help="same seed, same network")
+    train.add_argument("--seed", type=_seed, default=0, help="same seed, same network")
     train.add_argument("--out", metavar="DIR", help="write weights, history and report there")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -334,10 +351,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     """Parse a whole number of at least 1."""
+    return _whole_number(text, least=1)
+
+
+def _seed(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, least: int) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a number of at least {least}, got {number}")
     return number
+
+
+def _device(text: str) -> str:
+    """Accept the name of a device."""
+    try:
+        parse_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _size(text: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ disk, an error or a killed program thus leaves the old file as it was.
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the `with` block ends well.
 
     If the block raises, the temporary file is removed and `path` is not touched. A symbolic link
-    stays one; the file that it points to is replaced.
+    stays one; the file that it points to is replaced. Permissions stay as they were.
 
     Args:
         path: the file to write. Its folder must exist.
@@ -27,13 +28,19 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         The open file, whose `name` is that of the temporary file.
 
     Raises:
-        OSError: the folder is missing or not writable, or the disk is full.
+        OSError: the folder is missing or not writable, the disk is full, or `path` is a folder, a
+            device or a pipe.
     """
     target = Path(os.path.realpath(path))
+    replaces = target.exists()
+    if replaces and not target.is_file():
+        raise FileExistsError(f"{path}: exists and is no regular file, so it cannot be replaced")
     temporary = target.with_name(f".minicnn-{secrets.token_hex(8)}.tmp")
     file = open(temporary, "xb")  # noqa: SIM115 (closed before the renaming, whatever happens)
     try:
         with file:
+            if replaces:
+                shutil.copymode(target, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())

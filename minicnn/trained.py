@@ -133,7 +133,8 @@ def read_image_file(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            images = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                images = np.lib.format.read_array(file, allow_pickle=False)
         elif "idx" in path.name or "ubyte" in path.name:
             images = read_idx(path)
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from minicnn.cli import main
 from minicnn.data import load_fashion_mnist_sample
+from minicnn.optim.lr_scheduler import OneCycleLR
 from minicnn.train import History
 
 TRAIN = ["train", "--limit", "60", "--epochs", "1", "--batch-size", "20", "--quiet"]
@@ -188,6 +189,45 @@ def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
     assert str(tmp_path / "file") in line
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system has no /proc")
+def test_a_folder_in_which_nothing_can_be_written_fails_before_the_work(capsys, monkeypatch):
+    monkeypatch.setattr("minicnn.cli.fit", None)
+    assert "--out: /proc/self: no file can be written there" in fails(
+        [*TRAIN, "--out", "/proc/self"], capsys
+    )
+
+
+def test_trying_a_folder_leaves_nothing_in_it(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    fails([*TRAIN, "--out", tmp_path / "out", "--validation", "2"], capsys)
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_last_batch_of_one_image_is_no_obstacle_for_batchnorm():
+    assert main([*TRAIN, "--limit", "21", "--validation", "0", "--model", "lenet5_bn"]) == 0
+
+
+def test_one_cycle_ends_with_the_last_batch(monkeypatch):
+    schedules = []
+
+    def spy(*arguments, **options):
+        schedules.append(OneCycleLR(*arguments, **options))
+        return schedules[0]
+
+    monkeypatch.setattr("minicnn.cli.OneCycleLR", spy)
+    assert main([*TRAIN, "--model", "mlp", "--limit", "41", "--validation", "0"]) == 0
+    assert schedules[0].last_epoch == schedules[0].total_steps == 2
+
+
+@pytest.mark.parametrize("settings", [["--limit", "1"], ["--validation", "0.999"]])
+def test_a_share_that_leaves_no_image_is_named(settings, capsys):
+    assert "validation: a share of" in fails([*TRAIN, *settings], capsys)
+
+
+def test_one_image_is_enough_without_validation():
+    assert main([*TRAIN, "--model", "mlp", "--limit", "1", "--validation", "0"]) == 0
+
+
 def test_without_matplotlib_everything_but_the_report_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main([*TRAIN, "--model", "mlp", "--out", str(tmp_path)]) == 0
@@ -219,10 +259,15 @@ def test_an_interruption_is_no_error(capsys, monkeypatch):
         ["train", "--epochs", "many"],
         ["summary", "mlp", "--input-size", "1,,28"],
         ["evaluate"],
+        ["train", "--device", "foo"],
+        ["train", "--device", "float64"],
+        ["train", "--seed", "-1"],
     ],
 )
 def test_unknown_arguments_are_refused_with_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "minicnn" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "minicnn" in error
+    assert all(option in error for option in arguments[1:2])

@@ -38,8 +38,8 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 
     def open_full(name, mode):
         assert mode == "xb"
-        os.symlink("/dev/full", name)
-        return open(name, "wb")
+        open(name, mode).close()
+        return open("/dev/full", "wb")
 
     monkeypatch.setattr("minicnn.files.open", open_full, raising=False)
     with pytest.raises(OSError, match="No space left"), replace_file(path) as file:
@@ -57,6 +57,27 @@ def test_a_new_file_has_the_permissions_that_the_user_asks_for(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX systems")
+def test_permissions_stay_from_the_first_byte_on(tmp_path):
+    path = tmp_path / "private"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    with replace_file(path) as file:
+        assert stat.S_IMODE(os.stat(file.name).st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", None)])
+def test_only_a_regular_file_is_replaced(tmp_path, make):
+    make(tmp_path / "kept")
+    refused = pytest.raises(OSError, match="kept: exists and is no regular file")
+    with refused, replace_file(tmp_path / "kept"):
+        pass
+    assert os.listdir(tmp_path) == ["kept"]
+    assert not (tmp_path / "kept").is_file()
 
 
 def test_a_link_stays_a_link(tmp_path):

@@ -111,3 +111,10 @@ def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"this is no image")
     with pytest.raises((ValueError, OSError), match=name):
         read_image_file(tmp_path / name)
+
+
+def test_an_archive_called_npy_is_refused(tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, images=IMAGE)
+    with pytest.raises(ValueError, match=r"a\.npy: cannot be read as images: the magic string"):
+        read_image_file(tmp_path / "a.npy")

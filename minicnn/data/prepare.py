@@ -42,7 +42,8 @@ def prepare(
 
     Raises:
         TypeError: `data` is no ImageData.
-        ValueError: `validation` is not in that range, or leaves no image to train on.
+        ValueError: `validation` is not in that range, or leaves no image to train on or to set
+            aside.
     """
     if not isinstance(data, ImageData):
         raise TypeError(
@@ -55,6 +56,11 @@ def prepare(
         )
     images, labels = to_float(data.train_images), data.train_labels  # (N, 1, H, W), (N,)
     kept, aside = train_val_test_split(labels, (1 - validation, validation), labels, seed)
+    if len(kept) == 0 or (validation and len(aside) == 0):
+        raise ValueError(
+            f"prepare: validation: a share of {validation} of {len(images)} images leaves {len(kept)} "
+            f"to train on and sets {len(aside)} aside; choose another share, 0 for none, or more images"
+        )
     standardize = Standardize().fit(images[kept])
     held_out = TensorDataset(standardize(images[aside]), labels[aside]) if validation else None
     return Prepared(

@@ -64,6 +64,14 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         check_range(where, {"betas[0]": beta1, "betas[1]": beta2}, "betas[0]", "betas[1]", below=1)
 
+    def first_state(self, param: Array, group: Group) -> State:
+        """Return the number of steps and the two running means, all 0."""
+        xp = xp_of(param)
+        state = {"step": 0, "exp_avg": xp.zeros_like(param), "exp_avg_sq": xp.zeros_like(param)}
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = xp.zeros_like(param)
+        return state
+
     def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
         """Add the penalty's gradient, then take the adaptive step."""
         if group["weight_decay"]:
@@ -73,12 +81,6 @@ class Adam(Optimizer):
     def adaptive_step(self, param: Array, grad: Array, state: State, group: Group) -> None:
         """Apply the equations of the class, from the second one on, to one parameter."""
         xp = xp_of(param)
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = xp.zeros_like(param)
-            state["exp_avg_sq"] = xp.zeros_like(param)
-            if group["amsgrad"]:
-                state["max_exp_avg_sq"] = xp.zeros_like(param)
         state["step"] += 1
         beta1, beta2 = group["betas"]
         mean, square = state["exp_avg"], state["exp_avg_sq"]

@@ -6,7 +6,7 @@ it stands here.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from numbers import Real
 from typing import Any
 
@@ -24,7 +24,7 @@ class Optimizer:
     """Base class: holds `param_groups` and `state`, and calls `update` for every parameter.
 
     A sub-class passes its options to `super().__init__` and defines `update`; it may define
-    `check_options` as well.
+    `first_state` and `check_options` as well.
 
     Args:
         params: the parameters to train: tensors (`model.parameters()`), pairs of a name and a
@@ -64,10 +64,14 @@ class Optimizer:
         Args:
             param: the parameter, a floating-point array of any shape.
             grad: its gradient, same shape and dtype; must not be changed.
-            state: what the rule remembers of this parameter; empty before the first step.
+            state: what the rule remembers of this parameter; `first_state` before the first step.
             group: the options in force; numbers are plain Python numbers.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update()")
+
+    def first_state(self, param: Array, group: Group) -> State:
+        """Return what the rule remembers of `param` before its first step; a saved state has all of it."""
+        return {}
 
     def check_options(self, group: Group) -> None:
         """Raise ValueError if an option of `group` is out of its range."""
@@ -102,6 +106,8 @@ class Optimizer:
                 f"{type(self).__name__}.step: a parameter of shape {p.shape} has a gradient of "
                 f"shape {p.grad.shape}; expected equal shapes"
             )
+        if not self.state[p]:
+            self.state[p] = self.first_state(p.array, options)
         self.update(p.array, p.grad.array, self.state[p], options)
         p.bump_version()
 
@@ -126,7 +132,7 @@ class Optimizer:
                 The dict is copied.
 
         Raises:
-            TypeError: if it is no dict, or holds something else than tensors.
+            TypeError: if it is no dict, or holds something else than tensors of floats.
             ValueError: if a parameter is there already or is no leaf, or an option is out of range.
         """
         where = type(self).__name__
@@ -153,6 +159,11 @@ class Optimizer:
                 raise TypeError(
                     f"{where}: {label}: expected a Tensor, got {_described(p)}; write "
                     "model.parameters()"
+                )
+            if p.dtype.kind != "f":
+                raise TypeError(
+                    f"{where}: {label}, of shape {p.shape}, has the dtype {p.dtype}; only "
+                    "floating-point tensors have gradients"
                 )
             if not p.is_leaf:
                 raise ValueError(
@@ -194,11 +205,17 @@ class Optimizer:
         """Continue from a snapshot that `state_dict` took, on any device.
 
         Raises:
-            ValueError: if the snapshot is of another optimizer, has other groups, or memory of
-                other shapes than the parameters'. The optimizer is then unchanged.
+            ValueError: if it is no such snapshot, or that of another optimizer, has other groups,
+                lacks memory, or has memory of other shapes than the parameters'. The optimizer is
+                then unchanged.
         """
         where = f"{type(self).__name__}.load_state_dict"
+        _check_keys(where, "state_dict", state_dict, {"param_groups", "state"})
+        _check_keys(where, "state", state_dict["state"], set())
         saved_groups = state_dict["param_groups"]
+        for group in saved_groups:
+            _check_keys(where, "the saved group", group, {"params", *self.defaults})
+            self.check_options(group)
         saved_sizes = [len(group["params"]) for group in saved_groups]
         sizes = [len(group["params"]) for group in self.param_groups]
         if saved_sizes != sizes:
@@ -207,19 +224,14 @@ class Optimizer:
                 f"groups of {saved_sizes}; build the model and the groups as they were when the "
                 "state was saved"
             )
-        for group in saved_groups:
-            missing = sorted(self.defaults.keys() - group.keys())
-            if missing:
-                raise ValueError(
-                    f"{where}: the saved group lacks the option(s) {', '.join(missing)}; was it "
-                    "saved by another optimizer?"
-                )
-            self.check_options(group)
-
-        saved_indices = [index for group in saved_groups for index in group["params"]]
+        owners = [(index, group) for group in saved_groups for index in group["params"]]
         state: defaultdict[Tensor, State] = defaultdict(dict)
-        for index, p in zip(saved_indices, self._all_params(), strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
+        for (index, group), p in zip(owners, self._all_params(), strict=True):
+            memory = state_dict["state"].get(index, {})
+            if memory:
+                needed = self.first_state(p.array, group).keys()
+                _check_keys(where, f"the state of parameter {index}", memory, needed)
+            for name, value in memory.items():
                 if is_array(value) and (value.ndim > 0 or p.ndim == 0):
                     state[p][name] = _fitted(f"{where}: {name} of parameter {index}", value, p)
                 else:
@@ -248,6 +260,17 @@ def check_range(where: str, group: Group, *names: str, below: float = float("inf
             raise TypeError(f"{where}: {name}: expected a number, got {_described(value)}")
         if not 0 <= value < below:
             raise ValueError(f"{where}: expected 0 <= {name} < {below}, got {name} = {value}")
+
+
+def _check_keys(where: str, part: str, saved: Any, keys: Set[str]) -> None:
+    """Raise unless the part of a saved state is a dict with these keys."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"{where}: {part}: expected a dict, got {_described(saved)}")
+    missing = sorted(keys - saved.keys())
+    if missing:
+        raise ValueError(
+            f"{where}: {part} lacks {', '.join(missing)}; was it saved by another optimizer?"
+        )
 
 
 def _listed(where: str, params: Any) -> list[Any]:

@@ -57,15 +57,19 @@ class RMSprop(Optimizer):
         check_range("RMSprop", group, "lr", "eps", "weight_decay", "momentum")
         check_range("RMSprop", group, "alpha", below=1)
 
+    def first_state(self, param: Array, group: Group) -> State:
+        """Return the running means, and b where there is momentum, all 0."""
+        xp = xp_of(param)
+        state = {"square_avg": xp.zeros_like(param)}
+        if group["centered"]:
+            state["grad_avg"] = xp.zeros_like(param)
+        if group["momentum"]:
+            state["momentum_buffer"] = xp.zeros_like(param)
+        return state
+
     def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
         """Apply the equations of the class to one parameter."""
         xp, alpha = xp_of(param), group["alpha"]
-        if not state:
-            state["square_avg"] = xp.zeros_like(param)
-            if group["centered"]:
-                state["grad_avg"] = xp.zeros_like(param)
-            if group["momentum"]:
-                state["momentum_buffer"] = xp.zeros_like(param)
         if group["weight_decay"]:
             grad = grad + group["weight_decay"] * param
 

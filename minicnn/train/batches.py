@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minicnn.autograd import Tensor
+from minicnn.backend import is_array
 from minicnn.data import DataLoader, TensorDataset
 from minicnn.nn import Module
 
@@ -11,24 +12,26 @@ Data = Any
 """A pair (inputs, targets) of tensors or arrays, a Dataset, or a DataLoader."""
 
 
-def as_loader(where: str, data: Data, batch_size: int, shuffle: bool = False) -> Iterable:
+def as_loader(where: str, data: Data, batch_size: int, training: bool = False) -> Iterable:
     """Return something that gives the batches of an epoch each time it is walked through.
 
     Args:
         where: the function and its argument, for messages.
-        data: a pair of tensors or arrays (N, ...), or a dataset: these are cut into batches. A
-            DataLoader, or anything else to iterate over, is used as it is.
+        data: a pair of tensors or arrays (N, ...), or a dataset, such as a list of examples: these
+            are cut into batches. A DataLoader, or anything else to iterate over, is used as it is.
         batch_size: examples a batch.
-        shuffle: whether to draw a new order every epoch.
+        training: whether to draw a new order every epoch, and to leave out a last batch of one
+            example, which BatchNorm could not normalise; it is another example every epoch.
 
     Raises:
         TypeError: for anything else, and for an iterator, which only serves once.
         ValueError: for data without examples.
     """
-    if isinstance(data, tuple | list) and len(data) == 2:
+    if isinstance(data, tuple | list) and len(data) == 2 and _is_tensor(data[0]):
         data = TensorDataset(*data)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        loader = DataLoader(data, batch_size, shuffle)
+        loader = DataLoader(data, batch_size, shuffle=training)
+        loader.drop_last = training and len(data) > 1 and len(data) % loader.batch_size == 1
     elif isinstance(data, Iterable) and not isinstance(data, Iterator):
         loader = data
     else:
@@ -42,6 +45,10 @@ def as_loader(where: str, data: Data, batch_size: int, shuffle: bool = False) ->
             "DataLoader with drop_last=True"
         )
     return loader
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or is_array(value)
 
 
 def inputs_and_targets(where: str, batch: Any, device: str) -> tuple[Tensor, Tensor]:

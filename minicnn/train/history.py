@@ -31,14 +31,16 @@ class History(Mapping):
             record: a number for each measure; the names are the same for all epochs.
 
         Raises:
-            ValueError: if they are not.
+            ValueError, TypeError: if they are not, or a value is no number. The history is then
+                unchanged.
         """
         if self.epochs and record.keys() != self._measures.keys():
             raise ValueError(
                 f"History.append: expected the measures {', '.join(self)}, got {', '.join(record)}"
             )
-        for name, value in record.items():
-            self._measures.setdefault(name, []).append(float(value))
+        numbers = {name: float(value) for name, value in record.items()}
+        for name, number in numbers.items():
+            self._measures.setdefault(name, []).append(number)
         self.epochs += 1
 
     def __getitem__(self, name: str) -> list[float]:

@@ -4,6 +4,7 @@ A metric takes what the network returned for a batch and what it should have ret
 arrays, and gives one number, the mean over the batch. Any function of that form can be used.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,17 +17,21 @@ from minicnn.backend import Array, to_device, xp_of
 Metric = Callable[[Tensor, Tensor], Any]
 Metrics = Mapping[str, Metric] | Iterable[Metric]
 
+IGNORED = -100
+"""The label of positions that do not count, as in `cross_entropy` where nothing else is said."""
+
 
 def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float:
     """The share of examples whose label has the highest score.
 
     Args:
         outputs: scores or probabilities, (N, K), or (N, K, ...) with a decision for each position.
-        targets: labels 0 to K - 1, (N,) or (N, ...), whole numbers.
+        targets: labels 0 to K - 1, (N,) or (N, ...), whole numbers. Positions with the label -100,
+            which `cross_entropy` leaves out of the loss, are left out here too.
 
     Returns:
-        A number from 0 to 1. Of equal scores the first counts as the highest; where a score is NaN,
-        the network has not decided, and is wrong.
+        A number from 0 to 1, or NaN where every position is left out. Of equal scores the first
+        counts as the highest; where a score is NaN, the network has not decided, and is wrong.
 
     Raises:
         ValueError: no examples, shapes that do not belong together, labels that are no classes.
@@ -47,12 +52,14 @@ def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5)
     xp, classes = xp_of(scores), scores.shape[1]
     if not 1 <= k <= classes:
         raise ValueError(f"top_k_accuracy: k: expected 1 to {classes}, the classes, got {k}")
-    labels = labels[:, None]  # (N, 1, ...)
+    counted = labels != IGNORED  # (N, ...)
+    labels = xp.where(counted, labels, 0)[:, None]  # (N, 1, ...)
     own = xp.take_along_axis(scores, labels, axis=1)  # (N, 1, ...)
     order = xp.arange(classes).reshape(classes, *[1] * (scores.ndim - 2))  # (K, ...)
     earlier = (scores == own) & (order < labels)  # (N, K, ...)
     beaten_by = ~(scores <= own) | earlier  # (N, K, ...); NaN beats all
-    return float((beaten_by.sum(axis=1) < k).mean())
+    right = (beaten_by.sum(axis=1) < k)[counted]  # one axis: the positions that count
+    return float(right.mean()) if right.size else math.nan
 
 
 def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> float:
@@ -161,7 +168,7 @@ def _scores_and_labels(where: str, outputs: Any, targets: Any) -> tuple[Array, A
             f"{where}: expected scores (N, K) and labels (N,) with N > 0, got outputs "
             f"{scores.shape} and targets {labels.shape}"
         )
-    _check_labels(where, "targets", labels, scores.shape[1])
+    _check_labels(where, "targets", labels[labels != IGNORED], scores.shape[1])
     return scores, labels
 
 

@@ -63,7 +63,8 @@ def fit(
     Args:
         model: the network.
         train_data: a pair (inputs, targets) of tensors or arrays, a Dataset, or a DataLoader. The
-            first two are shuffled anew every epoch; a DataLoader keeps its own order and batches.
+            first two are shuffled anew every epoch, and a last batch of one example, which
+            BatchNorm cannot normalise, is left out; a DataLoader keeps its own order and batches.
         validation_data: the same kinds, measured after every epoch and never trained on.
         epochs: how often to go through the training data, >= 0.
         batch_size: examples a step, where the data is no DataLoader.
@@ -95,7 +96,7 @@ def fit(
     """
     if epochs < 0:
         raise ValueError(f"fit: epochs: expected a number >= 0, got {epochs}")
-    loader = as_loader("fit: train_data", train_data, batch_size, shuffle=True)
+    loader = as_loader("fit: train_data", train_data, batch_size, training=True)
     validation = None
     if validation_data is not None:
         validation = as_loader("fit: validation_data", validation_data, batch_size)

@@ -103,6 +103,11 @@ def test_an_array_is_a_dataset():
     np.testing.assert_array_equal(next(iter(DataLoader(X, 3))).array, X[:3])
 
 
+def test_a_tuple_of_arrays_is_no_dataset():
+    with pytest.raises(TypeError, match=r"got a tuple; .*TensorDataset\(images, labels\)"):
+        DataLoader((X, Y), 4)
+
+
 def test_collate_fn(dataset):
     loader = DataLoader(dataset, 4, collate_fn=lambda examples: len(examples))
     assert list(loader) == [4, 4, 2]

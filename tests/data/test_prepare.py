@@ -64,3 +64,14 @@ def test_the_seed_decides_who_is_set_aside(data):
 def test_wrong_share(data, validation):
     with pytest.raises(ValueError, match="0 <= validation < 1"):
         prepare(data, validation)
+
+
+@pytest.mark.parametrize("validation", [0.001, 0.999])
+def test_a_share_that_leaves_no_image_is_refused(data, validation):
+    with pytest.raises(ValueError, match=f"a share of {validation} of 40 images leaves"):
+        prepare(data, validation)
+
+
+def test_other_data_is_refused(data):
+    with pytest.raises(TypeError, match=r"expected ImageData, .* got ndarray"):
+        prepare(data.train_images)

@@ -25,6 +25,11 @@ def test_to_float_refuses_floats_and_other_shapes():
         to_float(np.zeros((2, 2), np.uint8))
 
 
+def test_to_float_says_how_one_image_is_given():
+    with pytest.raises(ValueError, match=r"got \(2, 2\); for one image use images\[None\]"):
+        to_float(np.zeros((2, 2), np.uint8))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_standardize_makes_mean_0_and_std_1_of_each_channel(rng, dtype):
     images = (rng.random((1100, 3, 4, 4)) * [[[1]], [[10]], [[0.1]]] + 5).astype(dtype)

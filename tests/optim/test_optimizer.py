@@ -165,8 +165,44 @@ def test_state_of_other_groups_is_refused():
 
 
 def test_state_of_another_optimizer_is_refused():
-    with pytest.raises(ValueError, match=r"lacks the option.*betas.*another optimizer"):
+    with pytest.raises(
+        ValueError, match=r"the saved group lacks amsgrad, betas.*another optimizer"
+    ):
         Adam([param([1.0])]).load_state_dict(SGD([param([1.0])]).state_dict())
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        None,
+        {},
+        {"param_groups": []},
+        {"param_groups": [{}], "state": {}},
+        {"param_groups": [], "state": []},
+    ],
+)
+def test_what_is_no_saved_state_is_refused(saved):
+    with pytest.raises(ValueError, match=r"SGD\.load_state_dict: .*(expected a dict|lacks)"):
+        SGD([param([1.0])]).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Adam([param([1.0], grad=[1.0])], amsgrad=True),
+        RMSprop([param([1.0], grad=[1.0])], momentum=0.5, centered=True),
+    ],
+)
+def test_a_state_without_some_memory_is_refused_and_nothing_is_loaded(optimizer):
+    optimizer.step()
+    for name in optimizer.state_dict()["state"][0]:
+        saved = optimizer.state_dict()
+        del saved["state"][0][name]
+        saved["param_groups"][0]["lr"] = 7.0
+        with pytest.raises(ValueError, match=f"the state of parameter 0 lacks {name}"):
+            optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["lr"] != 7.0
+    assert len(optimizer.state_dict()["state"][0]) == len(saved["state"][0]) + 1
 
 
 def test_loaded_options_are_checked():
@@ -221,6 +257,11 @@ def test_parameter_given_twice_is_refused():
 def test_result_of_a_computation_is_refused():
     with pytest.raises(ValueError, match="is the result of a computation"):
         SGD([param([1.0]).clone()])
+
+
+def test_whole_numbers_cannot_be_trained():
+    with pytest.raises(TypeError, match=r"SGD: parameter count, of shape \(3,\), has .* int64"):
+        SGD([("weight", param([1.0])), ("count", Tensor(np.arange(3)))])
 
 
 def test_some_names_missing_is_refused():

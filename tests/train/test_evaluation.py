@@ -68,6 +68,11 @@ def test_predict_refuses_what_is_no_batch(model, images, size):
         predict(model, images, size)
 
 
+def test_predict_refuses_a_dataset(model, images):
+    with pytest.raises(TypeError, match=r"got TensorDataset; .* dataset\.tensors\[0\]"):
+        predict(model, TensorDataset(images))
+
+
 def test_evaluate_averages_over_examples_not_batches(model, images, labels):
     measures = evaluate(model, (images, labels), batch_size=4)  # 4 + 4 + 2
     scores = predict(model, images)

@@ -32,6 +32,13 @@ def test_epochs_must_have_the_same_measures(history):
         history.append({"loss": 0.5})
 
 
+def test_a_value_that_is_no_number_leaves_the_history_as_it_was():
+    history = History()
+    with pytest.raises(ValueError, match="could not convert"):
+        history.append({"loss": 1, "accuracy": "x"})
+    assert dict(history) == {}
+
+
 def test_the_text_shows_the_last_epoch(history):
     assert repr(history) == "History(2 epochs; the last: loss=1, accuracy=0.75)"
     assert repr(History()) == "History(0 epochs; the last: none)"

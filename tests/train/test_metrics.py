@@ -47,6 +47,21 @@ def test_tensors_and_arrays_count_the_same():
     assert accuracy(Tensor(SCORES), Tensor(LABELS)) == accuracy(SCORES, LABELS)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+def test_ignored_positions_do_not_count(dtype):
+    labels = np.array([0, -100, 3], dtype)  # the best guess, ignored, the second best
+    assert accuracy(SCORES, labels) == top_k_accuracy(SCORES, labels, k=1) == 0.5
+    assert labels[1] == -100
+
+
+def test_without_a_position_that_counts_there_is_no_accuracy():
+    assert np.isnan(accuracy(SCORES, np.full(3, -100)))
+
+
+def test_unsigned_labels_count():
+    assert accuracy(SCORES, LABELS.astype(np.uint8)) == accuracy(SCORES, LABELS)
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 4], [0, 1, -1]])
 def test_labels_that_are_no_class_are_refused(labels):
     with pytest.raises(ValueError, match="targets: expected labels 0 to 3"):

@@ -88,6 +88,52 @@ def test_a_loader_keeps_its_batches():
     assert sizes == [7] * 8
 
 
+def test_ignored_labels_count_neither_in_the_loss_nor_in_the_accuracy():
+    model, (x, y) = network(), blobs(20)
+    expected = evaluate(model, (x[5:], y[5:]))
+    y[:5] = -100
+    still = optim.SGD(model.parameters(), 0.0)
+    history = quiet_fit(model, (x, y), (x, y), epochs=1, optimizer=still)
+    for measure in ("loss", "accuracy"):
+        assert history[measure] == pytest.approx([expected[measure]])
+        assert history[f"val_{measure}"] == pytest.approx([expected[measure]])
+
+
+def test_a_last_batch_of_one_example_is_left_out():
+    sizes = []
+
+    def loss(outputs, targets):
+        sizes.append(len(targets))
+        return nn.functional.cross_entropy(outputs, targets)
+
+    for n, batch_size in [(41, 20), (42, 20), (1, 20), (3, 1)]:
+        quiet_fit(network(), blobs(n), epochs=1, loss=loss, batch_size=batch_size)
+    assert sizes == [20, 20, *[20, 20, 2], 1, *[1, 1, 1]]
+
+
+def test_every_example_is_measured():
+    sizes = []
+
+    def loss(outputs, targets):
+        sizes.append(len(targets))
+        return nn.functional.cross_entropy(outputs, targets)
+
+    evaluate(network(), blobs(21), batch_size=20, loss=loss)
+    assert sizes == [20, 1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_list_of_examples_is_a_dataset(n):
+    examples = [(x, int(y)) for x, y in zip(*blobs(n), strict=True)]
+    assert quiet_fit(network(), examples).epochs == 2
+
+
+def test_a_pair_of_unequal_lengths_is_refused():
+    x, y = blobs(20)
+    with pytest.raises(ValueError, match=r"the same N, got \(20, 2\), \(19,\)"):
+        quiet_fit(network(), [x, y[1:]])
+
+
 def test_examples_are_shuffled_anew_every_epoch():
     seen = []
 
