@@ -11,7 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import pool
-from .arrays import Array, channels_first, channels_last, check_float_array, check_shape, xp_of
+from .arrays import (
+    Array,
+    channels_first,
+    channels_last,
+    check_float_array,
+    check_shape,
+    sum_dtype,
+    xp_of,
+)
 from .shapes import Pair, Shape, adaptive_pool2d_shape
 
 OutputSize = int | tuple[int | None, int | None]
@@ -38,7 +46,7 @@ def adaptive_avg_pool2d(x: Array, output_size: OutputSize) -> Array:
     images = channels_last(x)  # (N, H, W, C)
     y = xp_of(x).empty((N, OH, OW, C), dtype=x.dtype)
     for i, j, rows, columns in _cells(x.shape, (OH, OW)):
-        y[:, i, j] = images[:, rows, columns].mean(axis=(1, 2))
+        y[:, i, j] = images[:, rows, columns].mean(axis=(1, 2), dtype=sum_dtype(x.dtype))
     return channels_first(y)
 
 
@@ -48,12 +56,12 @@ def adaptive_avg_pool2d_grad(grad: Array, x_shape: Shape) -> Array:
     kernel = _ordinary_kernel(x_shape, grad.shape[2:])
     if kernel is not None:
         return pool.avg_pool2d_grad(grad, x_shape, kernel)
-    grad_y = channels_last(grad)  # (N, OH, OW, C)
-    grad_x = _zero_images(grad, x_shape)
+    grad_y = channels_last(grad).astype(sum_dtype(grad.dtype), copy=False)  # (N, OH, OW, C)
+    grad_x = _zero_images(grad_y, x_shape)
     for i, j, rows, columns in _cells(x_shape, grad.shape[2:]):
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         grad_x[:, rows, columns] += grad_y[:, i : i + 1, j : j + 1] / area
-    return channels_first(grad_x)
+    return channels_first(grad_x.astype(grad.dtype, copy=False))
 
 
 def adaptive_max_pool2d(x: Array, output_size: OutputSize) -> tuple[Array, Array]:

@@ -36,12 +36,17 @@ def channels_first(x: Array) -> Array:
 def keep_where(mask: Array, values: Array) -> Array:
     """Return float `values` where `mask` is true, and 0 elsewhere.
 
-    The bits are masked: a product with the mask would make NaN of infinity times 0, and NumPy's
-    `where` takes several times as long, because the processor cannot foresee which way each element
-    goes.
+    The bits are multiplied, as integers: a product of floats would make NaN of infinity times 0, and
+    NumPy's `where` takes several times as long, because the processor cannot foresee which way each
+    element goes.
     """
     bits = f"i{values.dtype.itemsize}"
-    return (values.view(bits) & -mask.astype(bits)).view(values.dtype)  # -1 has all bits set
+    return (values.view(bits) * mask).view(values.dtype)
+
+
+def sum_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype to add up numbers of `dtype` in: its own, but float32 for float16, which ends at 65,504."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def check_float_array(array: Array, name: str) -> None:

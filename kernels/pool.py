@@ -3,7 +3,7 @@
 Pooling looks at the image through the windows of a convolution, and keeps of each channel the
 largest element or the mean. The loops below go over the taps of the window only: tap (r, s) of
 *all* windows is one strided slice of the image. Max pooling remembers which tap won, so that its
-gradient can be sent there.
+gradient can be sent there. Means are taken in float32 at least.
 
 Arrays have the logical order (N, C, H, W) in any memory order; results keep channels innermost in
 memory.
@@ -20,6 +20,7 @@ from .arrays import (
     check_float_array,
     check_shape,
     keep_where,
+    sum_dtype,
     xp_of,
 )
 from .shapes import IntOrPair, Pair, Shape, Sides, Window, pool2d_shape, window_of
@@ -102,11 +103,11 @@ def avg_pool2d(
     layout = _layout(x.shape, kernel, stride, padding, 1, ceil_mode)
     padded = pad(channels_last(x), layout.reach)
     first, *others = taps(windows(padded, layout.window, layout.output_size))
-    total = first.copy(order="C")  # (N, OH, OW, C)
+    total = first.astype(sum_dtype(x.dtype), order="C")  # (N, OH, OW, C), a copy
     for seen in others:
         total += seen
-    total /= _counts(x, layout, count_include_pad)
-    return channels_first(total)
+    total /= _counts(total, layout, count_include_pad)
+    return channels_first(total.astype(x.dtype, copy=False))
 
 
 def avg_pool2d_grad(
@@ -125,11 +126,12 @@ def avg_pool2d_grad(
     """
     layout = _layout(x_shape, kernel, stride, padding, 1, ceil_mode)
     check_shape(grad, (*x_shape[:2], *layout.output_size), "avg_pool2d_grad: grad")
-    share = channels_last(grad) / _counts(grad, layout, count_include_pad)  # (N, OH, OW, C)
-    grad_x, seen_by_tap = _empty_gradient(grad, x_shape, layout)
+    grad_y = channels_last(grad).astype(sum_dtype(grad.dtype), copy=False)
+    share = grad_y / _counts(grad_y, layout, count_include_pad)  # (N, OH, OW, C)
+    grad_x, seen_by_tap = _empty_gradient(share, x_shape, layout)
     for pixels in taps(seen_by_tap):
         pixels += share
-    return channels_first(crop(grad_x, layout.reach))
+    return channels_first(crop(grad_x, layout.reach).astype(grad.dtype, copy=False))
 
 
 class _Layout(NamedTuple):

@@ -221,7 +221,7 @@ def avg_pool2d(
     y = np.zeros(shape, x.dtype)
     for index, seen in _pool_windows(x.shape, shape, window):
         count = _pool_count(index, seen, x.shape, window, count_include_pad)
-        y[index] = sum(x[pixel] for _, pixel in seen) / count
+        y[index] = sum(float(x[pixel]) for _, pixel in seen) / count
     return y
 
 
@@ -253,7 +253,7 @@ def avg_pool2d_grad(
     for index, seen in _pool_windows(x_shape, grad.shape, window):
         count = _pool_count(index, seen, x_shape, window, count_include_pad)
         for _, pixel in seen:
-            grad_x[pixel] += grad[index] / count
+            grad_x[pixel] += float(grad[index]) / count
     return grad_x
 
 

@@ -142,8 +142,8 @@ def pool_output_size(
 ) -> int:
     """Positions of a pooling window along one axis (`padding`: (before, after)).
 
-    With `ceil_mode` a last window may reach past the padded end, if it starts inside the image or
-    in the padding before it (PyTorch's rule).
+    With `ceil_mode` a last window (it may be the only one) may reach past the padded end by less
+    than a stride, if it starts inside the image or in the padding before it (PyTorch's rule).
     """
     count = conv_output_size(size, kernel, stride, padding, dilation)
     if not ceil_mode:
@@ -240,7 +240,7 @@ def pool2d_shape(
                 f"pixels, got {padding!r} with kernel {kernel!r} and dilation {dilation!r}"
             )
     OH, OW = (pool_output_size(*axis, ceil_mode) for axis in _per_axis(x_shape, window))
-    _check_window_fits(x_shape, window, "pool2d")
+    _check_window_fits(x_shape, window, "pool2d", ceil_mode)
     return x_shape[0], x_shape[1], OH, OW
 
 
@@ -312,16 +312,19 @@ def _check_channels(x_shape: Shape, w_shape: Shape, groups: int) -> None:
         )
 
 
-def _check_window_fits(x_shape: Shape, window: Window, where: str) -> None:
+def _check_window_fits(x_shape: Shape, window: Window, where: str, ceil_mode: bool = False) -> None:
     for names, (size, kernel, stride, sides, dilation) in zip(
         AXES, _per_axis(x_shape, window), strict=True
     ):
-        count = conv_output_size(size, kernel, stride, sides, dilation)
+        count = pool_output_size(size, kernel, stride, sides, dilation, ceil_mode)
         if count < 1:
             axis, H, both_sides, R = names
+            quotient = "ceil({} / {})" if ceil_mode else "{}//{}"
+            in_words = quotient.format(f"({H} + {both_sides} - dilation*({R}-1) - 1)", "stride")
+            in_numbers = quotient.format(
+                f"({size} + {sides[0]} + {sides[1]} - {dilation}*({kernel}-1) - 1)", stride
+            )
             raise ValueError(
                 f"{where}: the window is larger than the padded image of shape {x_shape} along the {axis}: "
-                f"({H} + {both_sides} - dilation*({R}-1) - 1)//stride + 1 = "
-                f"({size} + {sides[0]} + {sides[1]} - {dilation}*({kernel}-1) - 1)//{stride} + 1 = {count}; "
-                "use a smaller kernel or more padding"
+                f"{in_words} + 1 = {in_numbers} + 1 = {count}; use a smaller kernel or more padding"
             )

@@ -7,7 +7,7 @@ def erf(x: Array) -> Array:
     """The error function 2 / sqrt(pi) times the integral of e^(-t^2) over t from 0 to x, element by element.
 
     Args:
-        x: an array of float32 or float64, of any shape and memory order.
+        x: an array of floating-point numbers, of any shape and memory order.
 
     Returns:
         An array of the same shape, dtype and memory order.
@@ -17,4 +17,4 @@ def erf(x: Array) -> Array:
         from cupyx.scipy.special import erf as erf_of_array
     else:
         from .cpu.special import erf as erf_of_array
-    return erf_of_array(x)
+    return erf_of_array(x).astype(x.dtype, copy=False)  # float16 is computed in float32

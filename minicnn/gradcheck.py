@@ -46,6 +46,10 @@ class Precision:
     rtol: float
     atol: float
 
+    def allowed(self, measured: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """Return the tolerance for a slope, given the length of the gradient that it belongs to."""
+        return self.atol + self.rtol * np.maximum(np.abs(measured), length)
+
 
 # A central difference errs by about h^2 from the curve and by machine epsilon / h from rounding;
 # the sum is smallest near h = epsilon^(1/3).
@@ -82,9 +86,10 @@ def gradcheck(
         function: takes the tensors of `inputs` and returns one tensor. It may also use them through
             an object (the parameters of a layer), since they are changed in place of the originals.
         inputs: a tensor, or several; those that require no gradient are held constant.
-        eps: the step h; None chooses by dtype (6e-6 for float64, 5e-3 for float32).
+        eps: the step h; None chooses by dtype (6e-6 for float64, 5e-3 for float32). Where rounding
+            would drown the slope, an element x > 1 moves by h |x|.
         rtol: allowed difference as a fraction of the slope (1e-5 for float64, 2e-2 for float32).
-        atol: allowed difference in addition (1e-7 for float64, 2e-3 for float32).
+        atol: allowed difference in addition (1e-7 for float64, 2e-3 for float32), beside rounding.
         directions: check along this many random directions; None checks all elements where there
             are at most 1000, else 10 directions.
         seed: of the random cotangent and directions.
@@ -207,26 +212,32 @@ class _Run:
         problems += _aliases(checked, gradients, self.tensors, sent)
         return problems
 
+    @np.errstate(all="ignore")  # a step may leave the function's domain: that is for the report
     def compare(
         self, index: int, tensor: Tensor, precision: Precision, directions: int | None
     ) -> InputReport:
         """Compare computed with measured slopes of one input."""
-        gradient = self.gradients[index]
-        start = tensor.array
-        many = directions if directions is not None else tensor.numel()
-        computed, measured, gaps, lengths = np.zeros((4, many))
+        gradient, start = self.gradients[index], tensor.array
+        many = directions if directions and tensor.numel() else tensor.numel()
+        found = np.zeros((many, 5))
+        size = np.abs(_host(start)).astype(np.float64)
+        grain = 16 * np.finfo(tensor.dtype).eps * size  # shorter steps would be rounded away
+        scales = np.maximum(1, grain / precision.eps), np.maximum(1, size)
         try:
             for k in range(many):
                 u = self._direction(k, start.shape, directions is None)
-                computed[k], measured[k], gaps[k], lengths[k] = self._slopes(
-                    tensor, start, gradient, u, precision.eps
-                )
+                for scale in scales:  # longer steps only where rounding would drown the slope
+                    found[k] = self._slopes(tensor, start, gradient, u, precision.eps * scale * u)
+                    _, measured, _, length, rounding = found[k]
+                    if rounding <= precision.allowed(measured, length):
+                        break
         finally:
             _replace(tensor, start)
-        allowed = precision.atol + precision.rtol * np.maximum(np.abs(measured), lengths)
+        computed, measured, gaps, lengths, rounding = found.T
+        allowed = precision.allowed(measured, lengths) + rounding
         difference = np.abs(computed - measured)
-        wrong = ~(difference <= allowed)  # true for NaN as well
-        skipped = wrong & (difference <= gaps)
+        wrong = ~(difference <= allowed) | ~np.isfinite(measured)  # true for NaN as well
+        skipped = wrong & (difference + 4 * rounding < gaps)  # a gap that is more than rounding
         return explain(index, tensor, computed, measured, wrong & ~skipped, skipped, directions)
 
     def _direction(self, k: int, shape: tuple[int, ...], one_element: bool) -> np.ndarray:
@@ -238,31 +249,35 @@ class _Run:
         return u
 
     def _slopes(
-        self, tensor: Tensor, start: Array, gradient: np.ndarray, u: np.ndarray, eps: float
-    ) -> tuple[float, float, float, float]:
-        """Return four numbers about direction `u`.
+        self, tensor: Tensor, start: Array, gradient: np.ndarray, u: np.ndarray, step: np.ndarray
+    ) -> tuple[float, float, float, float, float]:
+        """Return five numbers about the direction of `step`, whose length is h |u|.
 
         The computed slope, the measured one, how far the slopes before and behind the point are
-        apart, and the length of the gradient weighted by u, against which an error is judged.
+        apart, the length of the weighted gradient, against which an error is judged, and what
+        rounding may add to the measured slope.
         """
-        x = _host(start)
-        ahead, behind = (x + eps * u).astype(x.dtype), (x - eps * u).astype(x.dtype)
-        walked = (ahead.astype(np.float64) - behind) / (2 * eps)  # u, as far as the dtype holds it
-        up = self._change(tensor, to_device(ahead, tensor.device)) / eps
-        down = -self._change(tensor, to_device(behind, tensor.device)) / eps
+        x, h = _host(start), float(np.linalg.norm(step) / np.linalg.norm(u))
+        ahead, behind = (x + step).astype(x.dtype), (x - step).astype(x.dtype)
+        walked = (ahead.astype(np.float64) - behind) / (2 * h)  # as far as the dtype holds it
+        up, rounding = self._change(tensor, to_device(ahead, tensor.device))
+        down, _ = self._change(tensor, to_device(behind, tensor.device))
         return (
             float((gradient * walked).sum()),
-            (up + down) / 2,
-            abs(up - down),
+            (up - down) / (2 * h),
+            abs(up + down) / h,
             float(np.sqrt(((gradient * walked) ** 2).sum())),
+            rounding / h,
         )
 
-    def _change(self, tensor: Tensor, array: Array) -> float:
-        """Return by how much L grows when `tensor` holds `array`."""
+    def _change(self, tensor: Tensor, array: Array) -> tuple[float, float]:
+        """Return by how much L grows when `tensor` holds `array`, and how much of it may be rounding."""
         _replace(tensor, array)
         with no_grad():
             output = _host(self.value().array)
-        return float((self.cotangent.astype(np.float64) * (output - self.output)).sum())
+        c = self.cotangent.astype(np.float64)
+        rounding = 4 * np.finfo(output.dtype).eps * np.linalg.norm(c * output)  # sums round often
+        return float((c * (output - self.output)).sum()), float(rounding)
 
 
 def _backward(

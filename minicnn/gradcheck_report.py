@@ -129,8 +129,9 @@ def explain(
         worst = int(differences.argmax())
         place = tuple(int(i) for i in np.unravel_index(worst, tensor.shape))
         place = place if directions is None else worst
-        largest = max(abs(analytic[worst]), abs(numeric[worst]), np.finfo(np.float64).tiny)
-        error = float(abs(analytic[worst] - numeric[worst]) / largest)
+        got, expected = float(analytic[worst]), float(numeric[worst])  # either may be infinite
+        largest = max(abs(got), abs(expected), np.finfo(np.float64).tiny)
+        error = float(abs(got - expected) / largest)
     return InputReport(
         index=index,
         shape=tensor.shape,
@@ -153,6 +154,8 @@ def _hint(
     """Guess the mistake from the pattern of the wrong slopes."""
     if not np.isfinite(analytic).all():
         return "the gradient holds NaN or infinity: a division by 0, or the logarithm of 0?"
+    if not np.isfinite(numeric).all():
+        return "a step away from these points the function is not finite; choose a smaller eps"
     got, expected = analytic[wrong], numeric[wrong]
     if not analytic.any():
         return "the gradient is zero everywhere: did backward return None, or detach cut the graph?"

@@ -15,6 +15,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
+from minicnn.kernels.shapes import conv_output_size, window_of
 from minicnn.nn import Conv1d, Conv2d, ConvTranspose2d, Linear, Module
 from minicnn.train.batches import device_of_model
 from minicnn.train.evaluation import inference_mode
@@ -134,12 +135,12 @@ def summary(
     calls: list[tuple[str, Module, str, int]] = []
     names = {module: name for name, module in model.named_modules()}
 
-    def report(module: Module, arguments: tuple, output: Any) -> None:
+    def report(module: Module, _: tuple, output: Any) -> None:
         for tensor in _tensors(output):
             memory.note(tensor.array)
         if _has_row(module):
             shape = ", ".join(_shape_text(tensor.shape) for tensor in _tensors(output))
-            calls.append((names[module], module, shape, _multiply_adds(module, arguments, output)))
+            calls.append((names[module], module, shape, _multiply_adds(module, output)))
 
     hooks = [module.register_forward_hook(report) for module in names]
     try:
@@ -191,13 +192,22 @@ def _own_tensors(module: Module) -> list[Tensor]:
     return [*module.parameters(recurse=False), *buffers]
 
 
-def _multiply_adds(module: Module, inputs: tuple, output: Any) -> int:
+def _multiply_adds(module: Module, output: Any) -> int:
     """Return the multiply-adds of a call, for the layers that consist of them."""
-    if isinstance(module, ConvTranspose2d):  # each input element meets (out / groups) R S weights
-        return inputs[0].numel() * math.prod(module.weight.shape[1:])
+    if isinstance(module, ConvTranspose2d):  # each input pixel meets all C (K / groups) R S weights
+        return len(output) * _pixels_enlarged(module, output) * module.weight.numel()
     if isinstance(module, Conv1d | Conv2d | Linear):  # each output element meets (in / groups) R S
         return output.numel() * math.prod(module.weight.shape[1:])
     return 0
+
+
+def _pixels_enlarged(module: ConvTranspose2d, output: Tensor) -> int:
+    """Return the pixels of the image that the layer made `output` of."""
+    window = window_of(module.kernel_size, module.stride, module.padding, module.dilation)
+    return math.prod(
+        conv_output_size(size - extra, *axis)
+        for size, extra, *axis in zip(output.shape[2:], module.output_padding, *window, strict=True)
+    )
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

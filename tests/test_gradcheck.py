@@ -1,5 +1,6 @@
 """Gradient checks: they pass what is right, and name what is wrong."""
 
+import copy
 import doctest
 
 import numpy as np
@@ -10,7 +11,7 @@ import minicnn
 from minicnn import Function, Tensor, apply
 from minicnn import gradcheck as module
 from minicnn.gradcheck import GradcheckError, away_from_kinks, distinct, gradcheck
-from tests.checks import arrays, leaf, normal
+from tests.checks import arrays, leaf, normal, positive
 
 
 class Wrong(Function):
@@ -141,60 +142,7 @@ def test_the_input_is_put_back_when_the_function_fails():
     assert x.array is array
 
 
-# --- wrong gradients, and the hints ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("backward", "hint"),
-    [
-        (lambda g, d: 2 * g * d, "2 times what it should be: the gradient is counted twice"),
-        (lambda g, d: g * d / 2, "0.5 times what it should be: a factor of 2 is missing"),
-        (lambda g, d: -g * d, "-1 times what it should be: the sign is flipped"),
-        (lambda g, d: 12 * g * d, "the division by the 12 elements is missing"),
-        (lambda g, d: g * d / 12, "divided by 12 once too often"),
-        (lambda g, d: 1.5 * g * d, "1.5 times what it should be: a constant is off"),
-        (lambda g, d: None, "zero everywhere: did backward return None"),
-        (lambda g, d: 0 * g, "zero everywhere"),
-        (lambda g, d: g * d * np.nan, "NaN or infinity"),
-        (lambda g, d: (g * d)[::-1], "right values at the wrong places"),
-        (lambda g, d: g * d * (np.arange(12) > 2).reshape(3, 4), "zero at the wrong elements"),
-        (lambda g, d: g * (d + (np.arange(12) < 3).reshape(3, 4)), "most are right"),
-    ],
-)
-def test_hints(backward, hint):
-    report = report_of(backward)
-    assert not report
-    assert hint in report.inputs[0].hint
-
-
-def test_the_hint_for_a_transposed_gradient():
-    assert "transpose" in report_of(lambda g, d: (g * d).T.copy(), (3, 3)).inputs[0].hint
-
-
-def test_the_hint_for_a_gradient_of_nothing():
-    class Constant(Wrong):
-        def forward(self, x):
-            self.save(x)
-            return np.ones_like(x)
-
-    report = gradcheck(
-        lambda x: apply(Constant(lambda g, d: g * d), x), leaf(normal(3)), raise_exception=False
-    )
-    assert "does not depend on these elements" in report.inputs[0].hint
-
-
-def test_the_report_names_the_place():
-    def one_wrong(grad, derivative):
-        result = grad * derivative
-        result[1, 2] += 3
-        return result
-
-    report = report_of(one_wrong)
-    found = report.inputs[0]
-    assert (found.wrong, found.compared, found.worst) == (1, 12, (1, 2))
-    assert found.analytic == pytest.approx(found.numeric + 3)
-    assert "1 of 12 elements wrong" in str(report)
-    assert "worst at element (1, 2): expected" in str(report)
+# --- wrong gradients (the hints: test_gradcheck_report.py) -----------------------------------------
 
 
 def test_one_wrong_element_among_many_is_seen_along_random_directions():
@@ -224,6 +172,31 @@ def test_the_right_input_is_blamed():
     report = caught.value.report
     assert [r.passed for r in report.inputs] == [True, False]
     assert "input 1 (3,) float64" in str(caught.value)
+
+
+# --- large and small inputs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [lambda x: (x * x).sum(), lambda x: x.sin(), Tensor.norm])
+@pytest.mark.parametrize("size", [1e3, 1e8])
+@pytest.mark.parametrize("directions", [None, 10])
+def test_large_inputs_are_no_mistake(function, size, directions):
+    report = gradcheck(function, leaf(normal(40) * size), directions=directions)
+    assert report.inputs[0].skipped == 0
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6])
+def test_a_thousandth_too_much_is_seen_at_large_inputs(size):
+    wrong = Wrong(lambda g, d: 1.001 * g * d)
+    x = leaf(positive(40) * size)
+    report = gradcheck(lambda x: apply(copy.copy(wrong), x).sum(), x, raise_exception=False)
+    assert report.inputs[0].wrong == 40
+
+
+def test_steps_are_long_enough_to_be_steps():
+    wrong = Wrong(lambda g, d: 0 * g)
+    x = leaf(positive(4, dtype="float32") * np.float32(1e7))
+    assert not gradcheck(lambda x: apply(copy.copy(wrong), x), x, raise_exception=False)
 
 
 # --- broken promises ------------------------------------------------------------------------------

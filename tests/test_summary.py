@@ -175,3 +175,15 @@ def test_an_input_that_does_not_fit_is_refused_by_the_layer():
         summary(model, (3, 28, 28))
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_transposed_convolution_that_is_called_by_keyword():
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(4, 6, (3, 2), 2, 1, 1, 2, dilation=(1, 2))
+
+        def forward(self, x):
+            return self.up(x=x)
+
+    assert summary(Decoder(), (4, 5, 7)).multiply_adds == 4 * 5 * 7 * 3 * 3 * 2

@@ -17,9 +17,14 @@ is summed by one thread, and nothing is ever added by two.
 Arrays have the logical order (N, C, H, W); in the loops channels are innermost, so that the taps of
 a window's row are often one piece of memory. The loops are plain Python: with NUMBA_DISABLE_JIT=1
 they can be stepped through.
+
+Threads may call these functions at the same time. A process made by os.fork() may not, if its
+parent did: Numba's threads do not survive a fork. Start processes with
+multiprocessing.get_context("spawn").
 """
 
 from functools import lru_cache
+from threading import Lock
 
 import numba
 import numpy as np
@@ -37,6 +42,10 @@ from ..shapes import (
 
 LANES = 16  # patches are filled up with zeros to a multiple of this, so that vector instructions leave no rest
 TASK_PIXELS = 64  # the rows that are worked on at a time have about as many pixels: their patches fit in the cache
+
+# Of the threads of a program, one at a time may start a parallel loop: the simplest of Numba's threading layers,
+# "workqueue", ends the process otherwise, and little is lost, because one loop keeps all cores busy.
+PARALLEL_LOOP = Lock()
 
 # Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
 OPTIONS = {
@@ -112,7 +121,9 @@ def conv2d_grad_weight(
     # threads, so that the rounding of the result does not either.
     parts = min(16, max(4, 2**20 // size))
     sums = np.zeros((parts, groups, K // groups, size // K), x.dtype)
-    _sum_over_pixels(_in_memory_order(grad), _in_memory_order(x), rows, columns, sums)
+    grad_y, images = _in_memory_order(grad), _in_memory_order(x)
+    with PARALLEL_LOOP:
+        _sum_over_pixels(grad_y, images, rows, columns, sums)
     grad_w = sums.sum(axis=0)[:, :, :patch_size].reshape(K, R, S, C_per_group)
     return np.ascontiguousarray(channels_first(grad_w))
 
@@ -123,7 +134,9 @@ def _sum_over_windows(
     """Images (N, C, H, W) times weights (G, K/G, patch) -> (N, K, OH, OW)."""
     G, K_per_group, _ = weights.shape
     y = np.empty((len(x), len(rows), len(columns), G * K_per_group), x.dtype)
-    _convolve(_in_memory_order(x), weights, rows, columns, y)
+    images = _in_memory_order(x)
+    with PARALLEL_LOOP:
+        _convolve(images, weights, rows, columns, y)
     return channels_first(y)
 
 

@@ -74,7 +74,7 @@ class Arithmetic:
         return self.matmul(other)
 
     def __rmatmul__(self, other: Any) -> "Tensor":
-        return type(self)._wrap(other).matmul(self)
+        return tensor_like(other, self).matmul(self)
 
     def matmul(self, other: Any) -> "Tensor":
         """The matrix product (..., m, k) @ (..., k, n) -> (..., m, n).
@@ -229,8 +229,13 @@ def operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Tens
 
 
 def unwrapped(operand: Any) -> Any:
-    """Return the array of a tensor, and anything else as it is."""
-    return operand.array if isinstance(operand, Arithmetic) else operand
+    """Return the array of a tensor, and anything else as it is.
+
+    An array of a subclass becomes a plain one: * of an `np.matrix` is the matrix product.
+    """
+    if isinstance(operand, Arithmetic):
+        return operand.array
+    return np.asarray(operand) if isinstance(operand, np.ndarray) else operand
 
 
 def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
@@ -239,7 +244,7 @@ def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
         return operand
     array = is_array(operand)
     if array and operand.ndim:
-        return type(like)._wrap(operand)
+        return type(like)._wrap(unwrapped(operand))
     if array or isinstance(operand, (bool, int, float, np.generic)):
         kind = operand.dtype.kind if array else np.asarray(operand).dtype.kind
         dtype = np.dtype(np.float32) if kind == "f" and like.dtype.kind != "f" else like.dtype
@@ -266,8 +271,9 @@ def _broadcasting(function: Function, first: "Tensor", *others: "Tensor") -> "Te
 
 
 def unwrap_index(index: Any) -> Any:
-    """Return an index with the arrays of its tensors, copied: backward needs them as they are."""
-    if isinstance(index, tuple):
-        return tuple(unwrap_index(part) for part in index)
+    """Return an index with the arrays of its tensors; lists and arrays copied, as backward needs them unchanged."""
+    if isinstance(index, (tuple, list)):
+        parts = [unwrap_index(part) for part in index]
+        return parts if isinstance(index, list) else tuple(parts)
     index = unwrapped(index)
     return index.copy() if is_array(index) else index

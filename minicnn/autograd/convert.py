@@ -1,10 +1,13 @@
-"""What a tensor can be made from: arrays as they are, Python numbers in the default dtypes."""
+"""What a tensor can be made from: arrays as they are, Python numbers in the default dtypes.
+
+Of an array of a subclass (np.matrix, np.memmap) a tensor takes the memory, and not the class.
+"""
 
 from typing import Any
 
 import numpy as np
 
-from minicnn.autograd.arithmetic import Arithmetic
+from minicnn.autograd.arithmetic import Arithmetic, unwrapped
 from minicnn.backend import Array, is_array
 
 default_dtype = np.dtype(np.float32)
@@ -13,12 +16,9 @@ default_dtype = np.dtype(np.float32)
 
 def as_array(data: Any, dtype: Any) -> Array:
     """Return `data` as an array: arrays as they are, Python numbers in the default dtypes."""
-    if isinstance(data, Arithmetic):
-        array = data.array
-    elif is_array(data):
-        array = data
-    else:
-        array = _from_python(data)
+    array = unwrapped(data)
+    if not is_array(array):
+        array = _from_python(array)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"Tensor: expected numbers, got an array of dtype {array.dtype}, shape {array.shape}"
@@ -28,9 +28,8 @@ def as_array(data: Any, dtype: Any) -> Array:
 
 def array_of(value: Any) -> Array:
     """Return the array of a tensor, an array as it is, and a list as the array that NumPy makes."""
-    if isinstance(value, Arithmetic):
-        return value.array
-    return value if is_array(value) else np.asarray(value)
+    array = unwrapped(value)
+    return array if is_array(array) else np.asarray(array)
 
 
 def _from_python(data: Any) -> np.ndarray:

@@ -1,13 +1,15 @@
 """The Tensor's methods that copy it: into new memory, another memory order, dtype or device.
 
-Gradients flow back through a copy, except where a dtype without gradients is involved.
+Gradients flow back through a copy, except where a dtype without gradients is involved. The copies of
+Python's `copy` and `pickle` are leaves: they know nothing of the tape, and only leaves have them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn.backend import as_dtype, is_device_name, to_device
+from minicnn.autograd.tape import Version
+from minicnn.backend import Array, as_dtype, is_device_name, to_device
 from minicnn.ops.elementwise import Copy, ToDevice
 
 if TYPE_CHECKING:
@@ -62,3 +64,31 @@ class Copying:
     def type(self, dtype: Any) -> "Tensor":
         """The tensor as `dtype`."""
         return self.to(dtype)
+
+    # --- Python's protocols -----------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict) -> "Tensor":
+        """A leaf with copies of the array and of `.grad`."""
+        self._check_leaf("deep-copied")
+        copied = type(self)(self.array.copy())
+        copied.requires_grad_(self.requires_grad)
+        copied.grad = None if self.grad is None else self.grad.clone().detach()
+        memo[id(self)] = copied
+        return copied
+
+    def __getstate__(self) -> tuple[Array, Version, bool]:
+        """What `pickle` and `copy.copy` keep: no `.grad` and no hooks, as in PyTorch."""
+        self._check_leaf("copied or pickled")
+        return self.array, self.version, self.requires_grad
+
+    def __setstate__(self, state: tuple[Array, Version, bool]) -> None:
+        self.array, self.version, requires_grad = state
+        self.grad = self.node = None
+        self.requires_grad_(requires_grad)
+
+    def _check_leaf(self, how: str) -> None:
+        if not self.is_leaf:
+            raise RuntimeError(
+                f"only leaf tensors can be {how}, and this one of shape {self.shape} is a result of "
+                f"{self.grad_fn.name}; use tensor.detach()"
+            )

@@ -48,6 +48,11 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     function.needs_grad = tuple([node is not None for node in nodes])
     with np.errstate(all="ignore"):  # infinity and NaN are values; see detect_anomaly
         output = function.forward(*arrays)
+    if not is_array(output) and not isinstance(output, np.generic):
+        raise TypeError(
+            f"forward of {function.name}: expected to get an array back, got {type(output).__name__}; a Function "
+            "takes and returns arrays (apply makes the tensors), and exactly one"
+        )
     result = Tensor._wrap(output)
     if function.returns_view:
         result.version = inputs[0].version
@@ -278,15 +283,6 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             extra += ", requires_grad=True"
         device = "" if self.device == "cpu" else f', device="{self.device}"'
         return f"tensor({text}{extra}{device})"
-
-    def __deepcopy__(self, memo: dict) -> "Tensor":
-        if not self.is_leaf:
-            raise RuntimeError("only leaf tensors can be deep-copied; copy tensor.detach() instead")
-        copied = type(self)(self.array.copy())
-        copied.requires_grad_(self.requires_grad)
-        copied.grad = None if self.grad is None else self.grad.clone().detach()
-        memo[id(self)] = copied
-        return copied
 
     # --- differentiation --------------------------------------------------------------------------
 

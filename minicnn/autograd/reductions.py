@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minicnn.autograd.axes import axis_of
 from minicnn.backend import xp_of
 from minicnn.ops import reduction
+from minicnn.ops.elementwise import RootOfSquares
 from minicnn.ops.shape import Gather
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Reductions:
 
     @numpy_names
     def sum(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
-        """The sum over `dim` (one axis, several, or None for all)."""
+        """The sum over `dim` (one axis, several, or None or () for all)."""
         return self.apply(reduction.Sum(_axes(dim), keepdim))
 
     @numpy_names
@@ -56,21 +57,24 @@ class Reductions:
 
     @numpy_names
     def var(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
-        """The variance over `dim`: the squared distances from the mean, summed and divided by n - `correction`."""
+        """The variance over `dim`: the squared distances from the mean, summed and divided by n - `correction`.
+
+        That is infinity, or NaN where the distances are 0 too, for n <= `correction`.
+        """
         distance = self - self.mean(dim, keepdim=True)
         total = (distance * distance).sum(dim, keepdim)
         count = self.numel() // max(total.numel(), 1)
-        return total / (count - correction)
+        return total / max(count - correction, 0)
 
     @numpy_names
     def std(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
-        """The standard deviation: the root of `var`."""
-        return self.var(dim, correction, keepdim).sqrt()
+        """The standard deviation: the root of `var`; where it is 0, so is its gradient."""
+        return self.var(dim, correction, keepdim).apply(RootOfSquares())
 
     @numpy_names
     def norm(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
-        """The Euclidean norm over `dim`."""
-        return (self * self).sum(dim, keepdim).sqrt()
+        """The Euclidean norm over `dim`; where it is 0, so is its gradient."""
+        return (self * self).sum(dim, keepdim)._floating(RootOfSquares())
 
     @numpy_names
     def amax(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
@@ -157,5 +161,5 @@ class Reductions:
 
 
 def _axes(dim: Dims) -> int | tuple[int, ...] | None:
-    """Return `dim` as NumPy wants it: a list becomes a tuple."""
-    return tuple(dim) if isinstance(dim, list) else dim
+    """Return `dim` as NumPy wants it: a list becomes a tuple, and an empty one None, for all axes."""
+    return tuple(dim) or None if isinstance(dim, (tuple, list)) else dim

@@ -10,13 +10,15 @@ instead would push incomplete gradients on and visit shared parts once per path,
 in b = a + a; c = b + b; ...
 """
 
-import contextlib
+import functools
 import hashlib
+import inspect
 import os
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,9 @@ class _State(threading.local):
     recording = True
     anomaly_mode = False
 
+    def __init__(self) -> None:
+        self.outer: list[bool] = []  # what was recorded around each block entered, outermost first
+
 
 _state = _State()
 
@@ -42,33 +47,65 @@ def is_grad_enabled() -> bool:
     return _state.recording
 
 
-class set_grad_enabled(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
+class _Recording:
     """Record operations, or not, inside a `with` block or a decorated function."""
 
     def __init__(self, mode: bool):
         self.mode = mode
-        self.outer: list[bool] = []  # one entry a level: a decorated function may call itself
 
     def __enter__(self) -> None:
-        self.outer.append(_state.recording)
+        _state.outer.append(_state.recording)
         _state.recording = self.mode
 
     def __exit__(self, *_: object) -> None:
-        _state.recording = self.outer.pop()
+        _state.recording = _state.outer.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        """Decorate `function`: each call of it runs inside a block of its own."""
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{type(self).__name__}: cannot decorate {function.__name__}, a generator: its body runs "
+                "after the call has returned; use a `with` block inside, between two yields"
+            )
+
+        @functools.wraps(function)
+        def inside(*args: Any, **options: Any) -> Any:
+            with _Recording(self.mode):
+                return function(*args, **options)
+
+        return inside
 
 
-class no_grad(set_grad_enabled):  # noqa: N801
+class no_grad(_Recording):  # noqa: N801 (PyTorch's name)
     """Record nothing: for inference, for updates of parameters, and to save memory."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):  # noqa: N801
+class enable_grad(_Recording):  # noqa: N801
     """Record again inside a `no_grad` block."""
 
     def __init__(self) -> None:
         super().__init__(True)
+
+
+class set_grad_enabled(_Recording):  # noqa: N801
+    """Record operations, or not, from this call on; in a `with` block or as a decorator, inside only."""
+
+    def __init__(self, mode: bool):
+        super().__init__(mode)
+        self.earlier = _state.recording
+        _state.recording = mode
+
+    def __enter__(self) -> None:
+        _state.recording = self.earlier
+        super().__enter__()
+
+    def __call__(self, function: Callable) -> Callable:
+        """Decorate `function`; around it, the earlier mode holds again."""
+        _state.recording = self.earlier
+        return super().__call__(function)
 
 
 class detect_anomaly:  # noqa: N801
@@ -228,7 +265,7 @@ def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool
             accumulate(node.target(), gradient, wrap)
         if node.function is None:
             continue
-        parents = node.parents
+        parents = _parents(node)  # gone if a hook has run backward through here
         for parent, part in zip(parents, _call_backward(node, gradient), strict=True):
             if parent is None or part is None:
                 continue
@@ -285,14 +322,14 @@ def accumulate(tensor: object | None, gradient: Array, wrap: Callable) -> None:
 
 
 def _hooked(replaced: object, gradient: Array, hook: Callable) -> Array:
-    """Check what a hook returned in place of `gradient`."""
+    """Return what a hook returned in place of `gradient`, checked and in its dtype."""
     if not hasattr(replaced, "array") or replaced.shape != gradient.shape:
         got = f"{type(replaced).__name__} of shape {getattr(replaced, 'shape', None)}"
         raise RuntimeError(
             f"gradient hook {getattr(hook, '__name__', hook)!r}: must return None or a tensor of "
             f"shape {gradient.shape}, got {got}"
         )
-    return replaced.array
+    return replaced.array.astype(gradient.dtype, copy=False)
 
 
 class RemovableHook:
@@ -334,8 +371,9 @@ def _fingerprint(array: Array) -> bytes:
 
 def _memory(array: Array | None) -> object:
     """The object that owns the memory of an array or of a view."""
-    base = getattr(array, "base", None)
-    return array if base is None else base
+    while getattr(array, "base", None) is not None:  # several steps, where subclasses are involved
+        array = array.base
+    return array
 
 
 def _callers() -> str:

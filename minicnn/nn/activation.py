@@ -1,33 +1,26 @@
-"""Activations as modules: each keeps its settings and calls the function of its name.
-
-`inplace` is accepted for PyTorch's sake, and changes nothing.
-"""
+"""Activations as modules: each keeps its settings and calls the function of its name."""
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import full
 from minicnn.nn import functional as F
+from minicnn.nn.inplace import AcceptsInplace
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
 
 
-class ReLU(Module):
+class ReLU(AcceptsInplace):
     """max(x, 0)."""
-
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(AcceptsInplace):
     """x above 0, negative_slope * x below."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
-        super().__init__()
+        super().__init__(inplace)
         self.negative_slope = negative_slope
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
@@ -57,13 +50,12 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
-class ELU(Module):
+class ELU(AcceptsInplace):
     """x above 0, alpha (e^x - 1) below (Clevert et al., arXiv 1511.07289)."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
-        super().__init__()
+        super().__init__(inplace)
         self.alpha = alpha
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
@@ -72,14 +64,13 @@ class ELU(Module):
         return f"alpha={self.alpha}"
 
 
-class Hardtanh(Module):
+class Hardtanh(AcceptsInplace):
     """x limited to [min_val, max_val]."""
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
-        super().__init__()
+        super().__init__(inplace)
         self.min_val = min_val
         self.max_val = max_val
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.hardtanh(x, self.min_val, self.max_val)
@@ -88,12 +79,8 @@ class Hardtanh(Module):
         return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
-class ReLU6(Module):
+class ReLU6(AcceptsInplace):
     """x limited to [0, 6] (Howard et al., arXiv 1704.04861)."""
-
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu6(x)
@@ -128,12 +115,8 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
-class SiLU(Module):
+class SiLU(AcceptsInplace):
     """x times its sigmoid, also called swish (Ramachandran et al., arXiv 1710.05941)."""
-
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x)

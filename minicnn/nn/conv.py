@@ -4,6 +4,7 @@ from minicnn.autograd import Tensor
 from minicnn.autograd.creation import zeros
 from minicnn.kernels.shapes import IntOrPair, Padding, pair, window_of
 from minicnn.nn import functional as F
+from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.linear import init_uniform_by_fan_in
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
@@ -16,13 +17,13 @@ class _Convolution(Module):
         self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
     ):
         super().__init__()
+        name = type(self).__name__
+        check_whole(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if out_channels < 1:
-            raise ValueError(
-                f"{type(self).__name__}: out_channels must be at least 1, got {out_channels}"
-            )
+            raise ValueError(f"{name}: out_channels must be at least 1, got {out_channels}")
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"{type(self).__name__}: groups must divide in_channels and out_channels, got groups={groups}, "
+                f"{name}: groups must divide in_channels and out_channels, got groups={groups}, "
                 f"in_channels={in_channels}, out_channels={out_channels}"
             )
         self.in_channels = in_channels

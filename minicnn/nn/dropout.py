@@ -2,18 +2,17 @@
 
 from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
-from minicnn.nn.module import Module
+from minicnn.nn.inplace import AcceptsInplace
 
 
-class _Dropout(Module):
-    """What dropout layers share: a probability. `inplace` is accepted for PyTorch's sake and changes nothing."""
+class _Dropout(AcceptsInplace):
+    """What dropout layers share: a probability."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
-        super().__init__()
+        super().__init__(inplace)
         if not 0 <= p <= 1:
             raise ValueError(f"{type(self).__name__}: expected a probability p in [0, 1], got {p}")
         self.p = p
-        self.inplace = inplace
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -2,7 +2,8 @@
 
 A lazy layer is created with parameters that have no shape yet. Its first call (or loading a state)
 gives them one; from then on the object *is* an ordinary layer: its class changes, so that
-`type(layer) == nn.Linear` holds.
+`type(layer) == nn.Linear` holds. A first input that the ordinary layer refuses decides nothing: the
+layer is lazy again.
 """
 
 from collections.abc import Mapping
@@ -51,8 +52,15 @@ class _Lazy:
             raise ValueError(
                 f"{type(self).__name__}: expected an input with {expected} axes, got shape {x.shape}{hint}"
             )
+        lazy, buffers = type(self), dict(self._buffers)
         self._materialize(x.shape[self.channel_axis])
-        return self.forward(x)
+        try:
+            return self.forward(x)
+        except Exception:
+            self.__class__ = lazy
+            self._buffers.update(buffers)
+            self._wait_again()
+            raise
 
     def _materialize(self, channels: int) -> None:
         """Create everything for inputs of this many channels."""
@@ -65,6 +73,13 @@ class _Lazy:
         self._note(channels)
         self.__class__ = self.concrete
         self.reset_parameters()
+
+    def _wait_again(self) -> None:
+        """Let the parameters, which an optimizer may hold, wait for another first input."""
+        for parameter in self._parameters.values():
+            if parameter is not None:
+                UninitializedParameter.undo(parameter)
+        self._note(0)
 
     def _shapes_to_load(self, given: Mapping[str, Shape]) -> dict[str, Shape]:
         shapes = super()._shapes_to_load(given)

@@ -7,6 +7,7 @@ from minicnn.autograd.axes import axis_of
 from minicnn.autograd.creation import zeros
 from minicnn.nn import functional as F
 from minicnn.nn import init
+from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.functional.embedding import check_padding_idx
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
@@ -39,6 +40,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
+        check_whole(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(zeros(out_features, in_features))
@@ -124,6 +126,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None):
         super().__init__()
+        check_whole("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         check_padding_idx(padding_idx, num_embeddings)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim

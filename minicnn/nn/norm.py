@@ -3,6 +3,7 @@
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import ones, tensor, zeros
 from minicnn.nn import functional as F
+from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
 
@@ -22,6 +23,7 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
     ):
         super().__init__()
+        check_whole(type(self).__name__, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -163,6 +165,7 @@ class GroupNorm(Module):
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
         super().__init__()
+        check_whole("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_groups must divide num_channels, got {num_groups} and {num_channels}"

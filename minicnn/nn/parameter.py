@@ -35,11 +35,12 @@ class UninitializedParameter(Parameter):
 
     def materialize(self, shape: tuple[int, ...]) -> None:
         """Get a shape, zeros for values, and become an ordinary Parameter; dtype and device stay."""
-        wanted = self.requires_grad
-        self.requires_grad_(False)  # the place on the tape knows the old shape
-        self.array = xp_of(self.array).zeros(shape, self.dtype)
-        self.__class__ = Parameter
-        self.requires_grad_(wanted)
+        _become(self, Parameter, shape)
+
+    @staticmethod
+    def undo(parameter: Parameter) -> None:
+        """Take back what `materialize` did to `parameter`, which waits for a shape again."""
+        _become(parameter, UninitializedParameter, (0,))
 
     def __deepcopy__(self, memo: dict) -> "UninitializedParameter":
         copied = UninitializedParameter(self.requires_grad)
@@ -49,3 +50,12 @@ class UninitializedParameter(Parameter):
 
     def __repr__(self) -> str:
         return "UninitializedParameter"
+
+
+def _become(parameter: Parameter, kind: type[Parameter], shape: tuple[int, ...]) -> None:
+    """Give `parameter` another class and shape, with zeros for values."""
+    wanted = parameter.requires_grad
+    parameter.requires_grad_(False)  # the place on the tape knows the old shape
+    parameter.array = xp_of(parameter.array).zeros(shape, parameter.dtype)
+    parameter.__class__ = kind
+    parameter.requires_grad_(wanted)

@@ -31,7 +31,8 @@ def clip_grad_norm_(
     neural networks" (2013), algorithm 1.
 
     Args:
-        parameters: tensors, or pairs of a name and a tensor; those without gradient are left out.
+        parameters: tensors, or pairs of a name and a tensor; those without gradient, or without
+            elements, are left out.
         max_norm: the largest norm allowed, >= 0.
         norm_type: p; `math.inf` for the largest absolute value.
         error_if_nonfinite: raise instead of scaling by a norm that is NaN or infinite.
@@ -49,7 +50,11 @@ def clip_grad_norm_(
     order = float(norm_type)
     if not order > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type}")
-    named = [(name, p) for name, p in _named("clip_grad_norm_", parameters) if p.grad is not None]
+    named = [
+        (name, p)
+        for name, p in _named("clip_grad_norm_", parameters)
+        if p.grad is not None and p.numel() > 0
+    ]
     if not named:
         return Tensor(0.0)
     grads = [p.grad.array for _, p in named]

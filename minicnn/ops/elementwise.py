@@ -7,6 +7,7 @@ result is what is saved.
 from typing import Any
 
 from minicnn.backend import Array, device_of, to_device, xp_of
+from minicnn.kernels.arrays import keep_where
 from minicnn.ops.function import Function
 
 
@@ -56,6 +57,17 @@ class Sqrt(Function):
     def backward(self, grad):
         (y,) = self.saved
         return (grad / (2 * y),)
+
+
+class RootOfSquares(Sqrt):
+    """y = sqrt(x) for a sum x of squares; dL/dx = dL/dy / (2 y), and 0 where y = 0.
+
+    There the root has no derivative, but x is at its least: 0 is the slope that lets it rest.
+    """
+
+    def backward(self, grad):
+        (y,) = self.saved
+        return (xp_of(y).where(y == 0, 0, grad / (2 * y)),)
 
 
 class Abs(Function):
@@ -135,7 +147,7 @@ class ReLU(Function):
 
     def backward(self, grad):
         (y,) = self.saved
-        return (grad * ~(y <= 0),)  # a product: choosing by a random mask is several times slower
+        return (keep_where(~(y <= 0), grad),)
 
 
 class Clamp(Function):

@@ -8,6 +8,7 @@ reduced.
 import math
 
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.arrays import sum_dtype
 from minicnn.ops.function import Function
 
 Axis = int | tuple[int, ...] | None
@@ -47,16 +48,22 @@ class Sum(Reduction):
 
 
 class Mean(Reduction):
-    """y = sum of x / n; each of the n elements gets a share of dL/dy / n. The mean of nothing is NaN."""
+    """y = sum of x / n; each of the n elements gets a share of dL/dy / n. The mean of nothing is NaN.
+
+    Sum and quotient are taken in float32 at least: in float16 the sum, and n, may be infinite where
+    the mean is not.
+    """
 
     def forward(self, x):
         self.input_shape = x.shape
         self.count = math.prod(x.shape[axis] for axis in self.reduced_axes(x.ndim))
-        total = x.sum(axis=self.axis, keepdims=self.keepdims)
-        return total / self.count if self.count else total * math.nan
+        total = x.sum(axis=self.axis, keepdims=self.keepdims, dtype=sum_dtype(x.dtype))
+        mean = total / self.count if self.count else total * math.nan
+        return mean.astype(x.dtype, copy=False)
 
     def backward(self, grad):
-        return (self.spread(grad / max(self.count, 1), self.input_shape),)
+        share = grad.astype(sum_dtype(grad.dtype), copy=False) / max(self.count, 1)
+        return (self.spread(share.astype(grad.dtype, copy=False), self.input_shape),)
 
 
 class Extreme(Reduction):

@@ -95,3 +95,23 @@ def test_arrays_are_to_be_wrapped():
         TypeError, match=r"apply: Exp: expected tensors \(or None\), got ndarray; wrap"
     ):
         apply(Exp(), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "kind"), [(Tensor, "Tensor"), (lambda y: 1.0, "float"), (lambda y: (y, y), "tuple")]
+)
+def test_forward_must_return_an_array(wrap, kind):
+    class Wrapped(Function):
+        def forward(self, x):
+            return wrap(x)
+
+    with pytest.raises(TypeError, match=f"forward of Wrapped: expected .* array .* got {kind}"):
+        apply(Wrapped(), Tensor([1.0]))
+
+
+def test_forward_may_return_a_numpy_scalar():
+    class Total(Function):
+        def forward(self, x):
+            return x.sum()
+
+    assert apply(Total(), Tensor([1.0, 2.0])).shape == ()

@@ -209,3 +209,14 @@ def test_comparisons(compare, expected):
     assert result.dtype == bool
     assert not result.requires_grad
     assert result.tolist() == expected
+
+
+def test_matrices_count_as_arrays():
+    matrix = np.arange(4.0).reshape(2, 2).view(np.matrix)
+    plain = np.asarray(matrix)
+    x = Tensor(matrix)
+    assert np.shares_memory(x.array, matrix)
+    for result in (x * plain, x * matrix, matrix * Tensor(plain)):
+        assert result.tolist() == (plain * plain).tolist()
+    assert (plain @ x).tolist() == (matrix @ x).tolist() == (plain @ plain).tolist()
+    assert all(type(t.array) is np.ndarray for t in (x, x == matrix, x.where(matrix > 0, 0)))

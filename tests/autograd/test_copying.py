@@ -1,9 +1,12 @@
 """Copies: in new memory, another memory order, dtype or device."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
-from minicnn import Tensor
+from minicnn import Tensor, nn, no_grad
 from tests.checks import leaf, normal
 
 
@@ -55,3 +58,57 @@ def test_conversion_to_the_same_dtype_is_the_tensor_itself():
 def test_devices_that_do_not_exist(device):
     with pytest.raises(ValueError, match='expected "cpu", "cuda" or "cuda:<index>"'):
         Tensor([1.0]).to(device)
+
+
+# --- Python's protocols ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_a_leaf_can_be_pickled(protocol, requires_grad):
+    x = nn.Parameter(normal(2, 3), requires_grad)
+    x.grad = Tensor(normal(2, 3))
+    y = pickle.loads(pickle.dumps(x, protocol))
+    assert type(y) is nn.Parameter
+    assert y.requires_grad is requires_grad
+    assert y.grad is None
+    np.testing.assert_array_equal(y.array, x.array)
+
+
+def test_an_unpickled_leaf_collects_gradients():
+    y = pickle.loads(pickle.dumps(leaf(normal(2))))
+    (y * 3).sum().backward()
+    assert y.grad.tolist() == [3, 3]
+
+
+def test_a_module_can_be_pickled():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.ReLU())
+    loaded = pickle.loads(pickle.dumps(model))
+    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
+        np.testing.assert_array_equal(a.array, b.array)
+    x = Tensor(normal(4, 3, dtype="float32"))
+    assert loaded(x).tolist() == model(x).tolist()
+
+
+def test_a_shallow_copy_has_memory_in_common_and_nothing_on_the_tape():
+    x = leaf(normal(2))
+    y = copy.copy(x)
+    (y * 3).sum().backward()
+    assert x.grad is None
+    assert y.grad.tolist() == [3, 3]
+    assert np.shares_memory(x.array, y.array)
+
+
+def test_a_change_through_a_shallow_copy_is_noticed():
+    x = leaf(normal(2))
+    y = (x * x).sum()
+    with no_grad():
+        copy.copy(x).zero_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+@pytest.mark.parametrize("action", [pickle.dumps, copy.copy])
+def test_results_can_be_neither_pickled_nor_copied(action):
+    with pytest.raises(RuntimeError, match=r"only leaf tensors .* shape \(2,\) is a result of Mul"):
+        action(leaf(normal(2)) * 2)

@@ -114,3 +114,37 @@ def test_any_all_isnan():
 def test_gather_along_an_axis_that_is_not_there():
     with pytest.raises(IndexError, match="gather: there is no axis 2"):
         Tensor(normal(2, 3)).gather(2, Tensor([[0]]))
+
+
+@pytest.mark.parametrize("name", ["norm", "std"])
+def test_the_gradient_of_a_root_is_0_at_0(torch, name):
+    x = leaf(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    y = getattr(x, name)(dim=1)
+    y.sum().backward()
+    oracle = torch.tensor(x.tolist(), dtype=torch.float64, requires_grad=True)
+    getattr(oracle, name)(dim=1).sum().backward()
+    assert x.grad.array[0].tolist() == [0, 0]
+    assert_close(x.grad, oracle.grad.numpy())
+
+
+def test_the_gradient_of_sqrt_is_infinite_at_0():
+    x = leaf(np.zeros(1))
+    x.sqrt().sum().backward()
+    assert x.grad.tolist() == [np.inf]
+
+
+@pytest.mark.parametrize("correction", [3, 5])
+def test_var_without_degrees_of_freedom_is_infinite(correction):
+    assert Tensor([0.0, 1.0, 2.0]).var(correction=correction).item() == np.inf
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 0)), np.ones((2, 1))])
+def test_var_of_too_little_is_nan(x):
+    assert Tensor(x).var(1).isnan().all()
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "norm", "amax", "amin"])
+@pytest.mark.parametrize("empty", [(), []])
+def test_no_axes_are_all_axes(name, empty):
+    x = Tensor(X)
+    assert getattr(x, name)(empty).tolist() == getattr(x, name)().tolist()

@@ -1,5 +1,7 @@
 """Changes of shape, and indexing: values as NumPy, gradients back to where they came from."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -238,3 +240,27 @@ def test_split_and_chunk_need_a_positive_number(number):
         Tensor(X).split(number)
     with pytest.raises(ValueError, match="chunk: expected at least 1 chunk"):
         Tensor(X).chunk(number)
+
+
+@pytest.mark.parametrize("make", [lambda i: i, lambda i: (slice(None), i), lambda i: ([0, 1], i)])
+def test_an_index_that_changes_later_is_not_followed(make):
+    x, index = leaf(normal(4, 4)), [0, 1]
+    y = x[make(index)]
+    y.sum().backward(retain_graph=True)
+    expected, x.grad = x.grad.tolist(), None
+    index[0] = 3
+    y.sum().backward()
+    assert x.grad.tolist() == expected
+
+
+def test_a_list_of_lists_as_an_index_is_copied():
+    x, index = leaf(normal(4)), [[0, 1]]
+    y = x[index]
+    index[0][0] = 3
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1, 0, 0]
+
+
+def test_a_named_tuple_as_an_index():
+    point = namedtuple("point", "row column")
+    assert Tensor(X)[point(1, 2)].tolist() == X[1, 2].tolist()

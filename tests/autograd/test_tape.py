@@ -1,4 +1,4 @@
-"""The tape: the order of the walk, accumulation, switching it off, and hooks."""
+"""The tape: the order of the walk, accumulation, and switching it off."""
 
 import gc
 import threading
@@ -236,6 +236,82 @@ def test_a_decorated_function_may_call_itself():
     assert is_grad_enabled()
 
 
+def test_a_decorated_function_may_run_in_two_threads():
+    both_inside = threading.Barrier(2, timeout=10)
+    one_is_out = threading.Event()
+    seen = []
+
+    @no_grad()
+    def work(leaves_first):
+        both_inside.wait()
+        return leaves_first or one_is_out.wait(timeout=10)
+
+    def run(leaves_first):
+        set_grad_enabled(leaves_first)
+        work(leaves_first)
+        one_is_out.set()
+        seen.append(is_grad_enabled() is leaves_first)
+
+    threads = [threading.Thread(target=run, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True, True]
+
+
+def test_one_block_may_be_open_in_two_threads():
+    block, seen = no_grad(), []
+
+    def inner():
+        with enable_grad(), block:
+            pass
+        seen.append(is_grad_enabled())
+
+    with block:
+        thread = threading.Thread(target=inner)
+        thread.start()
+        thread.join()
+        assert not is_grad_enabled()
+    assert is_grad_enabled()
+    assert seen == [True]
+
+
+def test_generators_cannot_be_decorated():
+    def batches():
+        yield is_grad_enabled()
+
+    with pytest.raises(TypeError, match="no_grad: cannot decorate batches, a generator"):
+        no_grad()(batches)
+
+
+def test_set_grad_enabled_as_a_function():
+    try:
+        set_grad_enabled(False)
+        assert not is_grad_enabled()
+    finally:
+        set_grad_enabled(True)
+    assert is_grad_enabled()
+
+
+def test_set_grad_enabled_as_a_decorator_changes_nothing_outside():
+    @set_grad_enabled(False)
+    def inside():
+        return is_grad_enabled()
+
+    assert is_grad_enabled()
+    assert not inside()
+    assert is_grad_enabled()
+
+
+@pytest.mark.parametrize("make", [no_grad, enable_grad])
+def test_a_block_that_nobody_enters_changes_nothing(make):
+    with set_grad_enabled(make is no_grad):
+        before = is_grad_enabled()
+        make()
+        assert is_grad_enabled() is before
+
+
 def test_each_thread_has_its_own_switch():
     seen = []
     with no_grad():
@@ -253,7 +329,7 @@ def test_backward_works_inside_no_grad():
     assert x.grad.item() == 6
 
 
-# --- detach, retain_grad, hooks -------------------------------------------------------------------
+# --- detach, retain_grad --------------------------------------------------------------------------
 
 
 def test_detach_cuts_the_graph_and_shares_the_memory():
@@ -279,75 +355,3 @@ def test_results_keep_no_gradient_unasked():
     y = x * x
     (3 * y).backward()
     assert y.grad is None
-
-
-def test_a_hook_sees_the_complete_gradient():
-    x, seen = leaf(np.array(2.0)), []
-    y = x * 1
-    y.register_hook(lambda g: seen.append(g.item()))
-    (y * 2 + y * 3).backward()
-    assert seen == [5]
-
-
-def test_a_hook_can_replace_the_gradient():
-    x = leaf(np.array(2.0))
-    y = x * 4
-    y.register_hook(lambda g: g * 10)
-    y.backward()
-    assert x.grad.item() == 40
-
-
-def test_hooks_run_in_order():
-    x = leaf(np.array(1.0))
-    x.register_hook(lambda g: g + 1)
-    x.register_hook(lambda g: g * 10)
-    x.backward()
-    assert x.grad.item() == 20
-
-
-def test_a_hook_can_be_removed():
-    x, seen = leaf(np.array(2.0)), []
-    hook = x.register_hook(seen.append)
-    hook.remove()
-    hook.remove()
-    (x * 1).backward()
-    assert seen == []
-
-
-def test_a_hook_that_removes_itself_does_not_skip_the_next():
-    x, seen = leaf(np.array(2.0)), []
-    first = x.register_hook(lambda g: first.remove())
-    x.register_hook(seen.append)
-    (x * 1).backward()
-    assert len(seen) == 1
-
-
-def test_a_hook_that_writes_changes_nobody_elses_gradient():
-    x, y = leaf(normal(2)), leaf(normal(2))
-
-    def clear(gradient):
-        gradient.zero_()
-
-    x.register_hook(clear)
-    cotangent = np.ones(2)
-    (x + y).backward(cotangent)
-    assert cotangent.tolist() == [1, 1]
-    assert y.grad.tolist() == [1, 1]
-
-
-@pytest.mark.parametrize("replacement", [Tensor([1.0]), np.ones(2), 5])
-def test_a_hook_must_return_a_tensor_of_the_same_shape(replacement):
-    x = leaf(normal(2))
-
-    def careless(g):
-        return replacement
-
-    x.register_hook(careless)
-    with pytest.raises(RuntimeError, match=r"'careless'.*tensor of shape \(2,\)"):
-        x.sum().backward()
-
-
-@pytest.mark.parametrize("method", ["retain_grad", "register_hook"])
-def test_hooks_need_a_tape(method):
-    with pytest.raises(RuntimeError, match=f"{method}: this tensor requires no gradient"):
-        getattr(Tensor([1.0]), method)(*([print] if method == "register_hook" else []))

@@ -197,3 +197,12 @@ def test_anomaly_mode_ends_with_its_block():
     with pytest.raises(FloatingPointError), detect_anomaly():
         Tensor([-1.0]).log()
     assert Tensor([-1.0]).log().isnan().all()
+
+
+def test_a_change_below_a_view_of_a_subclass_is_noticed():
+    x = leaf(np.ones((2, 2)).view(np.matrix))
+    y = (x.reshape(4) ** 2).sum()
+    with no_grad():
+        x.zero_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()

@@ -69,3 +69,15 @@ def test_none_keeps_the_size():
 def test_gradients_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"grad: expected shape \(1, 2, 'OH', 'OW'\), got \(1, 3"):
         adaptive_pool.adaptive_avg_pool2d_grad(np.zeros((1, 3, 2, 2)), (1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_means_of_float16_are_taken_in_float32(size):
+    x = np.full((1, 1, 601, 601), 100, np.float16)
+    y = adaptive_pool.adaptive_avg_pool2d(x, size)
+    assert y.dtype == np.float16
+    np.testing.assert_array_equal(y, 100)
+    grad_x = adaptive_pool.adaptive_avg_pool2d_grad(np.full_like(y, 1000), x.shape)
+    assert grad_x.dtype == np.float16
+    cell = -(-601 // size)
+    assert grad_x[0, 0, 0, 0] == np.float16(1000 / cell**2)

@@ -32,3 +32,8 @@ def test_xp_of_is_numpy_without_cupy():
 def test_other_dtypes_are_refused(dtype):
     with pytest.raises(TypeError, match="x: expected float16, float32 or float64"):
         arrays.check_float_array(np.zeros(1, dtype), "x")
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("f2", "f4"), ("f4", "f4"), ("f8", "f8")])
+def test_sum_dtype(dtype, expected):
+    assert arrays.sum_dtype(np.dtype(dtype)) == expected

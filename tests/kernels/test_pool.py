@@ -16,7 +16,14 @@ def pool_cases(draw):
     )
     extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     padding = tuple((draw(st.integers(0, e // 2)), draw(st.integers(0, e // 2))) for e in extent)
-    size = (draw(st.integers(max(1, e - sum(p)), 8)) for e, p in zip(extent, padding, strict=True))
+    ceil_mode = draw(
+        st.booleans()
+    )  # the window may then reach past the image by less than a stride
+    fits = (
+        e - sum(p) - (s - 1 if ceil_mode else 0)
+        for e, p, s in zip(extent, padding, stride, strict=True)
+    )
+    size = (draw(st.integers(max(1, smallest), 8)) for smallest in fits)
     shape = draw(st.integers(0, 2)), draw(st.integers(1, 3)), *size
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = array_in(
@@ -24,7 +31,7 @@ def pool_cases(draw):
     )
     if draw(st.booleans()):
         x = np.round(x)
-    options = {"stride": stride, "padding": padding, "ceil_mode": draw(st.booleans())}
+    options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     return x, kernel, options, dilation, rng
 
 
@@ -126,3 +133,17 @@ def test_gradients_of_another_shape_are_refused():
         pool.avg_pool2d_grad(np.zeros((1, 1, 3, 3)), (1, 1, 4, 4), 2)
     with pytest.raises(ValueError, match=r"winner: expected shape \(1, 1, 2, 2\), got \(1, 1, 2\)"):
         pool.max_pool2d_grad(np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2)), (1, 1, 4, 4), 2)
+
+
+def test_means_of_float16_are_taken_in_float32():
+    """Sums above 65,504 and, in the gradient, many small shares for one pixel."""
+    x = np.full((1, 1, 32, 32), 100, np.float16)
+    y = pool.avg_pool2d(x, 32)
+    assert (y.dtype, y.item()) == (np.float16, 100)
+    ones = np.ones((1, 1, 1, 1), np.float16)
+    grad_x = pool.avg_pool2d_grad(ones, (1, 1, 300, 300), 300)
+    assert grad_x.dtype == np.float16
+    np.testing.assert_array_equal(grad_x, np.float16(1 / 90_000))
+    shares = np.ones((1, 1, 65, 65), np.float16)
+    middle = pool.avg_pool2d_grad(shares, (1, 1, 129, 129), 65, 1)[0, 0, 64, 64]
+    assert middle == 1  # 65 * 65 shares of 1 / (65 * 65)

@@ -100,10 +100,13 @@ def test_pool_output_size_is_pytorchs(torch, size, kernel, stride, dilation, dat
     padding = data.draw(st.integers(0, kernel // 2))
     ceil_mode = data.draw(st.booleans())
     count = shapes.pool_output_size(size, kernel, stride, (padding,) * 2, dilation, ceil_mode)
-    x = torch.zeros(1, 1, size)
-    if size + 2 * padding >= dilation * (kernel - 1) + 1:
-        y = torch.nn.functional.max_pool1d(x, kernel, stride, padding, dilation, ceil_mode)
-        assert count == y.shape[2]
+    x = torch.zeros(1, 1, 1, size)
+    window = (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode
+    if count >= 1:
+        assert torch.nn.functional.max_pool2d(x, *window).shape[3] == count
+    else:
+        with pytest.raises(RuntimeError, match="too small"):
+            torch.nn.functional.max_pool2d(x, *window)
 
 
 def test_conv2d_shape():
@@ -167,6 +170,12 @@ def test_pool2d_shape_has_the_kernel_as_default_stride():
 def test_pool2d_shape_refuses(x_shape, kernel, settings, words):
     with pytest.raises(ValueError, match=words):
         shapes.pool2d_shape(x_shape, kernel, **settings)
+
+
+def test_with_ceil_mode_one_window_may_be_larger_than_the_image():
+    assert shapes.pool2d_shape((1, 1, 2, 2), 3, 2, ceil_mode=True) == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"ceil\(\(1 \+ 0 \+ 0 - 1\*\(3-1\) - 1\) / 2\) \+ 1 = 0"):
+        shapes.pool2d_shape((1, 1, 2, 1), 3, 2, ceil_mode=True)
 
 
 def test_pool2d_shape_refuses_words_as_padding():

@@ -10,7 +10,9 @@ from minicnn.kernels.special import erf
 POINTS = np.linspace(-6, 6, 60).reshape(3, 4, 5)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 3e-7), ("float64", 1e-15)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [("float16", 1e-3), ("float32", 3e-7), ("float64", 1e-15)]
+)
 def test_like_python(dtype, rtol):
     x = POINTS.astype(dtype)
     y = erf(x)

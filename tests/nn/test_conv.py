@@ -144,3 +144,16 @@ def test_input_and_parameters_are_not_changed():
     before = [t.array.tobytes() for t in (x, *layer.parameters())]
     layer(x).sum().backward()
     assert [t.array.tobytes() for t in (x, *layer.parameters())] == before
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: nn.Conv2d(1, 8 / 2, 3), "Conv2d: out_channels"),
+        (lambda: nn.Conv1d(8 / 2, 1, 3), "Conv1d: in_channels"),
+        (lambda: nn.ConvTranspose2d(4, 4, 3, groups=8 / 2), "ConvTranspose2d: groups"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers(make, name):
+    with pytest.raises(TypeError, match=rf"{name}: expected a whole number, got 4\.0; use //"):
+        make()

@@ -196,3 +196,43 @@ def test_an_input_of_the_wrong_kind_leaves_it_lazy(make, shape):
     with pytest.raises(ValueError, match="axes, got shape"):
         layer(minicnn.zeros(shape))
     assert type(layer) is kind
+
+
+@pytest.mark.parametrize(
+    ("make", "refused"),
+    [
+        (lambda: nn.LazyConv2d(4, 5), (8, 28, 28, 1)),
+        (lambda: nn.LazyConv1d(4, 5), (8, 28, 1)),
+        (lambda: nn.LazyConvTranspose2d(4, 1, padding=1), (8, 28, 2, 2)),
+        (nn.LazyBatchNorm2d, (1, 28, 1, 1)),
+        (nn.LazyBatchNorm1d, (1, 28)),
+    ],
+)
+def test_an_input_that_is_refused_decides_nothing(make, refused):
+    layer = make()
+    before = repr(layer), type(layer)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    held = list(layer.parameters())
+    with pytest.raises(ValueError, match="28"):
+        layer(minicnn.zeros(refused))
+    assert (repr(layer), type(layer)) == before
+    y = layer(minicnn.rand(8, 3, *[6] * (len(refused) - 2)))
+    y.sum().backward()
+    optimizer.step()
+    assert all(p is other for p, other in zip(layer.parameters(), held, strict=True))
+    assert all(type(p) is nn.Parameter and p.grad.shape == p.shape for p in held)
+
+
+def test_an_input_of_another_dtype_decides_nothing():
+    layer = nn.LazyLinear(2)
+    with pytest.raises(TypeError, match="float64"):
+        layer(minicnn.zeros(4, 28, dtype="float64"))
+    assert layer(minicnn.zeros(4, 3)).shape == (4, 2)
+    assert layer.weight.requires_grad
+
+
+def test_a_refused_input_leaves_a_frozen_layer_frozen():
+    layer = nn.LazyConv2d(4, 5).double().requires_grad_(False)
+    with pytest.raises(ValueError, match="window is larger"):
+        layer(minicnn.zeros(8, 28, 28, 1, dtype="float64"))
+    assert all(p.dtype == np.float64 and not p.requires_grad for p in layer.parameters())

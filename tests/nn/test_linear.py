@@ -103,3 +103,17 @@ def test_embedding_refuses():
     with pytest.raises(ValueError, match=r"\[0, 5\)") as caught:
         nn.Embedding(5, 3)(Tensor([5]))
     assert caught.value.__notes__ == ["in Embedding(5, 3)"]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: nn.Linear(8 / 2, 3), "Linear: in_features"),
+        (lambda: nn.Linear(3, 8 / 2), "Linear: out_features"),
+        (lambda: nn.LazyLinear(8 / 2), "LazyLinear: out_features"),
+        (lambda: nn.Embedding(8 / 2, 3), "Embedding: num_embeddings"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers(make, name):
+    with pytest.raises(TypeError, match=rf"{name}: expected a whole number, got 4\.0; use //"):
+        make()

@@ -166,3 +166,15 @@ def test_text(torch):
     assert repr(nn.GroupNorm(2, 4)) == "GroupNorm(2, 4, eps=1e-05)"
     assert repr(nn.LayerNorm(4)) == "LayerNorm((4,), eps=1e-05)"
     assert repr(nn.BatchNorm2d(3)) == "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True)"
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: nn.BatchNorm2d(8 / 2), "BatchNorm2d: num_features"),
+        (lambda: nn.GroupNorm(2, 8 / 2), "GroupNorm: num_channels"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers(make, name):
+    with pytest.raises(TypeError, match=rf"{name}: expected a whole number, got 4\.0; use //"):
+        make()

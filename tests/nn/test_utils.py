@@ -150,3 +150,13 @@ def test_vector_of_another_length_is_refused(size):
 def test_an_array_is_no_vector():
     with pytest.raises(TypeError, match="expected a Tensor, got a ndarray"):
         utils.vector_to_parameters(np.zeros(1), [param([1.0])])
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, math.inf])
+def test_a_gradient_without_elements_counts_nothing(norm_type):
+    empty, p = (Tensor(np.zeros(n), requires_grad=True) for n in (0, 1))
+    for tensor in (empty, p):
+        (tensor * 3).sum().backward()
+    assert utils.clip_grad_norm_([empty], 1.0, norm_type).item() == 0
+    assert utils.clip_grad_norm_([empty, p], 1.0, norm_type).item() == 3
+    assert abs(p.grad.item() - 1) < 1e-5

@@ -158,3 +158,17 @@ def test_outside_the_domain_is_nan_without_a_warning():
 def test_any_shape_in_any_memory_order(x):
     assert_close(Tensor(x).tanh(), np.tanh(x))
     gradcheck(lambda x: x.tanh() * x.sigmoid() + x.exp().sin() - x.cos(), leaf(x))
+
+
+def test_relu_stops_an_infinite_gradient():
+    x = leaf(np.array([-1.0, 0.0, 2.0]))
+    x.relu().backward(np.array([np.inf, np.nan, np.inf]))
+    assert x.grad.tolist() == [0, 0, np.inf]
+
+
+def test_root_of_squares():
+    x = leaf(np.array([0.0, 4.0]))
+    y = x.apply(ops.RootOfSquares())
+    y.backward(np.array([np.inf, 1.0]))
+    assert y.tolist() == [0, 2]
+    assert x.grad.tolist() == [0, 0.25]

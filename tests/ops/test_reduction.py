@@ -132,3 +132,13 @@ def test_softmax_of_an_empty_batch():
     x = leaf(np.zeros((0, 3)))
     x.softmax(1).sum().backward()
     assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_the_mean_of_float16_is_taken_in_float32(axis):
+    x = leaf(np.full((100_000, 1), 2, np.float16))
+    y = x.mean(axis)
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == np.float16
+    assert (y.array == 2).all()
+    np.testing.assert_array_equal(x.grad.array, np.float16(1e-5))

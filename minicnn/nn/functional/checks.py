@@ -1,5 +1,6 @@
 """Checks of arguments that the functions of this package share."""
 
+from numbers import Integral
 from typing import Any
 
 from minicnn.autograd import Tensor
@@ -71,3 +72,15 @@ def check_bias(where: str, bias: Tensor | None, channels: int) -> None:
             f"{where}: expected a bias of shape ({channels},), one per output channel, "
             f"got {bias.shape}"
         )
+
+
+def check_whole(where: str, **sizes: Any) -> None:
+    """Refuse sizes that are no whole numbers, such as the 4.0 of 8 / 2.
+
+    Raises:
+        TypeError: with the name of the size.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            hint = "; use // to divide" if isinstance(size, float) else ""
+            raise TypeError(f"{where}: {name}: expected a whole number, got {size!r}{hint}")

@@ -239,7 +239,13 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
             f"{where}: input of shape {input.shape} lives on {input.device}, target of shape {target.shape} on "
             f"{target.device}; move one with .to(device)"
         )
-    return target.array.astype(np.int64)  # a copy: the caller may reuse the target's memory
+    labels = target.array.astype(np.int64)  # a copy: the caller may reuse the target's memory
+    if target.dtype.kind == "u" and (labels < 0).any():
+        raise ValueError(
+            f"{where}: label {int(target.array.max())} is not a class; unsigned numbers as large come from negative "
+            "ones, so keep labels such as ignore_index in a signed dtype (int64)"
+        )
+    return labels
 
 
 def _class_axis(where: str, input: Tensor) -> int:

@@ -63,7 +63,8 @@ def conv2d(
         dilation: distance between the filter's taps, in pixels.
         groups: number of independent channel groups; C and K must be divisible by it.
         algorithm: "naive" (loops), "im2col" (patches and a matrix product), "direct" (compiled
-            loops) or "auto".
+            loops; start worker processes with "spawn", its threads do not survive a fork) or
+            "auto".
 
     Returns:
         (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW

@@ -67,7 +67,9 @@ class Normalize(Function):
         return grad_x, grad_weight, grad_bias
 
     def _average(self, array):
-        return array.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(array.dtype)
+        count = math.prod(array.shape[axis] for axis in self.axes)
+        total = array.sum(axis=self.axes, keepdims=True, dtype=np.float64)
+        return (total / max(count, 1)).astype(array.dtype)  # of nothing: 0, which meets no element
 
     def _total(self, array):
         """Sum over the axes along which the parameters broadcast."""

@@ -74,3 +74,21 @@ def test_loops_run_as_plain_python():
     )
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_threads_may_convolve_at_the_same_time():
+    """Also with Numba's simplest threading layer, which ends the process where two loops overlap."""
+    script = (
+        "import numpy as np; from concurrent.futures import ThreadPoolExecutor;"
+        "from minicnn.kernels.cpu import conv;"
+        "x = np.ones((8, 3, 32, 32), 'f4'); w = np.ones((16, 3, 3, 3), 'f4'); y = conv.conv2d(x, w);"
+        "work = lambda i: (conv.conv2d(x, w), conv.conv2d_grad_weight(y, x, w.shape));"
+        "pool = ThreadPoolExecutor(2); assert len(list(pool.map(work, range(60)))) == 60"
+    )
+    environment = {
+        **os.environ,
+        "NUMBA_THREADING_LAYER": "workqueue",
+        "NUMBA_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)

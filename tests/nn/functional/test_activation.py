@@ -265,3 +265,10 @@ def test_only_gelu_loads_numba():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("function", [F.hardtanh, F.relu6])
+def test_limits_stop_an_infinite_gradient(function):
+    x = Tensor([-9.0, 0.5, 9.0], requires_grad=True)
+    function(x).backward([np.inf, np.inf, np.nan])
+    assert x.grad.tolist() == [0, np.inf, 0]

@@ -349,3 +349,10 @@ def test_unknown_reduction(function):
 def test_label_smoothing_is_a_part(smoothing):
     with pytest.raises(ValueError, match=r"label_smoothing in \[0, 1\]"):
         F.cross_entropy(Tensor([[0.0, 0.0]]), [0], label_smoothing=smoothing)
+
+
+def test_unsigned_labels_that_would_wrap_around_are_refused():
+    labels = np.array([0, 2**64 - 100], "uint64")  # -100, in a dtype that cannot hold it
+    with pytest.raises(ValueError, match="label 18446744073709551516 is not a class"):
+        F.cross_entropy(Tensor(np.zeros((2, 3))), labels)
+    assert F.cross_entropy(Tensor(np.zeros((1, 3))), labels[:1]).item() > 0

@@ -230,3 +230,20 @@ def test_refuses_shapes(call, message):
 def test_refuses_dtypes(call):
     with pytest.raises(TypeError, match=r"int64|float64"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x: F.layer_norm(x, (0,)), (2, 0)),
+        (lambda x: F.layer_norm(x, (5,)), (0, 5)),
+        (lambda x: F.group_norm(x, 2), (2, 4, 0)),
+        (lambda x: F.group_norm(x, 2), (0, 4, 3)),
+        (lambda x: F.group_norm(x, 2), (2, 0, 3)),
+    ],
+)
+def test_nothing_to_normalise_gives_nothing(function, shape):
+    x = Tensor(np.zeros(shape, "float32"), requires_grad=True)
+    y = function(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape

@@ -18,17 +18,23 @@ POOLS_1D = [F.max_pool1d, F.min_pool1d, F.avg_pool1d]
 
 @st.composite
 def windows(draw, dims):
-    """Draw a size of the image, and (kernel, stride, padding, dilation, ceil_mode) of a window that fits."""
+    """Draw a size of the image, and (kernel, stride, padding, dilation, ceil_mode) of a window that fits.
+
+    With ceil_mode it may reach past the padded image, by less than a stride; not if it is dilated,
+    for PyTorch's backward writes outside its memory where all of a window's elements are outside.
+    """
     small = st.integers(1, 3)
     kernel = [draw(small) for _ in range(dims)]
     dilation = [draw(st.integers(1, 2)) for _ in range(dims)]
     padding = [draw(st.integers(0, k // 2)) for k in kernel]  # PyTorch's limit
     stride = draw(st.one_of(st.none(), st.tuples(*[small] * dims)))
+    ceil_mode = draw(st.booleans())
     size = [
-        draw(st.integers(0, 5)) + max(d * (k - 1) + 1, 1)
-        for k, d in zip(kernel, dilation, strict=True)
+        draw(st.integers(0, 5))
+        + max(d * (k - 1) + 1 - (2 * p + s - 1 if ceil_mode and d == 1 else 0), 1)
+        for k, s, p, d in zip(kernel, stride or kernel, padding, dilation, strict=True)
     ]
-    return size, (tuple(kernel), stride, tuple(padding), tuple(dilation), draw(st.booleans()))
+    return size, (tuple(kernel), stride, tuple(padding), tuple(dilation), ceil_mode)
 
 
 def torch_min_pool(pool):
@@ -249,3 +255,14 @@ def test_pool2d_refuses_integers(pool):
 def test_pool1d_refuses_sequences_without_channels(pool):
     with pytest.raises(ValueError, match=r"\(N, C, L\), got \(8, 20\).*unsqueeze"):
         pool(Tensor(np.zeros((8, 20))), 2)
+
+
+@pytest.mark.parametrize("pool", POOLS_2D)
+def test_an_image_smaller_than_the_window_with_ceil_mode(torch, pool):
+    oracle = torch.nn.functional
+    twin = {
+        F.max_pool2d: lambda x: oracle.max_pool2d(x, 3, 2, ceil_mode=True),
+        F.min_pool2d: lambda x: -oracle.max_pool2d(-x, 3, 2, ceil_mode=True),
+        F.avg_pool2d: lambda x: oracle.avg_pool2d(x, 3, 2, ceil_mode=True),
+    }[pool]
+    assert_like_torch(torch, lambda x: pool(x, 3, 2, ceil_mode=True), twin, distinct((2, 1, 2, 2)))
