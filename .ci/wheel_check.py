@@ -11,6 +11,7 @@ assert Path(minicnn.__file__).is_relative_to(sys.prefix), minicnn.__file__
 assert Path(minicnn.kernels.__file__).is_relative_to(sys.prefix), minicnn.kernels.__file__
 assert find_spec("kernels") is None, "the wheel must not install a package called kernels"
 
+minicnn.manual_seed(0)
 sample = data.load_fashion_mnist_sample()
 images = data.to_float(sample.train_images[:64])
 labels = sample.train_labels[:64]
