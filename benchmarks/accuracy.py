@@ -26,7 +26,8 @@ from environment import describe
 
 import minicnn
 from minicnn import data, models, nn, optim
-from minicnn.train import evaluate, fit
+from minicnn.summary import summary
+from minicnn.train import evaluate, fit, mean_absolute_error
 
 RESULTS = Path(__file__).parent / "results"
 MAX_DEGREES = 45.0
@@ -128,7 +129,7 @@ def run(name: str, task: Task, seed: int, options: argparse.Namespace) -> dict:
         "network": name,
         "title": task.title,
         "seed": seed,
-        "parameters": count_numbers(model),
+        "parameters": summary(model, train[0][0].shape).total,
         "epochs": task.epochs,
         "batch_size": options.batch_size,
         "measured_on": "validation" if options.validate else "test",
@@ -139,15 +140,9 @@ def run(name: str, task: Task, seed: int, options: argparse.Namespace) -> dict:
     }
 
 
-def count_numbers(model: nn.Module) -> int:
-    """The parameters and the running statistics of a network, in the convention of course tables."""
-    statistics = (buffer for buffer in model.buffers() if buffer.dtype.kind == "f")
-    return sum(tensor.numel() for tensor in (*model.parameters(), *statistics))
-
-
 def mean_absolute_degrees(outputs: minicnn.Tensor, angles: minicnn.Tensor) -> float:
     """The mean distance of predicted from true angles, in degrees."""
-    return MAX_DEGREES * (outputs - angles).abs().mean().item()
+    return MAX_DEGREES * mean_absolute_error(outputs, angles)
 
 
 def save(records: list[dict]) -> None:

@@ -93,7 +93,8 @@ def _in_words(error: Exception) -> str:
 def train_command(options: argparse.Namespace) -> None:
     """Train a network, measure it once on the test images, and write it to a folder."""
     folder = None if options.out is None else _writable_folder(options.out)
-    data = _load_data(options.dataset or DATASETS[0], options)
+    dataset = options.dataset or DATASETS[0]
+    data = _load_data(dataset, options)
     parts = prepare(data, options.validation, options.seed)
     manual_seed(options.seed)
     model = models.create(options.model, num_classes=len(data.class_names)).to(options.device)
@@ -113,7 +114,7 @@ def train_command(options: argparse.Namespace) -> None:
     if folder is not None:
         config = Config(
             model=options.model,
-            dataset=options.dataset or DATASETS[0],
+            dataset=dataset,
             class_names=list(data.class_names),
             image_size=list(data.train_images.shape[1:]),
             mean=parts.standardize.mean.tolist(),
