@@ -1,0 +1,204 @@
+"""How the loops of this folder become machine code: compiled at the first call, kept for the next run.
+
+    @compiled                  def scale(x, y): ...              one thread; called from other loops
+    @compiled(parallel=True)   def scale_rows(threads, x): ...   `numba.prange(threads)` inside
+
+Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
+with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
+
+Machine code is kept in a file for each function, signature and processor. It begins with a digest
+of the sources that it was made from: the function's own file, and all files of this folder that
+this file imports. Numba's own cache looks at the first of these only, and numbers its files, so
+that two processes that start at once may take each other's; here the name says what is inside, and
+a file appears complete or not at all.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
+from numba.misc.appdirs import user_cache_dir
+
+# Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
+OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+}
+
+PACKAGE = __name__.rpartition(".")[0]
+
+# One thread of a program at a time starts a parallel loop: the simplest of Numba's threading layers,
+# "workqueue", ends the process otherwise, and little is lost, because one loop keeps all cores busy.
+PARALLEL_LOOP = threading.Lock()
+
+
+def compiled(function: Callable | None = None, *, parallel: bool = False) -> Callable:
+    """Decorate a function of arrays and numbers: compile it when it is first called.
+
+    Args:
+        function: a module-level function, not a closure.
+        parallel: whether it holds a `numba.prange`. It is then called from Python only, by one
+            thread at a time; `numba.prange` runs on `numba.get_num_threads()` threads.
+    """
+    if function is None:
+        return functools.partial(compiled, parallel=parallel)
+    dispatcher = numba.njit(function, parallel=parallel, **OPTIONS)
+    if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
+        dispatcher._cache = MachineCodeFiles(function)
+    return _launched_by_one_thread(dispatcher) if parallel else dispatcher
+
+
+def _launched_by_one_thread(loop: Callable) -> Callable:
+    """Wrap a parallel loop, so that what would end the process raises an error or waits instead."""
+
+    def launch(*args: Any) -> Any:
+        with PARALLEL_LOOP:
+            if _threads.lost_in_fork:
+                raise RuntimeError(
+                    f"{loop.__name__}: this process was made by os.fork() from one whose compiled loops had started "
+                    "threads, and those do not survive a fork; start worker processes with "
+                    'multiprocessing.get_context("spawn"), or use algorithm="im2col"'
+                )
+            result = loop(*args)
+            if not _threads.started:
+                _threads.start()
+            return result
+
+    functools.update_wrapper(launch, loop)
+    launch.loop = loop
+    return launch
+
+
+class _Threads:
+    """What is known of Numba's threads: whether there are any, and whether a fork has lost them."""
+
+    started = False
+    lost_in_fork = False
+
+    def start(self) -> None:
+        """Note the first parallel loop, and say once if threads are slow to start here."""
+        self.started = True
+        if numba.get_num_threads() > 1 and numba.config.DISABLE_JIT == 0:
+            if numba.threading_layer() == "workqueue":
+                warnings.warn(
+                    'Numba found no OpenMP and uses its threading layer "workqueue", which takes about 0.1 ms to start '
+                    "a loop instead of 2 us; install libgomp (Debian: apt-get install libgomp1)",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+
+    def after_fork(self) -> None:
+        """Called in the child."""
+        global PARALLEL_LOOP
+        self.lost_in_fork = self.started
+        PARALLEL_LOOP = threading.Lock()  # the parent's may be held by a thread that is not here
+
+
+_threads = _Threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.after_fork)
+
+
+def cache_folder() -> Path:
+    """Where machine code is kept: $NUMBA_CACHE_DIR, or else the user's folder for caches."""
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_dir("minicnn", False)) / "kernels"
+
+
+class MachineCodeFiles(_Cache):
+    """The files of one function: one for each signature and processor. Numba calls load and save."""
+
+    may_write = True  # until it fails once
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self.enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(cache_folder())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled function for `sig`, or None."""
+        target_context.refresh()
+        if not self.enabled:
+            return None
+        try:
+            with self._path(sig, target_context.codegen()).open("rb") as file:
+                if file.read(len(self.stamp)) != self.stamp:
+                    return None
+                content = pickle.load(file)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+        return CompileResultCacheImpl.rebuild(None, target_context, content)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the compiled function for `sig`; say once if that is not possible."""
+        if not self.enabled or not MachineCodeFiles.may_write:
+            return
+        path = self._path(sig, data.codegen)
+        content = self.stamp + dumps(CompileResultCacheImpl.reduce(None, data))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(content)
+            os.replace(file.name, path)
+        except OSError as error:
+            MachineCodeFiles.may_write = False
+            warnings.warn(
+                f"minicnn cannot keep its compiled loops in {path.parent} ({error.strerror}), so that every start "
+                "compiles them again, some seconds; set NUMBA_CACHE_DIR to a folder that can be written",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    @functools.cached_property
+    def stamp(self) -> bytes:
+        """A digest of all that the machine code depends on, beside the signature and the processor."""
+        digest = hashlib.sha256()
+        digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+        for module in _modules_behind(self.function.__module__):
+            digest.update(Path(sys.modules[module].__file__).read_bytes())
+        return digest.digest()
+
+    def _path(self, sig: Any, codegen: Any) -> Path:
+        module = self.function.__module__.removeprefix(PACKAGE + ".")
+        version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
+        return cache_folder() / f"{module}.{self.function.__qualname__}-{version[:24]}.machinecode"
+
+
+@functools.cache
+def _modules_behind(name: str) -> list[str]:
+    """Name module `name` and the modules of this folder that it uses, and those that they use."""
+    found = {name}
+    waiting = [name]
+    while waiting:
+        for value in vars(sys.modules[waiting.pop()]).values():
+            other = value.__name__ if isinstance(value, type(sys)) else getattr(value, "__module__", "")
+            if isinstance(other, str) and other.startswith(PACKAGE + ".") and other not in found:
+                found.add(other)
+                waiting.append(other)
+    return sorted(found)
