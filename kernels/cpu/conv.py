@@ -1,59 +1,91 @@
-"""Convolution in compiled loops (Numba), without a matrix of patches.
+"""Convolution without a matrix of patches, on the building block of simd.py.
 
-A few rows of one image are worked on at a time: what their pixels see is copied into a small buffer
-that stays in the processor's cache, one patch a pixel, and multiplied with the weights at once.
-im2col is the same idea for the whole batch; its matrix of patches, R * S times as large as the
-images, has to travel to memory and back.
+A tile of TILE_ROWS output pixels is worked out at a time. Each pixel of the tile has, for each tap of
+the window, an address of its own, at which the C numbers lie that it sees there; where a tap falls
+into the padding, that is the address of a row of zeros (pointers.py). So the tile is
 
-One loop nest serves the forward pass *and* the gradient with respect to x, because both are the sum
+    y[pixel, :] = sum over taps t of  x[address(pixel, t)] @ weights[t]
 
-    y[n, i, j, k] = sum over r, s, c of  x[n, rows[i, r], columns[j, s], c] * weights[k, r, s, c]
+a batch-reduce matrix product, whatever the size, stride, padding and dilation of the window. The
+gradient with respect to x is the same sum with other tables: which output pixel saw this input pixel
+through this tap? With a stride, the answer has a pattern, or phase, for each remainder of the row
+and the column; the phases are computed one after the other, and nothing is multiplied by zeros
+between the pixels. The gradient with respect to the weights is a sum of outer products over the same
+addresses.
 
-with other tables `rows` and `columns`: which input row does output row i see through tap r? (-1:
-none, it would lie outside.) Forward, that is i*stride - top + r*dilation. The gradient asks the
-other way round: which output pixel saw input row i through tap r? In this way every output element
-is summed by one thread, and nothing is ever added by two.
+Weights are packed into panels as wide as a tile, each thread for itself, as many as fit in its L2
+cache; there they stay while all tiles pass by.
 
-Arrays have the logical order (N, C, H, W); in the loops channels are innermost, so that the taps of
-a window's row are often one piece of memory. The loops are plain Python: with NUMBA_DISABLE_JIT=1
-they can be stepped through.
-
-Threads may call these functions at the same time. A process made by os.fork() may not, if its
-parent did: Numba's threads do not survive a fork. Start processes with
-multiprocessing.get_context("spawn").
+Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images are channels-last,
+and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
 """
 
 from functools import lru_cache
-from threading import Lock
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from ..arrays import channels_first, channels_last
-from ..shapes import (
-    IntOrPair,
-    Padding,
-    Pair,
-    Shape,
-    Window,
-    conv2d_shape,
-    window_of,
+from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
+from ..windows import pad
+from .compiled import compiled
+from .pointers import (
+    Tables,
+    input_seen,
+    output_that_saw,
+    pixels,
+    point_at_inputs,
+    point_at_outputs,
 )
+from .simd import (
+    TILE_ROWS,
+    add_outer_products,
+    address_of,
+    copy_row,
+    multiply_tile,
+    panel_width,
+    prefetch,
+)
+from .target import L2_BYTES
 
-LANES = 16  # patches are filled up with zeros to a multiple of this, so that vector instructions leave no rest
-TASK_PIXELS = 64  # the rows that are worked on at a time have about as many pixels: their patches fit in the cache
+FEW_CHANNELS = 8
+"""With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
 
-# Of the threads of a program, one at a time may start a parallel loop: the simplest of Numba's threading layers,
-# "workqueue", ends the process otherwise, and little is lost, because one loop keeps all cores busy.
-PARALLEL_LOOP = Lock()
+CHUNK_PIXELS = 128
+"""Pixels at a time in the weight gradient: their gradients, a panel wide, stay in the L1 cache."""
 
-# Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
-OPTIONS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-}
+
+PREFETCH_ROWS = 8
+"""How many rows ahead a panel's numbers are asked for while they are packed: they lie far apart."""
+
+
+class Sum(NamedTuple):
+    """A sum over the taps of windows: which numbers meet which weights, and where the results go.
+
+    Attributes:
+        seen: the offsets of what each output pixel sees (pointers.py).
+        layout: int64 (2, 5), the shape (groups, R, S, C, K) of the weights as the sum sees them, and
+            the strides that lead to each from there in the flat array.
+        first: the first weight's place in the flat array.
+        written: the offsets of the output pixels.
+    """
+
+    seen: Tables
+    layout: np.ndarray
+    first: int
+    written: Tables
+
+
+class Plan(NamedTuple):
+    """All that follows from shapes and settings alone."""
+
+    padding: tuple[Pair, Pair] | None
+    """The frame of zeros that the images need, or None."""
+    sums: tuple[Sum, ...]
+    y_shape: Shape
+    gaps: tuple[tuple[slice, ...], ...] = ()
+    """The parts of the output that no window reaches: zeros."""
 
 
 def conv2d(
@@ -63,17 +95,20 @@ def conv2d(
     padding: Padding = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
+    bias: np.ndarray | None = None,
+    relu: bool = False,
 ) -> np.ndarray:
     """Convolution of float32 or float64 arrays, see `reference.conv2d` for arguments and errors.
+
+    Args:
+        bias: (K,), added to each output pixel.
+        relu: whether negative results become 0.
 
     Returns:
         (N, K, OH, OW), a view of memory in the order (N, OH, OW, K)
     """
-    _, K, OH, OW = conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    window = window_of(w.shape[2:], stride, padding, dilation)
-    rows, columns = _input_seen(window, x.shape[2:], (OH, OW))
-    weights = channels_last(w).reshape(groups, K // groups, -1)  # (G, K/G, R*S*C/G)
-    return _sum_over_windows(x, _whole_vectors(weights), rows, columns)
+    plan = _forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
+    return _sum_over_taps(plan, x, w, bias, relu)
 
 
 def conv2d_grad_input(
@@ -90,12 +125,8 @@ def conv2d_grad_input(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    K, C_per_group, R, S = w.shape
-    window = window_of((R, S), stride, padding, dilation)
-    rows, columns = _output_that_saw(window, tuple(x_shape[2:]), grad.shape[2:])
-    weights = w.reshape(groups, K // groups, C_per_group, R, S)[:, :, :, ::-1, ::-1]
-    weights = weights.transpose(0, 2, 3, 4, 1).reshape(groups, C_per_group, -1)  # (G, C/G, R*S*K/G)
-    return _sum_over_windows(grad, _whole_vectors(weights), rows, columns)
+    plan = _grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
+    return _sum_over_taps(plan, grad, w, None, False)
 
 
 def conv2d_grad_weight(
@@ -110,202 +141,303 @@ def conv2d_grad_weight(
     """Gradient with respect to w, see `reference.conv2d_grad_weight`.
 
     Returns:
-        (K, C / groups, R, S), contiguous
+        (K, C / groups, R, S), a view of memory in the order (R, S, C / groups, K)
     """
     K, C_per_group, R, S = w_shape
-    window = window_of((R, S), stride, padding, dilation)
-    rows, columns = _input_seen(window, x.shape[2:], grad.shape[2:])
-    patch_size = R * S * C_per_group
-    size = K * _round_up(patch_size, LANES)
-    # The batch is cut into parts with a sum each. Their number depends on the problem alone, never on the number of
-    # threads, so that the rounding of the result does not either.
-    parts = min(16, max(4, 2**20 // size))
-    sums = np.zeros((parts, groups, K // groups, size // K), x.dtype)
-    grad_y, images = _in_memory_order(grad), _in_memory_order(x)
-    with PARALLEL_LOOP:
-        _sum_over_pixels(grad_y, images, rows, columns, sums)
-    grad_w = sums.sum(axis=0)[:, :, :patch_size].reshape(K, R, S, C_per_group)
-    return np.ascontiguousarray(channels_first(grad_w))
+    plan = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
+    seen, layout, _, _ = plan.sums[0]
+    threads = numba.get_num_threads()
+    images, grads = _padded_images(x, plan), _contiguous(channels_last(grad))
+    if not grads.size:
+        return np.zeros((R, S, C_per_group, K), grad.dtype).transpose(3, 2, 0, 1)
+    # Few weights: each thread adds up its share of the pixels. Many: each thread adds up its share of the weights.
+    copies = threads if K * C_per_group * R * S * grad.itemsize <= L2_BYTES else 1
+    sums = np.zeros((copies, R, S, C_per_group, K), grad.dtype)
+    _add_up(threads, copies, images, grads, sums.reshape(-1), seen, layout)
+    total = sums[0]
+    for other in sums[1:]:
+        total += other
+    return total.transpose(3, 2, 0, 1)
 
 
-def _sum_over_windows(
-    x: np.ndarray, weights: np.ndarray, rows: np.ndarray, columns: np.ndarray
+@lru_cache(maxsize=1024)
+def _forward_plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+) -> Plan:
+    """Which input pixels each output pixel sees, and through which weights."""
+    N, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    C, H, W = x_shape[1:]
+    R, S = window.kernel
+    written = pixels((OH, OW), K)
+    if C >= FEW_CHANNELS or groups > 1 or window.dilation[1] > 1 or S == 1:
+        seen = input_seen(window, (H, W), (OH, OW), C)
+        shape = groups, R, S, C // groups, K // groups
+        strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
+        return Plan(None, (Sum(seen, np.array([shape, strides]), 0, written),), (N, OH, OW, K))
+    # Few channels: what a row of the window sees is one piece of memory, S * C numbers, provided that there is padding.
+    (top, bottom), (left, right) = window.padding
+    size = top + H + bottom, left + W + right
+    one_column = Window(
+        (R, 1), window.stride, ((0, 0), (0, 0)), (window.dilation[0], 1)
+    )
+    seen = input_seen(one_column, size, (OH, OW), C)
+    layout = np.array([(1, R, 1, S * C, K), (0, S * C * K, 0, K, 1)])
+    return Plan(window.padding, (Sum(seen, layout, 0, written),), (N, OH, OW, K))
+
+
+@lru_cache(maxsize=1024)
+def _grad_input_plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+) -> Plan:
+    """Which output pixels saw each input pixel, and through which weights: a sum for each phase of the stride."""
+    _, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    N, C, H, W = x_shape
+    C_per_group = C // groups
+    _, S = window.kernel
+    tap_strides = (S * C_per_group * K, C_per_group * K)
+    sums, gaps = [], []
+    for phase in np.ndindex(min(window.stride[0], H), min(window.stride[1], W)):
+        seen, taps = output_that_saw(window, phase, (H, W), (OH, OW), K)
+        if seen[0].size and seen[1].size:
+            shape = groups, seen[0].shape[1], seen[1].shape[1], K // groups, C_per_group
+            r_step, s_step = (by * tap.step for by, tap in zip(tap_strides, taps, strict=True))
+            layout = np.array([shape, (K // groups, r_step, s_step, 1, K)])
+            first = sum(by * tap.start for by, tap in zip(tap_strides, taps, strict=True))
+            sums.append(Sum(seen, layout, first, pixels((H, W), C, phase, window.stride)))
+        else:
+            rows, columns = (
+                slice(start, None, step) for start, step in zip(phase, window.stride, strict=True)
+            )
+            gaps.append((slice(None), rows, columns))
+    return Plan(None, tuple(sums), (N, H, W, C), tuple(gaps))
+
+
+def _sum_over_taps(
+    plan: Plan, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, relu: bool
 ) -> np.ndarray:
-    """Images (N, C, H, W) times weights (G, K/G, patch) -> (N, K, OH, OW)."""
-    G, K_per_group, _ = weights.shape
-    y = np.empty((len(x), len(rows), len(columns), G * K_per_group), x.dtype)
-    images = _in_memory_order(x)
-    with PARALLEL_LOOP:
-        _convolve(images, weights, rows, columns, y)
+    """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
+    y = np.empty(plan.y_shape, x.dtype)
+    if y.size:
+        images = _padded_images(x, plan)
+        weights = _contiguous(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
+        start = weights[:0] if bias is None else _contiguous(bias)
+        threads = numba.get_num_threads()
+        for seen, layout, first, written in plan.sums:
+            _multiply(threads, images, weights[first:], layout, y, seen, written, start, relu)
+        for gap in plan.gaps:
+            y[gap] = 0
     return channels_first(y)
 
 
-@lru_cache
-def _input_seen(window: Window, input_size: Pair, output_size: Pair) -> list[np.ndarray]:
-    """Tables (OH, R) and (OW, S): the input row or column that an output sees through a tap; -1 outside."""
-    tables = []
-    for size, count, kernel, stride, (before, _), dilation in zip(
-        input_size, output_size, *window, strict=True
-    ):
-        seen = np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation
-        tables.append(np.where((seen >= 0) & (seen < size), seen, -1))
-    return tables
+def _padded_images(x: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return images (N, C, H, W) as contiguous (N, H, W, C), with the frame that the plan asks for."""
+    images = channels_last(x)
+    return _contiguous(images if plan.padding is None else pad(images, plan.padding))
 
 
-@lru_cache
-def _output_that_saw(window: Window, input_size: Pair, output_size: Pair) -> list[np.ndarray]:
-    """Tables (H, R) and (W, S): the output row or column that saw an input through a tap, last tap first; -1: none."""
-    tables = []
-    for size, count, kernel, stride, (before, _), dilation in zip(
-        input_size, output_size, *window, strict=True
-    ):
-        taps = np.arange(kernel)[::-1]
-        steps = np.arange(size)[:, None] + before - taps * dilation  # stride * (output row)
-        exists = (steps % stride == 0) & (steps >= 0) & (steps < count * stride)
-        tables.append(np.where(exists, steps // stride, -1))
-    return tables
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    """Return the array itself or a copy, so that all arrays have one type for Numba."""
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and flags.aligned:
+        return array
+    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
 
 
-def _in_memory_order(x: np.ndarray) -> np.ndarray:
-    """Return images (N, C, H, W) as contiguous (N, H, W, C); no copy if that is their order in memory."""
-    # Writable, although nothing is written: Numba would compile another version for arrays that are not.
-    return np.require(channels_last(x), requirements=("C", "ALIGNED", "WRITEABLE"))
+@compiled(parallel=True)
+def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
+    for part in numba.prange(threads):
+        _multiply_part(part, threads, x, weights, layout, y, seen, written, bias, relu)
 
 
-def _whole_vectors(weights: np.ndarray) -> np.ndarray:
-    """Copy weights (G, K/G, patch), with zeros at the end of each patch up to a multiple of LANES."""
-    G, K_per_group, patch_size = weights.shape
-    padded = np.zeros((G, K_per_group, _round_up(patch_size, LANES)), weights.dtype)
-    padded[:, :, :patch_size] = weights
-    return padded
+@compiled
+def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu):
+    """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
+    G, R, S, C, K = _five(layout[0])
+    width = panel_width(x.itemsize)
+    panel_size = R * S * C * width
+    panels = (K + width - 1) // width
+    panels_at_once = min(panels, max(1, L2_BYTES // 2 // (panel_size * x.itemsize)))
+    blocks_per_group = (panels + panels_at_once - 1) // panels_at_once
+    pixel_count = x.shape[0] * len(written[0]) * len(written[1])
+    tiles = (pixel_count + TILE_ROWS - 1) // TILE_ROWS
+
+    # As many zeros as a tap looks at, or as a tile is wide; the scratch memory begins on a cache line.
+    zeros = np.zeros(max(C, width), x.dtype)
+    packed = np.empty(panels_at_once * panel_size + 64, x.dtype)
+    start = np.empty(panels_at_once * width, x.dtype)
+    aligned = -address_of(packed, 0) % 64 // x.itemsize
+    x_rows = np.empty(R * S * TILE_ROWS, np.int64)
+    y_rows = np.empty(TILE_ROWS, np.int64)
+    scratch = np.empty((R + S) * TILE_ROWS, np.int64)
+    x_bytes = x.size // x.shape[0] * x.itemsize
+    y_bytes = y.size // y.shape[0] * y.itemsize
+
+    work = G * blocks_per_group * tiles  # (group, block of panels, tile), in this order
+    position, end = part * work // parts, (part + 1) * work // parts
+    while position < end:
+        block, tile = divmod(position, tiles)
+        group, block = divmod(block, blocks_per_group)
+        first_panel = block * panels_at_once
+        last_panel = min(panels, first_panel + panels_at_once)
+        _pack(packed, aligned, weights, layout, group, first_panel, last_panel, width)
+        _pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
+        last_tile = min(tiles, tile + end - position)
+        position += last_tile - tile
+        x_images = address_of(x, group * C), x_bytes, x.itemsize
+        y_images = address_of(y, group * K), y_bytes, y.itemsize
+        for tile in range(tile, last_tile):  # noqa: B020, PLR1704 (Numba: one variable, one type)
+            pixel = tile * TILE_ROWS
+            point_at_inputs(
+                x_rows, TILE_ROWS, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen, scratch
+            )
+            point_at_outputs(y_rows, TILE_ROWS, pixel, pixel_count - 1, y_images, written)
+            for panel in range(first_panel, last_panel):
+                place = panel - first_panel
+                multiply_tile(
+                    x_rows,
+                    packed,
+                    aligned + place * panel_size,
+                    y_rows,
+                    panel * width * y.itemsize,
+                    address_of(start, place * width),
+                    R * S,
+                    C,
+                    relu,
+                    K - panel * width,
+                )
 
 
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+@compiled
+def _five(numbers):
+    """Unpack an array of five numbers, which Numba can do by hand only."""
+    return numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
 
 
-@numba.njit(parallel=True, **OPTIONS)
-def _convolve(x, weights, rows, columns, y):
-    """Write into y (N, OH, OW, K) the patches of x (N, H, W, C) times weights (G, K/G, patch)."""
-    N, OH, OW, K = y.shape
-    G, K_per_group, patch_size = weights.shape
-    rows_per_task = max(1, TASK_PIXELS // OW)
-    tasks_per_image = (OH + rows_per_task - 1) // rows_per_task
-    y_pixels = y.reshape(N * OH * OW, K)
-    for task in numba.prange(N * tasks_per_image):
-        n = task // tasks_per_image
-        top = task % tasks_per_image * rows_per_task
-        task_rows = rows[top : top + rows_per_task]
-        pixels = len(task_rows) * OW
-        start = (n * OH + top) * OW
-        patches = np.zeros((pixels, patch_size), x.dtype)
-        for g in range(G):
-            _copy_patches(patches, x[n], g, G, task_rows, columns)
-            k = g * K_per_group
-            _multiply(y_pixels[start : start + pixels, k : k + K_per_group], patches, weights[g])
-
-
-@numba.njit(parallel=True, **OPTIONS)
-def _sum_over_pixels(grad, x, rows, columns, sums):
-    """Add up in sums (parts, G, K/G, patch), over each part's output pixels: grad (N, OH, OW, K) times patch of x."""
-    N, OH, OW, K = grad.shape
-    parts, G, K_per_group, patch_size = sums.shape
-    rows_per_task = max(1, TASK_PIXELS // OW)
-    tasks_per_image = (OH + rows_per_task - 1) // rows_per_task
-    tasks = N * tasks_per_image
-    grad_pixels = grad.reshape(N * OH * OW, K)
-    for part in numba.prange(parts):
-        for task in range(part * tasks // parts, (part + 1) * tasks // parts):
-            n = task // tasks_per_image
-            top = task % tasks_per_image * rows_per_task
-            task_rows = rows[top : top + rows_per_task]
-            pixels = len(task_rows) * OW
-            start = (n * OH + top) * OW
-            patches = np.zeros((pixels, patch_size), x.dtype)
-            for g in range(G):
-                _copy_patches(patches, x[n], g, G, task_rows, columns)
-                k = g * K_per_group
-                factors = grad_pixels[start : start + pixels, k : k + K_per_group]
-                _accumulate(sums[part, g], factors, patches)
-
-
-@numba.njit(**OPTIONS)
-def _copy_patches(patches, image, g, groups, rows, columns):
-    """Fill patches (rows * OW, patch) with what these output rows see of the channels of group g; leave zeros outside.
-
-    Offsets in memory are unsigned: Numba then leaves out its check for negative indices, and copies
-    with vectors.
-    """
-    _, W, channels = image.shape
-    OW, S = columns.shape
-    C = channels // groups
-    source = image.reshape(image.size)
-    target = patches.reshape(patches.size)
-    for i in range(len(rows)):
-        for r in range(rows.shape[1]):
-            if rows[i, r] < 0:
-                continue
-            for j in range(OW):
-                to = (i * OW + j) * patches.shape[1] + r * S * C
-                first, last = columns[j, 0], columns[j, S - 1]
-                if groups == 1 and first >= 0 and last - first == S - 1:  # one piece of memory
-                    _copy(target, to, source, (rows[i, r] * W + first) * C, S * C)
-                else:
-                    for s in range(S):
-                        if columns[j, s] >= 0:
-                            start = (rows[i, r] * W + columns[j, s]) * channels + g * C
-                            _copy(target, to + s * C, source, start, C)
-
-
-@numba.njit(**OPTIONS)
-def _copy(target, to, source, start, count):
-    to, start = np.uint64(to), np.uint64(start)
-    for i in range(np.uint64(count)):
-        target[to + i] = source[start + i]
-
-
-@numba.njit(**OPTIONS)
-def _multiply(y, patches, weights):
-    """y[p, k] = patches[p] . weights[k], for 4 pixels and 2 output channels at a time: 8 products for 6 loads.
-
-    Where fewer are left at the end, the last pixel or channel is worked out several times.
-    """
-    pixels, K = y.shape
+@compiled
+def _pack(packed, first, weights, layout, group, first_panel, last_panel, width):
+    """Copy panels of a group's weights to packed[first:], each (R * S, C, width), with zeros after the last column."""
+    _, R, S, C, K = _five(layout[0])
+    group_step, r_step, s_step, c_step, k_step = _five(layout[1])
     zero = weights.dtype.type(0)
-    for p0 in range(0, pixels, 4):
-        p1, p2, p3 = min(p0 + 1, pixels - 1), min(p0 + 2, pixels - 1), min(p0 + 3, pixels - 1)
-        x0, x1, x2, x3 = patches[p0], patches[p1], patches[p2], patches[p3]
-        for k0 in range(0, K, 2):
-            k1 = min(k0 + 1, K - 1)
-            w0, w1 = weights[k0], weights[k1]
-            y00 = y10 = y20 = y30 = zero
-            y01 = y11 = y21 = y31 = zero
-            for i in range(len(w0)):
-                y00 += x0[i] * w0[i]
-                y10 += x1[i] * w0[i]
-                y20 += x2[i] * w0[i]
-                y30 += x3[i] * w0[i]
-                y01 += x0[i] * w1[i]
-                y11 += x1[i] * w1[i]
-                y21 += x2[i] * w1[i]
-                y31 += x3[i] * w1[i]
-            y[p0, k0], y[p1, k0], y[p2, k0], y[p3, k0] = y00, y10, y20, y30
-            y[p0, k1], y[p1, k1], y[p2, k1], y[p3, k1] = y01, y11, y21, y31
+    to = first
+    for panel in range(first_panel, last_panel):
+        columns = min(width, K - panel * width)
+        for r in range(R):
+            for s in range(S):
+                tap = group * group_step + r * r_step + s * s_step
+                source = tap + panel * width * k_step
+                if k_step == 1 and columns == width:
+                    for c in range(C):
+                        address = address_of(weights, source + c * c_step)
+                        prefetch(address + PREFETCH_ROWS * c_step * weights.itemsize)
+                        copy_row(address_of(packed, to + c * width), address, weights)
+                else:
+                    for c in range(C):
+                        for k in range(columns):
+                            packed[to + c * width + k] = weights[source + c * c_step + k * k_step]
+                        for k in range(columns, width):
+                            packed[to + c * width + k] = zero
+                to += C * width
 
 
-@numba.njit(**OPTIONS)
-def _accumulate(sums, factors, patches):
-    """sums[k] += over the pixels p: factors[p, k] * patches[p], for 4 pixels at a time."""
-    pixels, K = factors.shape
-    whole = pixels - pixels % 4
-    for k in range(K):
-        total = sums[k]
-        for p in range(0, whole, 4):
-            f0, f1, f2, f3 = factors[p, k], factors[p + 1, k], factors[p + 2, k], factors[p + 3, k]
-            x0, x1, x2, x3 = patches[p], patches[p + 1], patches[p + 2], patches[p + 3]
-            for i in range(len(total)):
-                total[i] += f0 * x0[i] + f1 * x1[i] + f2 * x2[i] + f3 * x3[i]
-        for p in range(whole, pixels):
-            f0, x0 = factors[p, k], patches[p]
-            for i in range(len(total)):
-                total[i] += f0 * x0[i]
+@compiled
+def _pack_start(start, bias, first, count, begin, end):
+    """Copy bias[first:][begin:end] to `start`; zeros from `count` on, or where there is no bias."""
+    zero = start.dtype.type(0)
+    for k in range(begin, end):
+        start[k - begin] = bias[first + k] if bias.size and k < count else zero
+
+
+@compiled(parallel=True)
+def _add_up(threads, copies, x, grad, sums, seen, layout):
+    for part in numba.prange(threads):
+        _add_up_part(part, threads, copies, x, grad, sums, seen, layout)
+
+
+@compiled
+def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
+    """Add up one part of the weight gradient, over chunks of pixels.
+
+    There is an item of work for each group, panel of outputs, tap, and tile of inputs. The parts
+    share the pixels among them, where each has a copy of the sums to itself, or else the items.
+    """
+    G, R, S, C, K = _five(layout[0])
+    taps = R * S
+    width = panel_width(x.itemsize)
+    panels = (K + width - 1) // width
+    c_tiles = (C + TILE_ROWS - 1) // TILE_ROWS
+    items = G * panels * taps * c_tiles
+    pixel_count = grad.size // (G * K)
+    copy = part if copies > 1 else 0
+    if copies > 1:
+        begin, end = part * pixel_count // parts, (part + 1) * pixel_count // parts
+        first_item, last_item = 0, items
+    else:
+        begin, end = 0, pixel_count
+        first_item, last_item = part * items // parts, (part + 1) * items // parts
+    chunk = min(CHUNK_PIXELS if copies > 1 else 4 * CHUNK_PIXELS, max(1, end - begin))
+
+    zeros = np.zeros(G * C + TILE_ROWS, x.dtype)
+    packed = np.empty(chunk * width + 64, x.dtype)
+    aligned = -address_of(packed, 0) % 64 // x.itemsize
+    x_pixels = np.empty(taps * chunk, np.int64)
+    scratch = np.empty((R + S) * chunk, np.int64)
+    images = address_of(x, 0), x.size // x.shape[0] * x.itemsize, x.itemsize
+    for pixel in range(begin, end, chunk):
+        count = min(chunk, end - pixel)
+        point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen, scratch)
+        for column in range(first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1):
+            group, panel = divmod(column, panels)
+            columns = min(width, K - panel * width)
+            k = group * K + panel * width
+            _pack_grads(packed, aligned, grad, pixel, count, G * K, k, columns, width)
+            item = column * taps * c_tiles
+            for tap in range(taps):
+                for c_tile in range(c_tiles):
+                    if first_item <= item < last_item:
+                        c, c_end = c_tile * C // c_tiles, (c_tile + 1) * C // c_tiles
+                        place = ((copy * taps + tap) * C + c) * G * K + k
+                        add_outer_products(
+                            x_pixels,
+                            tap * chunk,
+                            (group * C + c) * x.itemsize,
+                            c_end - c,
+                            (grad, address_of(packed, aligned)),
+                            address_of(sums, place),
+                            G * K * x.itemsize,
+                            count,
+                            pixel > begin,
+                            columns,
+                        )
+                    item += 1
+
+
+@compiled
+def _pack_grads(packed, first, grad, pixel, count, row, k, columns, width):
+    """Copy columns k, k + 1, ... of the gradients of `count` pixels to packed[first:], (count, width)."""
+    if columns == width:
+        for p in range(count):
+            address = address_of(grad, (pixel + p) * row + k)
+            prefetch(address + PREFETCH_ROWS * row * grad.itemsize)
+            copy_row(address_of(packed, first + p * width), address, grad)
+        return
+    flat = grad.reshape(grad.size)
+    zero = grad.dtype.type(0)
+    for p in range(count):
+        source, to = (pixel + p) * row + k, first + p * width
+        for j in range(columns):
+            packed[to + j] = flat[source + j]
+        for j in range(columns, width):
+            packed[to + j] = zero

@@ -1,0 +1,355 @@
+"""The one building block: a batch-reduce matrix product on registers, written as vector instructions.
+
+Nearly all the arithmetic of a convolutional network is sums of small matrix products over scattered
+addresses (Georganas et al., "High-performance deep learning via a single building block", arXiv
+1906.06440). Two functions compute a tile of such a sum; they keep it in registers from the first
+product to the last:
+
+    multiply_tile       rows of numbers times a matrix: forward passes and input gradients
+    add_outer_products  columns of numbers times rows:  weight gradients
+
+Both are Numba intrinsics: their bodies below run while a kernel is being compiled, and emit the
+LLVM instructions that the kernel will execute. What is a Python `for` here is unrolled there; the
+loops that remain are those of `cgutils.for_range`. Addresses are in bytes, as int64; all else counts
+elements.
+"""
+
+from collections.abc import Iterator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
+
+from .target import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+
+
+@register_jitable
+def panel_width(itemsize: int) -> int:
+    """Columns of a tile, of a packed panel of weights, and of a packed panel of gradients."""
+    return TILE_VECTORS * VECTOR_BYTES // itemsize
+
+
+class Vectors:
+    """Emits vector instructions for one element type.
+
+    Args:
+        builder: of the function that is being compiled.
+        dtype: Numba's type of the elements, float32 or float64.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, dtype: types.Float):
+        self.builder = builder
+        self.itemsize = dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+        self.type = ir.VectorType(self.element, self.lanes)
+        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"  # of LLVM's names for its functions
+
+    def constant(self, value: float) -> ir.Value:
+        """A vector of equal numbers."""
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def number(self, address: ir.Value) -> ir.Value:
+        """Load one number."""
+        return self.builder.load(self.builder.inttoptr(address, self.element.as_pointer()))
+
+    def splat(self, number: ir.Value) -> ir.Value:
+        """A vector that repeats one number."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(INT32, 0))
+        zeros = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def load(self, address: ir.Value) -> ir.Value:
+        """Load a vector from an address that need not be aligned."""
+        vector = self.builder.load(self.builder.inttoptr(address, self.type.as_pointer()))
+        vector.align = self.itemsize
+        return vector
+
+    def store(self, vector: ir.Value, address: ir.Value) -> None:
+        """Store a vector to an address that need not be aligned."""
+        pointer = self.builder.inttoptr(address, self.type.as_pointer())
+        self.builder.store(vector, pointer).align = self.itemsize
+
+    def first(self, count: ir.Value) -> ir.Value:
+        """A mask of the first `count` lanes."""
+        lanes = ir.VectorType(INT64, self.lanes)
+        undefined = ir.Constant(lanes, ir.Undefined)
+        limit = self.builder.insert_element(undefined, count, ir.Constant(INT32, 0))
+        zeros = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        limit = self.builder.shuffle_vector(limit, undefined, zeros)
+        return self.builder.icmp_signed("<", ir.Constant(lanes, list(range(self.lanes))), limit)
+
+    def load_some(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        """Load the lanes of a mask; the others are 0, and their memory is not touched."""
+        pointer = self.type.as_pointer()
+        kinds = [pointer, INT32, self.mask_type, self.type]
+        function = self._function(f"llvm.masked.load.{self.suffix}.p0", self.type, kinds)
+        align = ir.Constant(INT32, self.itemsize)
+        address = self.builder.inttoptr(address, pointer)
+        return self.builder.call(function, [address, align, mask, self.constant(0)])
+
+    def store_some(self, vector: ir.Value, address: ir.Value, mask: ir.Value) -> None:
+        """Store the lanes of a mask; the memory of the others is not touched."""
+        pointer = self.type.as_pointer()
+        kinds = [self.type, pointer, INT32, self.mask_type]
+        function = self._function(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), kinds)
+        align = ir.Constant(INT32, self.itemsize)
+        self.builder.call(
+            function, [vector, self.builder.inttoptr(address, pointer), align, mask]
+        )
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a * b + c, in one instruction where the processor has it."""
+        function = self._function(f"llvm.fmuladd.{self.suffix}", self.type, [self.type] * 3)
+        return self.builder.call(function, [a, b, c])
+
+    def relu(self, vector: ir.Value) -> ir.Value:
+        """0 where a lane is negative; NaN stays."""
+        zero = self.constant(0)
+        return self.builder.select(self.builder.fcmp_ordered("<", vector, zero), zero, vector)
+
+    def _function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        kind = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, kind, name)
+
+
+class Tile:
+    """The sums of a tile, `rows` times TILE_VECTORS vectors; LLVM keeps them in registers.
+
+    Args:
+        vectors: the emitter.
+        rows: how many rows, known when compiling.
+        columns: how many of the tile's columns exist in memory, an int64 value known at run time.
+    """
+
+    def __init__(self, vectors: Vectors, rows: int, columns: ir.Value):
+        self.vectors = vectors
+        self.builder = vectors.builder
+        self.sums = [
+            [cgutils.alloca_once(self.builder, vectors.type) for _ in range(TILE_VECTORS)]
+            for _ in range(rows)
+        ]
+        self.is_whole = self.builder.icmp_signed(
+            ">=", columns, ir.Constant(INT64, TILE_VECTORS * vectors.lanes)
+        )
+        self.masks = [
+            vectors.first(self.builder.sub(columns, ir.Constant(INT64, j * vectors.lanes)))
+            for j in range(TILE_VECTORS)
+        ]
+
+    def offset(self, j: int) -> ir.Value:
+        """Bytes from the start of a row to its vector `j`."""
+        return ir.Constant(INT64, j * VECTOR_BYTES)
+
+    def start_at(self, row_vectors: list[ir.Value]) -> None:
+        """Begin every row with the same numbers."""
+        for row in self.sums:
+            for total, vector in zip(row, row_vectors, strict=True):
+                self.builder.store(vector, total)
+
+    def row(self, address: ir.Value) -> list[ir.Value]:
+        """Load a row of a packed matrix, which is always whole."""
+        return [
+            self.vectors.load(self.builder.add(address, self.offset(j)))
+            for j in range(TILE_VECTORS)
+        ]
+
+    def add_product(self, i: int, number: ir.Value, row_vectors: list[ir.Value]) -> None:
+        """Add to row `i` a number times a row."""
+        factor = self.vectors.splat(number)
+        for total, vector in zip(self.sums[i], row_vectors, strict=True):
+            result = self.vectors.multiply_add(factor, vector, self.builder.load(total))
+            self.builder.store(result, total)
+
+    def relu(self) -> None:
+        """Replace negative sums by 0."""
+        for row in self.sums:
+            for total in row:
+                self.builder.store(self.vectors.relu(self.builder.load(total)), total)
+
+    def load(self, addresses: list[ir.Value]) -> None:
+        """Begin with what is in memory, row by row."""
+        with self.builder.if_else(self.is_whole) as (whole, part):
+            with whole:
+                for total, address, _ in self._places(addresses):
+                    self.builder.store(self.vectors.load(address), total)
+            with part:
+                for total, address, mask in self._places(addresses):
+                    self.builder.store(self.vectors.load_some(address, mask), total)
+
+    def store(self, addresses: list[ir.Value]) -> None:
+        """Write the tile to memory, row by row, the columns that exist."""
+        with self.builder.if_else(self.is_whole) as (whole, part):
+            with whole:
+                for total, address, _ in self._places(addresses):
+                    self.vectors.store(self.builder.load(total), address)
+            with part:
+                for total, address, mask in self._places(addresses):
+                    self.vectors.store_some(self.builder.load(total), address, mask)
+
+    def _places(self, addresses: list[ir.Value]) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+        for row, address in zip(self.sums, addresses, strict=True):
+            for j, total in enumerate(row):
+                yield total, self.builder.add(address, self.offset(j)), self.masks[j]
+
+
+@intrinsic
+def address_of(typing_context, array, index):
+    """The address of element `index` of a contiguous array."""
+
+    def emit(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(builder.gep(data, [arguments[1]]), INT64)
+
+    return types.int64(array, types.int64), emit
+
+
+@intrinsic
+def copy_row(typing_context, to, source, like):
+    """Copy a row of a panel, panel_width numbers of the dtype of array `like`, from one address to another."""
+
+    def emit(context, builder, signature, arguments):
+        vectors = Vectors(builder, signature.args[2].dtype)
+        for j in range(TILE_VECTORS):
+            offset = ir.Constant(INT64, j * VECTOR_BYTES)
+            vector = vectors.load(builder.add(arguments[1], offset))
+            vectors.store(vector, builder.add(arguments[0], offset))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, like), emit
+
+
+@intrinsic
+def prefetch(typing_context, address):
+    """Ask for the cache line at `address`, which may lie outside every array."""
+
+    def emit(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, second_level, data = (ir.Constant(INT32, value) for value in (0, 2, 1))
+        pointer = builder.inttoptr(arguments[0], byte)
+        builder.call(function, [pointer, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+@intrinsic
+def multiply_tile(
+    typing_context, x_rows, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
+):
+    """y_i[:] = start[:] + sum over t < taps, k < channels of x_ti[k] * weights[t, k, :], for TILE_ROWS rows i.
+
+    Args:
+        x_rows: int64 addresses of the x_ti, at [t * TILE_ROWS + i]. Several may be the same.
+        weights: packed panel (taps, channels, panel width), contiguous, from element `first` of an array.
+        first: see weights.
+        y_rows: int64 addresses, to which `y_offset` bytes are added: where the y_i go.
+        y_offset: see y_rows.
+        start: address of panel-width numbers, such as a bias.
+        taps, channels: the lengths of the sums.
+        relu: whether negative results become 0.
+        columns: of the panel's columns, how many are written.
+    """
+    signature = types.void(x_rows, weights, types.int64, y_rows, *[types.int64] * 6)
+
+    def emit(context, builder, signature, arguments):
+        x_rows, weights, first, y_rows, y_offset, start, taps, channels, relu, columns = arguments
+        vectors = Vectors(builder, signature.args[1].dtype)
+        tile = Tile(vectors, TILE_ROWS, columns)
+        x_table, weights, y_table = (
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in (
+                (signature.args[0], x_rows),
+                (signature.args[1], weights),
+                (signature.args[3], y_rows),
+            )
+        )
+        row_bytes = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
+        panel = builder.ptrtoint(builder.gep(weights, [first]), INT64)
+        itemsize = ir.Constant(INT64, vectors.itemsize)
+        tile.start_at(tile.row(start))
+        with cgutils.for_range(builder, taps) as tap:
+            entry = builder.mul(tap.index, ir.Constant(INT64, TILE_ROWS))
+            rows = [
+                builder.load(builder.gep(x_table, [builder.add(entry, ir.Constant(INT64, i))]))
+                for i in range(TILE_ROWS)
+            ]
+            tap_panel = builder.add(panel, builder.mul(builder.mul(tap.index, channels), row_bytes))
+            with cgutils.for_range(builder, channels) as channel:
+                row = tile.row(builder.add(tap_panel, builder.mul(channel.index, row_bytes)))
+                place = builder.mul(channel.index, itemsize)
+                for i in range(TILE_ROWS):
+                    tile.add_product(i, vectors.number(builder.add(rows[i], place)), row)
+        with builder.if_then(builder.icmp_signed("!=", relu, ir.Constant(INT64, 0))):
+            tile.relu()
+        tile.store(
+            [
+                builder.add(builder.load(builder.gep(y_table, [ir.Constant(INT64, i)])), y_offset)
+                for i in range(TILE_ROWS)
+            ]
+        )
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_outer_products(
+    typing_context, x_pixels, first, x_offset, rows, grads, sums, row_bytes, pixels, more, columns
+):
+    """sums_i[:] (+)= sum over p < pixels of x_p[i] * grads[p, :], for i < rows <= TILE_ROWS.
+
+    Args:
+        x_pixels: int64 addresses at [first + p], to which `x_offset` bytes are added: those of x_p[0].
+        first, x_offset: see x_pixels.
+        rows: how many numbers of each x_p take part.
+        grads: one-element array that only tells the dtype, and the address of a packed panel
+            (pixels, panel width): a tuple.
+        sums: address of sums_0, from where `row_bytes` lead to each next one.
+        row_bytes: see sums.
+        pixels: the length of the sum.
+        more: whether to add to what is in `sums`; otherwise that is overwritten.
+        columns: of the panel's columns, how many are read and written in `sums`.
+    """
+    signature = types.void(x_pixels, *[types.int64] * 3, grads, *[types.int64] * 5)
+
+    def emit(context, builder, signature, arguments):
+        x_pixels, first, x_offset, rows, grads, sums, row_bytes, pixels, more, columns = arguments
+        vectors = Vectors(builder, signature.args[4][0].dtype)
+        table = context.make_array(signature.args[0])(context, builder, x_pixels).data
+        panel = builder.extract_value(grads, 1)
+        itemsize = ir.Constant(INT64, vectors.itemsize)
+        step = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
+
+        def emit_for(row_count: int) -> None:
+            tile = Tile(vectors, row_count, columns)
+            tile.start_at([vectors.constant(0)] * TILE_VECTORS)
+            addresses = [
+                builder.add(sums, builder.mul(row_bytes, ir.Constant(INT64, i)))
+                for i in range(row_count)
+            ]
+            with builder.if_then(builder.icmp_signed("!=", more, ir.Constant(INT64, 0))):
+                tile.load(addresses)
+            with cgutils.for_range(builder, pixels) as pixel:
+                row = tile.row(builder.add(panel, builder.mul(pixel.index, step)))
+                entry = builder.gep(table, [builder.add(first, pixel.index)])
+                x = builder.add(builder.load(entry), x_offset)
+                for i in range(row_count):
+                    place = builder.add(x, builder.mul(itemsize, ir.Constant(INT64, i)))
+                    tile.add_product(i, vectors.number(place), row)
+            tile.store(addresses)
+
+        for row_count in range(1, TILE_ROWS + 1):
+            is_it = builder.icmp_signed("==", rows, ir.Constant(INT64, row_count))
+            with builder.if_then(is_it):
+                emit_for(row_count)
+        return context.get_dummy_value()
+
+    return signature, emit
