@@ -46,8 +46,9 @@ from .simd import (
     multiply_tile,
     panel_width,
     prefetch,
+    transpose_square,
 )
-from .target import L2_BYTES
+from .target import L2_BYTES, TILE_VECTORS
 
 FEW_CHANNELS = 8
 """With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
@@ -330,7 +331,8 @@ def _pack(packed, first, weights, layout, group, first_panel, last_panel, width)
     """Copy panels of a group's weights to packed[first:], each (R * S, C, width), with zeros after the last column."""
     _, R, S, C, K = _five(layout[0])
     group_step, r_step, s_step, c_step, k_step = _five(layout[1])
-    zero = weights.dtype.type(0)
+    zero, itemsize = weights.dtype.type(0), weights.itemsize
+    lanes = width // TILE_VECTORS
     to = first
     for panel in range(first_panel, last_panel):
         columns = min(width, K - panel * width)
@@ -338,17 +340,29 @@ def _pack(packed, first, weights, layout, group, first_panel, last_panel, width)
             for s in range(S):
                 tap = group * group_step + r * r_step + s * s_step
                 source = tap + panel * width * k_step
-                if k_step == 1 and columns == width:
+                done = 0
+                if columns == width and k_step == 1:
                     for c in range(C):
                         address = address_of(weights, source + c * c_step)
-                        prefetch(address + PREFETCH_ROWS * c_step * weights.itemsize)
+                        prefetch(address + PREFETCH_ROWS * c_step * itemsize)
                         copy_row(address_of(packed, to + c * width), address, weights)
-                else:
-                    for c in range(C):
-                        for k in range(columns):
-                            packed[to + c * width + k] = weights[source + c * c_step + k * k_step]
-                        for k in range(columns, width):
-                            packed[to + c * width + k] = zero
+                    done = C
+                elif columns == width and c_step == 1:
+                    done = C // lanes * lanes
+                    for c in range(0, done, lanes):
+                        for k in range(0, width, lanes):
+                            transpose_square(
+                                address_of(packed, to + c * width + k),
+                                width * itemsize,
+                                address_of(weights, source + c + k * k_step),
+                                k_step * itemsize,
+                                weights,
+                            )
+                for c in range(done, C):
+                    for k in range(columns):
+                        packed[to + c * width + k] = weights[source + c * c_step + k * k_step]
+                    for k in range(columns, width):
+                        packed[to + c * width + k] = zero
                 to += C * width
 
 
@@ -387,7 +401,7 @@ def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
     else:
         begin, end = 0, pixel_count
         first_item, last_item = part * items // parts, (part + 1) * items // parts
-    chunk = min(CHUNK_PIXELS if copies > 1 else 4 * CHUNK_PIXELS, max(1, end - begin))
+    chunk = min(CHUNK_PIXELS, max(1, end - begin))
 
     zeros = np.zeros(G * C + TILE_ROWS, x.dtype)
     packed = np.empty(chunk * width + 64, x.dtype)

@@ -225,6 +225,46 @@ def copy_row(typing_context, to, source, like):
 
 
 @intrinsic
+def transpose_square(typing_context, to, to_step, source, source_step, like):
+    """Transpose a square of as many rows as a vector has lanes, from `source` to `to`, rows `..._step` bytes apart.
+
+    Rows i and i + n exchange halves of n lanes each, for n = lanes / 2, ..., 2, 1: a square of four
+    quarters is transposed by exchanging two of them, and transposing each (Eklundh, "A fast computer
+    method for matrix transposing", 1972).
+    """
+
+    def emit(context, builder, signature, arguments):
+        to, to_step, source, source_step, _ = arguments
+        vectors = Vectors(builder, signature.args[4].dtype)
+        lanes = vectors.lanes
+
+        def row_address(base: ir.Value, step: ir.Value, i: int) -> ir.Value:
+            return builder.add(base, builder.mul(step, ir.Constant(INT64, i)))
+
+        def choose(a: ir.Value, b: ir.Value, picks: list[int]) -> ir.Value:
+            return builder.shuffle_vector(
+                a, b, ir.Constant(ir.VectorType(INT32, lanes), picks)
+            )
+
+        rows = [vectors.load(row_address(source, source_step, i)) for i in range(lanes)]
+        n = lanes // 2
+        while n:
+            # Of every 2n lanes, the upper row keeps the first n, and gets the first n of the lower one.
+            upper = [j if j // n % 2 == 0 else lanes + j - n for j in range(lanes)]
+            lower = [j + n if j // n % 2 == 0 else lanes + j for j in range(lanes)]
+            for i in range(lanes):
+                if i // n % 2 == 0:
+                    a, b = rows[i], rows[i + n]
+                    rows[i], rows[i + n] = choose(a, b, upper), choose(a, b, lower)
+            n //= 2
+        for i, row in enumerate(rows):
+            vectors.store(row, row_address(to, to_step, i))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4, like), emit
+
+
+@intrinsic
 def prefetch(typing_context, address):
     """Ask for the cache line at `address`, which may lie outside every array."""
 

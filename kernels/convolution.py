@@ -1,0 +1,243 @@
+"""Convolution: checks the arguments, chooses how to compute, and hands the arrays over.
+
+A convolution can be computed in several ways, which give the same numbers up to rounding:
+
+    "naive"     the loops of the definition (reference.py): the specification, for tiny inputs
+    "im2col"    patches and a matrix product (im2col.py): NumPy on the CPU, CuPy on a GPU
+    "direct"    tiles of pixels on vector registers (cpu/conv.py, cpu/depthwise.py): Numba on the CPU
+    "winograd"  fewer multiplications for 3x3 windows (cpu/winograd.py): Numba on the CPU; rounds more
+    "auto"      the quickest of the last three, see `choose_algorithm`
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+
+import numpy as np
+
+from .arrays import Array, check_float_array, check_shape, xp_of
+from .dispatch import COMPILED_DTYPES, suits_compiled
+from .shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
+
+ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
+PRECISIONS = ("fast", "exact")
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    precision: str = "fast",
+    bias: Array | None = None,
+    relu: bool = False,
+) -> Array:
+    """Convolution (cross-correlation, as in all deep-learning libraries), see `reference.conv2d`.
+
+    Args:
+        x: images (N, C, H, W), float, in any memory order.
+        w: weights (K, C / groups, R, S), of the same dtype.
+        stride: steps of the window, an integer or (vertical, horizontal).
+        padding: an integer, a pair, ((top, bottom), (left, right)), "same" or "valid".
+        dilation: distance between the taps of the window.
+        groups: number of parts that the channels are split into.
+        algorithm: "auto", "im2col", "direct", "winograd" or "naive".
+        precision: what "auto" may choose. "fast" allows Winograd's algorithm, whose largest error is
+            about 1e-5 of the largest result in float32; "exact" stays with sums of products, about
+            1e-6, at the price of up to three times the time for 3x3 windows.
+        bias: (K,) of the same dtype, added to each output pixel; or None.
+        relu: whether negative results become 0 (and NaN stays).
+
+    Returns:
+        (N, K, OH, OW), of the same dtype, never sharing memory with the arguments
+
+    Raises:
+        TypeError: for arrays that are not of one float dtype.
+        ValueError: for shapes, settings and algorithms that do not go together.
+    """
+    _check_arrays("conv2d", x=x, w=w)
+    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    compute, fuses = _implementation(
+        "conv2d", algorithm, precision, x, x.shape, w.shape, settings
+    )
+    if fuses:
+        return compute(x, w, *settings, bias, relu)
+    y = compute(x, w, *settings)
+    if bias is not None:
+        y += bias[:, None, None]
+    return xp_of(y).maximum(y, y.dtype.type(0)) if relu else y
+
+
+def conv2d_grad_input(
+    grad: Array,
+    w: Array,
+    x_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    precision: str = "fast",
+) -> Array:
+    """Gradient of `conv2d` with respect to x (N, C, H, W), see `reference.conv2d_grad_input`.
+
+    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
+    are those of `conv2d`.
+    """
+    _check_arrays("conv2d_grad_input", grad=grad, w=w)
+    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    x_shape = tuple(x_shape)
+    check_shape(grad, _output_shape(x_shape, w.shape, *settings), "conv2d_grad_input: grad")
+    compute, _ = _implementation(
+        "conv2d_grad_input", algorithm, precision, grad, x_shape, w.shape, settings
+    )
+    return compute(grad, w, x_shape, *settings)
+
+
+def conv2d_grad_weight(
+    grad: Array,
+    x: Array,
+    w_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    precision: str = "fast",
+) -> Array:
+    """Gradient of `conv2d` with respect to w (K, C / groups, R, S), see `reference.conv2d_grad_weight`.
+
+    `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
+    are those of `conv2d`.
+    """
+    _check_arrays("conv2d_grad_weight", grad=grad, x=x)
+    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    w_shape = tuple(w_shape)
+    check_shape(grad, _output_shape(x.shape, w_shape, *settings), "conv2d_grad_weight: grad")
+    compute, _ = _implementation(
+        "conv2d_grad_weight", algorithm, precision, grad, x.shape, w_shape, settings
+    )
+    return compute(grad, x, w_shape, *settings)
+
+
+def choose_algorithm(
+    function: str,
+    array: Array,
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    precision: str = "fast",
+) -> str:
+    """Return what "auto" stands for: "winograd", "direct" or "im2col".
+
+    On a GPU, in float16, and where there is no Numba, that is im2col. Otherwise it is direct; or
+    Winograd, where `cpu.winograd.suits` says that it is quicker and `precision` is "fast".
+
+    Args:
+        function: "conv2d", "conv2d_grad_input" or "conv2d_grad_weight".
+        array: one of its arguments.
+        x_shape: (N, C, H, W).
+        w_shape: (K, C / groups, R, S).
+        stride, padding, dilation, groups, precision: those of `conv2d`.
+
+    Raises:
+        ValueError: for a precision that does not exist.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision: expected "fast" or "exact", got {precision!r}')
+    if not suits_compiled(array):
+        return "im2col"
+    if precision == "exact":
+        return "direct"
+    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    return _fast_algorithm(function, tuple(x_shape), tuple(w_shape), *settings)
+
+
+@lru_cache(maxsize=4096)
+def _fast_algorithm(function, x_shape, w_shape, stride, padding, dilation, groups) -> str:
+    from .cpu import winograd
+
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    return "winograd" if winograd.suits(function, x_shape, w_shape, window, groups) else "direct"
+
+
+def _implementation(
+    function: str,
+    algorithm: str,
+    precision: str,
+    array: Array,
+    x_shape: Shape,
+    w_shape: Shape,
+    settings: tuple,
+) -> tuple[Callable[..., Array], bool]:
+    """Return `function` as computed by `algorithm`, and whether it adds a bias and applies ReLU itself."""
+    _output_shape(x_shape, w_shape, *settings)
+    if algorithm == "auto":
+        algorithm = choose_algorithm(function, array, x_shape, w_shape, *settings, precision)
+    elif algorithm not in ALGORITHMS:
+        names = '"auto", "im2col", "direct", "winograd" or "naive"'
+        raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
+    else:
+        _check_algorithm(algorithm, array)
+    return _function(function, algorithm, x_shape, w_shape, settings)
+
+
+@lru_cache(maxsize=4096)
+def _function(
+    function: str, algorithm: str, x_shape: Shape, w_shape: Shape, settings: tuple
+) -> tuple[Callable[..., Array], bool]:
+    """Import an implementation when it is first needed: Numba takes its time to load."""
+    name = {"naive": ".reference", "im2col": ".im2col", "winograd": ".cpu.winograd"}.get(algorithm)
+    if name is None:
+        from .cpu import depthwise
+
+        suits = depthwise.suits(x_shape, w_shape, settings[-1])
+        name = ".cpu.depthwise" if suits else ".cpu.conv"
+    return getattr(import_module(name, __package__), function), ".cpu." in name
+
+
+def _check_algorithm(algorithm: str, array: Array) -> None:
+    """Refuse an algorithm for arrays that it cannot compute with."""
+    if xp_of(array) is not np and algorithm != "im2col":
+        raise ValueError(
+            f'algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
+            'use "auto" or "im2col", or move the arrays to the CPU'
+        )
+    if algorithm in ("direct", "winograd") and array.dtype not in COMPILED_DTYPES:
+        raise TypeError(
+            f'algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
+            'convert the arrays or use "im2col"'
+        )
+
+
+_output_shape = lru_cache(maxsize=4096)(conv2d_shape)
+
+
+def _hashable(setting: object) -> object:
+    """Return a setting given as a list as a tuple: settings are keys of caches."""
+    return tuple(map(_hashable, setting)) if isinstance(setting, list) else setting
+
+
+def _check_arrays(where: str, **arrays: Array) -> None:
+    """Both arguments must be float arrays of one dtype, in one place."""
+    a, b = arrays.values()
+    if type(a) is type(b) is np.ndarray and a.dtype == b.dtype and a.dtype in COMPILED_DTYPES:
+        return
+    for name, array in arrays.items():
+        check_float_array(array, f"{where}: {name}")
+    a_name, b_name = arrays
+    if a.dtype != b.dtype:
+        raise TypeError(
+            f"{where}: expected {a_name} and {b_name} of the same dtype, got {a_name} {a.dtype} and {b_name} "
+            f"{b.dtype}; convert one of them, e.g. {a_name}.astype({b_name}.dtype)"
+        )
+    if xp_of(a) is not xp_of(b):
+        raise TypeError(
+            f"{where}: expected {a_name} and {b_name} on the same device, got one on the CPU and one on a GPU"
+        )
