@@ -164,6 +164,8 @@ def _fast_algorithm(function, x_shape, w_shape, stride, padding, dilation, group
     from .cpu import winograd
 
     window = window_of(w_shape[2:], stride, padding, dilation)
+    if not hasattr(winograd, "suits"):
+        return "direct"
     return "winograd" if winograd.suits(function, x_shape, w_shape, window, groups) else "direct"
 
 
@@ -197,7 +199,7 @@ def _function(
     if name is None:
         from .cpu import depthwise
 
-        suits = depthwise.suits(x_shape, w_shape, settings[-1])
+        suits = hasattr(depthwise, "conv2d_grad_weight") and depthwise.suits(x_shape, w_shape, settings[-1])
         name = ".cpu.depthwise" if suits else ".cpu.conv"
     return getattr(import_module(name, __package__), function), ".cpu." in name
 

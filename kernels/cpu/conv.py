@@ -26,10 +26,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ..arrays import channels_first, channels_last
-from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
-from ..windows import pad
+from ..arrays import channels_first
+from ..shapes import IntOrPair, Padding, Shape, Sides, Window, conv2d_shape, window_of
 from .compiled import compiled
+from .images import NO_FRAME, images_in_order, plain
 from .pointers import (
     Tables,
     input_seen,
@@ -52,6 +52,10 @@ from .target import L2_BYTES, TILE_VECTORS
 
 FEW_CHANNELS = 8
 """With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
+
+STRIP_TILES = 8
+STRIP_ROWS = STRIP_TILES * TILE_ROWS
+"""Addresses are looked up for several tiles at a time."""
 
 CHUNK_PIXELS = 128
 """Pixels at a time in the weight gradient: their gradients, a panel wide, stay in the L1 cache."""
@@ -81,8 +85,8 @@ class Sum(NamedTuple):
 class Plan(NamedTuple):
     """All that follows from shapes and settings alone."""
 
-    padding: tuple[Pair, Pair] | None
-    """The frame of zeros that the images need, or None."""
+    frame: Sides
+    """The frame of zeros that the images need."""
     sums: tuple[Sum, ...]
     y_shape: Shape
     gaps: tuple[tuple[slice, ...], ...] = ()
@@ -148,7 +152,7 @@ def conv2d_grad_weight(
     plan = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     seen, layout, _, _ = plan.sums[0]
     threads = numba.get_num_threads()
-    images, grads = _padded_images(x, plan), _contiguous(channels_last(grad))
+    images, grads = images_in_order(x, plan.frame), images_in_order(grad)
     if not grads.size:
         return np.zeros((R, S, C_per_group, K), grad.dtype).transpose(3, 2, 0, 1)
     # Few weights: each thread adds up its share of the pixels. Many: each thread adds up its share of the weights.
@@ -180,7 +184,7 @@ def _forward_plan(
         seen = input_seen(window, (H, W), (OH, OW), C)
         shape = groups, R, S, C // groups, K // groups
         strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
-        return Plan(None, (Sum(seen, np.array([shape, strides]), 0, written),), (N, OH, OW, K))
+        return Plan(NO_FRAME, (Sum(seen, np.array([shape, strides]), 0, written),), (N, OH, OW, K))
     # Few channels: what a row of the window sees is one piece of memory, S * C numbers, provided that there is padding.
     (top, bottom), (left, right) = window.padding
     size = top + H + bottom, left + W + right
@@ -212,7 +216,7 @@ def _grad_input_plan(
     for phase in np.ndindex(min(window.stride[0], H), min(window.stride[1], W)):
         seen, taps = output_that_saw(window, phase, (H, W), (OH, OW), K)
         if seen[0].size and seen[1].size:
-            shape = groups, seen[0].shape[1], seen[1].shape[1], K // groups, C_per_group
+            shape = groups, seen[0].shape[1], len(seen[1]), K // groups, C_per_group
             r_step, s_step = (by * tap.step for by, tap in zip(tap_strides, taps, strict=True))
             layout = np.array([shape, (K // groups, r_step, s_step, 1, K)])
             first = sum(by * tap.start for by, tap in zip(tap_strides, taps, strict=True))
@@ -222,7 +226,7 @@ def _grad_input_plan(
                 slice(start, None, step) for start, step in zip(phase, window.stride, strict=True)
             )
             gaps.append((slice(None), rows, columns))
-    return Plan(None, tuple(sums), (N, H, W, C), tuple(gaps))
+    return Plan(NO_FRAME, tuple(sums), (N, H, W, C), tuple(gaps))
 
 
 def _sum_over_taps(
@@ -231,29 +235,15 @@ def _sum_over_taps(
     """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
     y = np.empty(plan.y_shape, x.dtype)
     if y.size:
-        images = _padded_images(x, plan)
-        weights = _contiguous(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
-        start = weights[:0] if bias is None else _contiguous(bias)
+        images = images_in_order(x, plan.frame)
+        weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
+        start = weights[:0] if bias is None else plain(bias)
         threads = numba.get_num_threads()
         for seen, layout, first, written in plan.sums:
             _multiply(threads, images, weights[first:], layout, y, seen, written, start, relu)
         for gap in plan.gaps:
             y[gap] = 0
     return channels_first(y)
-
-
-def _padded_images(x: np.ndarray, plan: Plan) -> np.ndarray:
-    """Return images (N, C, H, W) as contiguous (N, H, W, C), with the frame that the plan asks for."""
-    images = channels_last(x)
-    return _contiguous(images if plan.padding is None else pad(images, plan.padding))
-
-
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    """Return the array itself or a copy, so that all arrays have one type for Numba."""
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable and flags.aligned:
-        return array
-    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
 
 
 @compiled(parallel=True)
@@ -279,9 +269,8 @@ def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu
     packed = np.empty(panels_at_once * panel_size + 64, x.dtype)
     start = np.empty(panels_at_once * width, x.dtype)
     aligned = -address_of(packed, 0) % 64 // x.itemsize
-    x_rows = np.empty(R * S * TILE_ROWS, np.int64)
-    y_rows = np.empty(TILE_ROWS, np.int64)
-    scratch = np.empty((R + S) * TILE_ROWS, np.int64)
+    x_rows = np.empty(R * S * STRIP_ROWS, np.int64)
+    y_rows = np.empty(STRIP_ROWS, np.int64)
     x_bytes = x.size // x.shape[0] * x.itemsize
     y_bytes = y.size // y.shape[0] * y.itemsize
 
@@ -298,26 +287,29 @@ def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu
         position += last_tile - tile
         x_images = address_of(x, group * C), x_bytes, x.itemsize
         y_images = address_of(y, group * K), y_bytes, y.itemsize
-        for tile in range(tile, last_tile):  # noqa: B020, PLR1704 (Numba: one variable, one type)
+        while tile < last_tile:
+            strip_tiles = min(STRIP_TILES, last_tile - tile)
             pixel = tile * TILE_ROWS
-            point_at_inputs(
-                x_rows, TILE_ROWS, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen, scratch
-            )
-            point_at_outputs(y_rows, TILE_ROWS, pixel, pixel_count - 1, y_images, written)
+            count = strip_tiles * TILE_ROWS
+            point_at_inputs(x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen)
+            point_at_outputs(y_rows, count, pixel, pixel_count - 1, y_images, written)
             for panel in range(first_panel, last_panel):
                 place = panel - first_panel
-                multiply_tile(
-                    x_rows,
-                    packed,
-                    aligned + place * panel_size,
-                    y_rows,
-                    panel * width * y.itemsize,
-                    address_of(start, place * width),
-                    R * S,
-                    C,
-                    relu,
-                    K - panel * width,
-                )
+                for row in range(0, count, TILE_ROWS):
+                    multiply_tile(
+                        x_rows[row:],
+                        count,
+                        packed,
+                        aligned + place * panel_size,
+                        y_rows[row:],
+                        panel * width * y.itemsize,
+                        address_of(start, place * width),
+                        R * S,
+                        C,
+                        relu,
+                        K - panel * width,
+                    )
+            tile += strip_tiles
 
 
 @compiled
@@ -341,11 +333,11 @@ def _pack(packed, first, weights, layout, group, first_panel, last_panel, width)
                 tap = group * group_step + r * r_step + s * s_step
                 source = tap + panel * width * k_step
                 done = 0
-                if columns == width and k_step == 1:
+                if k_step == 1:
                     for c in range(C):
                         address = address_of(weights, source + c * c_step)
                         prefetch(address + PREFETCH_ROWS * c_step * itemsize)
-                        copy_row(address_of(packed, to + c * width), address, weights)
+                        copy_row(address_of(packed, to + c * width), address, columns, weights)
                     done = C
                 elif columns == width and c_step == 1:
                     done = C // lanes * lanes
@@ -407,11 +399,10 @@ def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
     packed = np.empty(chunk * width + 64, x.dtype)
     aligned = -address_of(packed, 0) % 64 // x.itemsize
     x_pixels = np.empty(taps * chunk, np.int64)
-    scratch = np.empty((R + S) * chunk, np.int64)
     images = address_of(x, 0), x.size // x.shape[0] * x.itemsize, x.itemsize
     for pixel in range(begin, end, chunk):
         count = min(chunk, end - pixel)
-        point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen, scratch)
+        point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen)
         for column in range(first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1):
             group, panel = divmod(column, panels)
             columns = min(width, K - panel * width)
@@ -441,17 +432,7 @@ def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
 @compiled
 def _pack_grads(packed, first, grad, pixel, count, row, k, columns, width):
     """Copy columns k, k + 1, ... of the gradients of `count` pixels to packed[first:], (count, width)."""
-    if columns == width:
-        for p in range(count):
-            address = address_of(grad, (pixel + p) * row + k)
-            prefetch(address + PREFETCH_ROWS * row * grad.itemsize)
-            copy_row(address_of(packed, first + p * width), address, grad)
-        return
-    flat = grad.reshape(grad.size)
-    zero = grad.dtype.type(0)
     for p in range(count):
-        source, to = (pixel + p) * row + k, first + p * width
-        for j in range(columns):
-            packed[to + j] = flat[source + j]
-        for j in range(columns, width):
-            packed[to + j] = zero
+        address = address_of(grad, (pixel + p) * row + k)
+        prefetch(address + PREFETCH_ROWS * row * grad.itemsize)
+        copy_row(address_of(packed, first + p * width), address, columns, grad)

@@ -26,7 +26,7 @@ def input_seen(window: Window, image_size: Pair, output_size: Pair, channels: in
     """For each output row and tap row, the offset of the input row; columns likewise.
 
     Returns:
-        (OH, R) and (OW, S), int64: offsets in an image (H, W, channels), or OUTSIDE
+        (OH, R) and (S, OW), int64: offsets in an image (H, W, channels), or OUTSIDE
     """
     tables = []
     for size, count, kernel, stride, (before, _), dilation, step in zip(
@@ -34,7 +34,7 @@ def input_seen(window: Window, image_size: Pair, output_size: Pair, channels: in
     ):
         seen = np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation
         tables.append(_offsets(seen, size, step))
-    return tuple(tables)
+    return _rows_and_columns(*tables)
 
 
 @lru_cache(maxsize=1024)
@@ -47,7 +47,7 @@ def output_that_saw(
     multiple of the stride. Columns likewise.
 
     Returns:
-        the tables (rows, R') and (columns, S'), int64, of offsets in an image (OH, OW, channels), or
+        the tables (rows, R') and (S', columns), int64, of offsets in an image (OH, OW, channels), or
         OUTSIDE; and the taps R' and S' as slices. Where R' or S' is 0, nobody saw these pixels.
     """
     tables, slices = [], []
@@ -60,7 +60,7 @@ def output_that_saw(
         tables.append(_offsets(seen, count, step))
         distance = int(taps[1] - taps[0]) if len(taps) > 1 else 1
         slices.append(slice(int(taps[0]) if len(taps) else 0, kernel, distance))
-    return tuple(tables), tuple(slices)
+    return _rows_and_columns(*tables), tuple(slices)
 
 
 @lru_cache(maxsize=1024)
@@ -83,56 +83,63 @@ def _steps(image_size: Pair, channels: int) -> Pair:
     return image_size[1] * channels, channels
 
 
+def _rows_and_columns(rows: np.ndarray, columns: np.ndarray) -> Tables:
+    """Turn the table of columns around, so that neighbouring pixels' offsets are neighbours."""
+    return rows, np.ascontiguousarray(columns.T)
+
+
 def _offsets(places: np.ndarray, size: int, step: int) -> np.ndarray:
     return np.where((places >= 0) & (places < size), places * step, OUTSIDE)
 
 
 @compiled
-def point_at_inputs(pointers, rows_in_tile, first, last, images, zeros, tables, scratch):
+def point_at_inputs(pointers, count, first, last, images, zeros, tables):
     """Fill in, for output pixels first, first + 1, ..., the addresses of what they see through each tap.
 
     Args:
-        pointers: int64, written at [(r * S + s) * rows_in_tile + i] for output pixel first + i.
-        rows_in_tile: how many output pixels. From `last` on, the last one is repeated.
+        pointers: int64, written at [(r * S + s) * count + p] for output pixel first + p.
+        count: how many output pixels; those after `last` repeat the last one.
         first: number of the first output pixel, counted over (N, OH, OW).
         last: number of the last output pixel that exists.
         images: (address of the first image, bytes of an image, bytes of an element).
         zeros: address of a row of zeros, as long as what a tap looks at.
-        tables: rows (OH, R) and columns (OW, S), see `input_seen`.
-        scratch: int64, of size (R + S) * rows_in_tile at least.
+        tables: rows (OH, R) and columns (S, OW), see `input_seen`.
     """
     rows, columns = tables
     address, image_bytes, itemsize = images
     OH, R = rows.shape
-    OW, S = columns.shape
+    S, OW = columns.shape
     n, pixel = divmod(first, OH * OW)
     i, j = divmod(pixel, OW)
     address += n * image_bytes
-    for tile_row in range(rows_in_tile):
-        for r in range(R):  # the row's part of the offset, and the image's
-            scratch[r * rows_in_tile + tile_row] = address + rows[i, r] * itemsize
-        for s in range(S):  # the column's part
-            scratch[(R + s) * rows_in_tile + tile_row] = columns[j, s] * itemsize
-        if first + tile_row < last:
-            j += 1
-            if j == OW:
-                j, i = 0, i + 1
-                if i == OH:
-                    i, address = 0, address + image_bytes
-    for r in range(R):
-        for s in range(S):
-            for tile_row in range(rows_in_tile):
-                place = scratch[r * rows_in_tile + tile_row] + scratch[(R + s) * rows_in_tile + tile_row]
-                pointers[(r * S + s) * rows_in_tile + tile_row] = zeros if place < 0 else place
+    done, real = 0, min(count, last + 1 - first)
+    while done < real:  # a run of pixels of one row at a time, which vector instructions can work on
+        run = min(real - done, OW - j)
+        for r in range(R):
+            row = address + rows[i, r] * itemsize
+            for s in range(S):
+                to = (r * S + s) * count + done
+                for t in range(run):
+                    place = row + columns[s, j + t] * itemsize
+                    pointers[to + t] = zeros if place < 0 else place
+        done, j, i = done + run, 0, i + 1
+        if i == OH:
+            i, address = 0, address + image_bytes
+    for tap in range(R * S):
+        for p in range(real, count):
+            pointers[tap * count + p] = pointers[tap * count + real - 1]
 
 
 @compiled
-def point_at_outputs(pointers, rows_in_tile, first, last, images, tables):
-    """Fill in the addresses of output pixels first, first + 1, ...; from `last` on, that of the last one.
+def point_at_outputs(pointers, count, first, last, images, tables):
+    """Fill in the addresses of output pixels first, first + 1, ...; after `last`, that of the last one.
 
     Args:
-        pointers: int64, written at [i] for output pixel first + i.
-        rows_in_tile, first, last, images: as for `point_at_inputs`; images of the output.
+        pointers: int64, written at [p] for output pixel first + p.
+        count: how many output pixels.
+        first: number of the first output pixel, counted over (N, OH, OW).
+        last: number of the last output pixel that exists.
+        images: as for `point_at_inputs`, but of the output.
         tables: offsets of the output's rows (OH,) and columns (OW,), see `pixels`.
     """
     rows, columns = tables
@@ -141,11 +148,14 @@ def point_at_outputs(pointers, rows_in_tile, first, last, images, tables):
     n, pixel = divmod(first, OH * OW)
     i, j = divmod(pixel, OW)
     address += n * image_bytes
-    for tile_row in range(rows_in_tile):
-        pointers[tile_row] = address + (rows[i] + columns[j]) * itemsize
-        if first + tile_row < last:
-            j += 1
-            if j == OW:
-                j, i = 0, i + 1
-                if i == OH:
-                    i, address = 0, address + image_bytes
+    done, real = 0, min(count, last + 1 - first)
+    while done < real:
+        run = min(real - done, OW - j)
+        row = address + rows[i] * itemsize
+        for t in range(run):
+            pointers[done + t] = row + columns[j + t] * itemsize
+        done, j, i = done + run, 0, i + 1
+        if i == OH:
+            i, address = 0, address + image_bytes
+    for p in range(real, count):
+        pointers[p] = pointers[real - 1]

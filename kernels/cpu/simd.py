@@ -134,13 +134,15 @@ class Tile:
             [cgutils.alloca_once(self.builder, vectors.type) for _ in range(TILE_VECTORS)]
             for _ in range(rows)
         ]
-        self.is_whole = self.builder.icmp_signed(
-            ">=", columns, ir.Constant(INT64, TILE_VECTORS * vectors.lanes)
-        )
+        self.columns = columns
+        self.is_whole = self.builder.icmp_signed(">=", columns, self.lane(TILE_VECTORS))
         self.masks = [
-            vectors.first(self.builder.sub(columns, ir.Constant(INT64, j * vectors.lanes)))
-            for j in range(TILE_VECTORS)
+            vectors.first(self.builder.sub(columns, self.lane(j))) for j in range(TILE_VECTORS)
         ]
+
+    def lane(self, j: int) -> ir.Value:
+        """The first column of vector `j`."""
+        return ir.Constant(INT64, j * self.vectors.lanes)
 
     def offset(self, j: int) -> ir.Value:
         """Bytes from the start of a row to its vector `j`."""
@@ -189,8 +191,13 @@ class Tile:
                 for total, address, _ in self._places(addresses):
                     self.vectors.store(self.builder.load(total), address)
             with part:
-                for total, address, mask in self._places(addresses):
-                    self.vectors.store_some(self.builder.load(total), address, mask)
+                # Many processors are slow to store part of a vector, even if it is no part at all.
+                for j in range(TILE_VECTORS):
+                    with self.builder.if_then(self.builder.icmp_signed(">", self.columns, self.lane(j))):
+                        for row, address in zip(self.sums, addresses, strict=True):
+                            place = self.builder.add(address, self.offset(j))
+                            total = self.builder.load(row[j])
+                            self.vectors.store_some(total, place, self.masks[j])
 
     def _places(self, addresses: list[ir.Value]) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
         for row, address in zip(self.sums, addresses, strict=True):
@@ -210,18 +217,18 @@ def address_of(typing_context, array, index):
 
 
 @intrinsic
-def copy_row(typing_context, to, source, like):
-    """Copy a row of a panel, panel_width numbers of the dtype of array `like`, from one address to another."""
+def copy_row(typing_context, to, source, columns, like):
+    """Copy the first `columns` numbers of a row to a row of a panel, and zeros after them; `like` tells the dtype."""
 
     def emit(context, builder, signature, arguments):
-        vectors = Vectors(builder, signature.args[2].dtype)
-        for j in range(TILE_VECTORS):
-            offset = ir.Constant(INT64, j * VECTOR_BYTES)
-            vector = vectors.load(builder.add(arguments[1], offset))
-            vectors.store(vector, builder.add(arguments[0], offset))
+        to, source, columns, _ = arguments
+        tile = Tile(Vectors(builder, signature.args[3].dtype), 1, columns)
+        tile.load([source])
+        for j, total in enumerate(tile.sums[0]):
+            tile.vectors.store(builder.load(total), builder.add(to, tile.offset(j)))
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, like), emit
+    return types.void(*[types.int64] * 3, like), emit
 
 
 @intrinsic
@@ -282,12 +289,13 @@ def prefetch(typing_context, address):
 
 @intrinsic
 def multiply_tile(
-    typing_context, x_rows, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
+    typing_context, x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
 ):
     """y_i[:] = start[:] + sum over t < taps, k < channels of x_ti[k] * weights[t, k, :], for TILE_ROWS rows i.
 
     Args:
-        x_rows: int64 addresses of the x_ti, at [t * TILE_ROWS + i]. Several may be the same.
+        x_rows: int64 addresses of the x_ti, at [t * pitch + i]. Several may be the same.
+        pitch: see x_rows.
         weights: packed panel (taps, channels, panel width), contiguous, from element `first` of an array.
         first: see weights.
         y_rows: int64 addresses, to which `y_offset` bytes are added: where the y_i go.
@@ -297,18 +305,19 @@ def multiply_tile(
         relu: whether negative results become 0.
         columns: of the panel's columns, how many are written.
     """
-    signature = types.void(x_rows, weights, types.int64, y_rows, *[types.int64] * 6)
+    signature = types.void(x_rows, types.int64, weights, types.int64, y_rows, *[types.int64] * 6)
 
     def emit(context, builder, signature, arguments):
-        x_rows, weights, first, y_rows, y_offset, start, taps, channels, relu, columns = arguments
-        vectors = Vectors(builder, signature.args[1].dtype)
+        (x_rows, pitch, weights, first, y_rows, y_offset) = arguments[:6]
+        (start, taps, channels, relu, columns) = arguments[6:]
+        vectors = Vectors(builder, signature.args[2].dtype)
         tile = Tile(vectors, TILE_ROWS, columns)
         x_table, weights, y_table = (
             context.make_array(kind)(context, builder, value).data
             for kind, value in (
                 (signature.args[0], x_rows),
-                (signature.args[1], weights),
-                (signature.args[3], y_rows),
+                (signature.args[2], weights),
+                (signature.args[4], y_rows),
             )
         )
         row_bytes = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
@@ -316,7 +325,7 @@ def multiply_tile(
         itemsize = ir.Constant(INT64, vectors.itemsize)
         tile.start_at(tile.row(start))
         with cgutils.for_range(builder, taps) as tap:
-            entry = builder.mul(tap.index, ir.Constant(INT64, TILE_ROWS))
+            entry = builder.mul(tap.index, pitch)
             rows = [
                 builder.load(builder.gep(x_table, [builder.add(entry, ir.Constant(INT64, i))]))
                 for i in range(TILE_ROWS)

@@ -1,5 +1,7 @@
 """Convolution layers: modules that hold a weight and a bias, and call one function."""
 
+import numpy as np
+
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import zeros
 from minicnn.kernels.shapes import IntOrPair, Padding, pair, window_of
@@ -14,7 +16,16 @@ class _Convolution(Module):
     """What convolution layers share: settings, parameters and their initial values."""
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        groups,
+        algorithm,
+        precision,
     ):
         super().__init__()
         name = type(self).__name__
@@ -34,9 +45,13 @@ class _Convolution(Module):
         self.dilation = dilation
         self.groups = groups
         self.algorithm = algorithm
+        self.precision = precision
 
     def _create_parameters(self, weight_shape: tuple[int, ...], bias: bool) -> None:
-        self.weight = Parameter(zeros(weight_shape))
+        # In memory, the order is (R, S, C, K): the kernels of the CPU read all filters' numbers of one tap together.
+        K, C, *size = weight_shape
+        in_memory = zeros(*size, C, K).array
+        self.weight = Parameter(np.moveaxis(in_memory, (-1, -2), (0, 1)))  # (K, C, R, S)
         self.register_parameter("bias", Parameter(zeros(self.out_channels)) if bias else None)
         self.reset_parameters()
 
@@ -56,7 +71,8 @@ class _Convolution(Module):
             if value not in (default, (default, default)):
                 text += f", {name}={value!r}"
         text += "" if self.bias is not None else ", bias=False"
-        return text if self.algorithm == "auto" else f"{text}, algorithm={self.algorithm!r}"
+        text += "" if self.algorithm == "auto" else f", algorithm={self.algorithm!r}"
+        return text if self.precision is None else f"{text}, precision={self.precision!r}"
 
 
 class Conv2d(_Convolution):
@@ -71,7 +87,8 @@ class Conv2d(_Convolution):
         dilation: distance between the filters' taps.
         groups: number of independent channel groups.
         bias: whether each output channel has a constant.
-        algorithm: "naive", "im2col", "direct" or "auto".
+        algorithm: "naive", "im2col", "direct", "winograd" or "auto".
+        precision: "fast", "exact" or None, see `minicnn.precision`.
 
     Attributes:
         weight: (out_channels, in_channels / groups, R, S).
@@ -89,19 +106,32 @@ class Conv2d(_Convolution):
         groups: int = 1,
         bias: bool = True,
         algorithm: str = "auto",
+        precision: str | None = None,
     ):
         size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
         gap = pair(dilation, "dilation")
         if isinstance(padding, int):
             padding = (padding, padding)
         window_of(size, step, padding, gap)  # refuses settings that do not go together
-        super().__init__(in_channels, out_channels, size, step, padding, gap, groups, algorithm)
+        super().__init__(
+            in_channels, out_channels, size, step, padding, gap, groups, algorithm, precision
+        )
         self._create_parameters((out_channels, in_channels // groups, *size), bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x` with the layer's filters."""
-        settings = self.stride, self.padding, self.dilation, self.groups, self.algorithm
-        return F.conv2d(x, self.weight, self.bias, *settings)
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """Convolve `x` with the layer's filters; `activation` may be "relu"."""
+        return F.conv2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.algorithm,
+            self.precision,
+            activation,
+        )
 
 
 class Conv1d(_Convolution):
@@ -123,18 +153,27 @@ class Conv1d(_Convolution):
         groups: int = 1,
         bias: bool = True,
         algorithm: str = "auto",
+        precision: str | None = None,
     ):
         sides = padding if isinstance(padding, str) else (0, padding)
         window_of((1, kernel_size), (1, stride), sides, (1, dilation))  # refuses settings, as above
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, algorithm
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            algorithm,
+            precision,
         )
         self._create_parameters((out_channels, in_channels // groups, kernel_size), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` with the layer's filters."""
         settings = self.stride, self.padding, self.dilation, self.groups, self.algorithm
-        return F.conv1d(x, self.weight, self.bias, *settings)
+        return F.conv1d(x, self.weight, self.bias, *settings, self.precision)
 
 
 class ConvTranspose2d(_Convolution):
@@ -159,12 +198,15 @@ class ConvTranspose2d(_Convolution):
         bias: bool = True,
         dilation: IntOrPair = 1,
         algorithm: str = "auto",
+        precision: str | None = None,
     ):
         size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
         cut, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
         gap = pair(dilation, "dilation")
         window_of(size, step, cut, gap)  # refuses settings, as above
-        super().__init__(in_channels, out_channels, size, step, cut, gap, groups, algorithm)
+        super().__init__(
+            in_channels, out_channels, size, step, cut, gap, groups, algorithm, precision
+        )
         self.output_padding = extra
         self._create_parameters((in_channels, out_channels // groups, *size), bias)
 
@@ -177,5 +219,6 @@ class ConvTranspose2d(_Convolution):
             self.groups,
             self.dilation,
             self.algorithm,
+            self.precision,
         )
         return F.conv_transpose2d(x, self.weight, self.bias, *settings)

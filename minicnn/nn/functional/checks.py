@@ -46,16 +46,22 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
         TypeError: naming all of them, and the conversion that helps.
     """
     check_tensor(where, "x", x)
-    dtypes = {name: tensor.dtype for name, tensor in parameters.items() if tensor is not None}
-    if all(dtype == x.dtype for dtype in dtypes.values()):
-        return
-    found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+    for tensor in parameters.values():
+        if tensor is not None and tensor.dtype != x.dtype:
+            raise _mixed_dtypes(where, x, parameters)
+
+
+def _mixed_dtypes(where: str, x: Tensor, parameters: dict[str, Tensor | None]) -> TypeError:
+    """The error for dtypes that differ."""
+    found = ", ".join(
+        f"{name} {tensor.dtype}" for name, tensor in parameters.items() if tensor is not None
+    )
     fix = "convert the input with x.to(weight.dtype), or the module with .double() or .float()"
     if x.dtype == "uint8":
         fix = (
             "pixels from 0 to 255 must be scaled as for training, see data.to_float and Standardize"
         )
-    raise TypeError(
+    return TypeError(
         f"{where}: x and parameters must have one dtype, got x {x.dtype} of shape {x.shape}, "
         f"{found}; {fix}"
     )
@@ -72,6 +78,20 @@ def check_bias(where: str, bias: Tensor | None, channels: int) -> None:
             f"{where}: expected a bias of shape ({channels},), one per output channel, "
             f"got {bias.shape}"
         )
+
+
+def check_activation(where: str, activation: str | None) -> bool:
+    """Return whether `activation` is "relu"; refuse what is neither that nor None.
+
+    Raises:
+        ValueError: with the names that are known.
+    """
+    if activation not in (None, "relu"):
+        raise ValueError(
+            f'{where}: activation must be "relu" or None, got {activation!r}; other activations are layers '
+            "of their own"
+        )
+    return activation is not None
 
 
 def check_whole(where: str, **sizes: Any) -> None:

@@ -8,37 +8,59 @@ called with what. Transposed convolution is the input gradient of convolution, u
 from minicnn import kernels
 from minicnn.autograd import Tensor, apply
 from minicnn.kernels import shapes
+from minicnn.kernels.arrays import channels_first, channels_last
+from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import IntOrPair, Padding
-from minicnn.nn.functional.checks import check_bias, check_dtypes
+from minicnn.nn.functional.checks import check_activation, check_bias, check_dtypes
+from minicnn.nn.functional.precision import precision_in_force
 from minicnn.ops.function import Function
 
 
 class Conv2d(Function):
     """y[n, k, i, j] = b[k] + sum over c, r, s of w[k, c, r, s] x[n, c, i stride + r dilation - padding, ...].
 
-    dL/dx and dL/dw are kernels of their own; dL/db[k] = sum over n, i, j of dL/dy[n, k, i, j].
+    dL/dx and dL/dw are kernels of their own; dL/db[k] = sum over n, i, j of dL/dy[n, k, i, j]. With
+    `relu`, negative results are replaced by 0 before they are written, and gradients pass where the
+    result is positive.
     """
 
-    def __init__(self, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
-        self.settings = (stride, padding, dilation, groups, algorithm)
+    def __init__(
+        self, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", precision="fast", relu=False
+    ):
+        self.settings = (stride, padding, dilation, groups, algorithm, precision)
+        self.relu = relu
 
     def forward(self, x, weight, bias):
-        self.save(x, weight)
-        y = kernels.conv2d(x, weight, *self.settings)  # (N, K, OH, OW)
-        if bias is not None:
-            y += bias[:, None, None]
+        y = kernels.conv2d(x, weight, *self.settings, bias, self.relu)  # (N, K, OH, OW)
+        if self.relu:
+            self.save(x, weight, y)
+        else:
+            self.save(x, weight)
         return y
 
     def backward(self, grad):
-        x, weight = self.saved
+        x, weight, *output = self.saved
         need_x, need_weight, need_bias = self.needs_grad
+        grad, grad_bias = _grad_before_bias(grad, output, need_bias)
         return (
             kernels.conv2d_grad_input(grad, weight, x.shape, *self.settings) if need_x else None,
             kernels.conv2d_grad_weight(grad, x, weight.shape, *self.settings)
             if need_weight
             else None,
-            grad.sum(axis=(0, 2, 3)) if need_bias else None,
+            grad_bias,
         )
+
+
+def _grad_before_bias(grad, output, need_bias):
+    """From dL/dy (N, K, OH, OW) of y = z + bias, or of relu(z + bias) = output[0]: dL/dz and dL/dbias."""
+    rows = channels_last(grad)  # (N, OH, OW, K)
+    K = rows.shape[-1]
+    if output:
+        y_rows = channels_last(output[0])
+        bias = sibling("bias", grad)
+        grad_rows, grad_bias = bias.bias_relu_grad(rows.reshape(-1, K), y_rows.reshape(-1, K))
+        return channels_first(grad_rows.reshape(rows.shape)), grad_bias if need_bias else None
+    return grad, sibling("bias", grad).bias_grad(rows.reshape(-1, K)) if need_bias else None
 
 
 def conv2d(
@@ -50,6 +72,8 @@ def conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
     algorithm: str = "auto",
+    precision: str | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """2-D convolution of a batch of images.
 
@@ -63,8 +87,11 @@ def conv2d(
         dilation: distance between the filter's taps, in pixels.
         groups: number of independent channel groups; C and K must be divisible by it.
         algorithm: "naive" (loops), "im2col" (patches and a matrix product), "direct" (compiled
-            loops; start worker processes with "spawn", its threads do not survive a fork) or
-            "auto".
+            loops; start worker processes with "spawn", their threads do not survive a fork),
+            "winograd" (likewise, with fewer multiplications for 3x3 filters) or "auto".
+        precision: "exact" keeps "auto" from Winograd's algorithm, which rounds more; "fast" does
+            not; None is what `minicnn.precision` says.
+        activation: "relu", to replace negative results by 0 in the same pass; or None.
 
     Returns:
         (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW
@@ -76,7 +103,9 @@ def conv2d(
     """
     check_dtypes("conv2d", x, weight=weight, bias=bias)
     check_bias("conv2d", bias, weight.shape[0])
-    return apply(Conv2d(stride, padding, dilation, groups, algorithm), x, weight, bias)
+    relu = check_activation("conv2d", activation)
+    settings = stride, padding, dilation, groups, algorithm, precision or precision_in_force()
+    return apply(Conv2d(*settings, relu), x, weight, bias)
 
 
 def conv1d(
@@ -88,6 +117,8 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
     algorithm: str = "auto",
+    precision: str | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """1-D convolution of a batch of sequences: `conv2d` on images of height 1.
 
@@ -99,7 +130,7 @@ def conv1d(
         padding: zeros on each side, or "same" or "valid".
         dilation: distance between the filter's taps.
         groups: number of independent channel groups.
-        algorithm: see `conv2d`.
+        algorithm, precision, activation: see `conv2d`.
 
     Returns:
         (N, K, OL).
@@ -124,6 +155,8 @@ def conv1d(
         (1, dilation),
         groups,
         algorithm,
+        precision,
+        activation,
     )
     return y.squeeze(2)  # (N, K, OL)
 
@@ -135,9 +168,11 @@ class ConvTranspose2d(Function):
         chapter 4.
     """
 
-    def __init__(self, output_shape, stride, padding, dilation, groups, algorithm):
+    def __init__(
+        self, output_shape, stride, padding, dilation, groups, algorithm, precision="fast"
+    ):
         self.output_shape = output_shape
-        self.settings = (stride, padding, dilation, groups, algorithm)
+        self.settings = (stride, padding, dilation, groups, algorithm, precision)
 
     def forward(self, x, weight, bias):
         self.save(x, weight)
@@ -149,12 +184,13 @@ class ConvTranspose2d(Function):
     def backward(self, grad):
         x, weight = self.saved
         need_x, need_weight, need_bias = self.needs_grad
+        _, grad_bias = _grad_before_bias(grad, (), need_bias)
         return (
             kernels.conv2d(grad, weight, *self.settings) if need_x else None,
             kernels.conv2d_grad_weight(x, grad, weight.shape, *self.settings)
             if need_weight
             else None,
-            grad.sum(axis=(0, 2, 3)) if need_bias else None,
+            grad_bias,
         )
 
 
@@ -168,6 +204,7 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: IntOrPair = 1,
     algorithm: str = "auto",
+    precision: str | None = None,
 ) -> Tensor:
     """Transposed 2-D convolution: enlarges where the convolution with the same settings reduces.
 
@@ -181,7 +218,7 @@ def conv_transpose2d(
             convolution would map to the same H, W.
         groups: number of independent channel groups.
         dilation: distance between the filter's taps.
-        algorithm: see `conv2d`.
+        algorithm, precision: see `conv2d`.
 
     Returns:
         (N, K, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1,
@@ -196,9 +233,9 @@ def conv_transpose2d(
         x.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
     check_bias("conv_transpose2d", bias, output_shape[1])
-    return apply(
-        ConvTranspose2d(output_shape, stride, padding, dilation, groups, algorithm), x, weight, bias
-    )
+    precision = precision or precision_in_force()
+    settings = stride, padding, dilation, groups, algorithm, precision
+    return apply(ConvTranspose2d(output_shape, *settings), x, weight, bias)
 
 
 def _transposed_shape(

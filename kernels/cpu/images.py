@@ -1,0 +1,78 @@
+"""Images in the memory order of the kernels: channels innermost, with a frame of zeros where one is needed."""
+
+import numba
+import numpy as np
+
+from ..arrays import channels_last
+from ..shapes import Sides
+from .compiled import compiled
+
+COLUMNS_AT_ONCE = 16
+"""So many columns of each channel are copied in turn: what is read and what is written then stays in the cache."""
+
+NO_FRAME = ((0, 0), (0, 0))
+
+
+def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
+    """Return images (N, C, H, W) as contiguous (N, H', W', C), framed by zeros; without a copy if they are that already.
+
+    Args:
+        x: float32 or float64, in any memory order.
+        frame: ((top, bottom), (left, right)), how many rows and columns of zeros.
+    """
+    images = channels_last(x)
+    if frame == NO_FRAME and is_plain(images):
+        return images
+    (top, bottom), (left, right) = frame
+    N, H, W, C = images.shape
+    result = np.empty((N, top + H + bottom, left + W + right, C), x.dtype)
+    if not x.flags.writeable:  # nothing is written, but Numba would compile another version for arrays that are not
+        x = x.copy()
+    if result.size:
+        _copy_images(numba.get_num_threads(), x, result, top, left)
+    return result
+
+
+def is_plain(array: np.ndarray) -> bool:
+    """Whether the compiled loops can take an array as it is: all arrays then have one type for Numba."""
+    flags = array.flags
+    return flags.c_contiguous and flags.writeable and flags.aligned
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return the array itself or a copy in order, see `is_plain`."""
+    return array if is_plain(array) else np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+
+
+@compiled(parallel=True)
+def _copy_images(threads, x, result, top, left):
+    for part in numba.prange(threads):
+        _copy_rows(part, threads, x, result, top, left)
+
+
+@compiled
+def _copy_rows(part, parts, x, result, top, left):
+    """Copy one part of the rows of x (N, C, H, W), any memory order, to result (N, H', W', C), and zeros around them."""
+    N, C, H, W = x.shape
+    _, height, width, _ = result.shape
+    zero = x.dtype.type(0)
+    for row in range(part * N * height // parts, (part + 1) * N * height // parts):
+        n, i = divmod(row, height)
+        target = result[n, i]
+        if i < top or i >= top + H:
+            for j in range(width):
+                for c in range(C):
+                    target[j, c] = zero
+            continue
+        for j in range(left):
+            for c in range(C):
+                target[j, c] = zero
+        for j in range(left + W, width):
+            for c in range(C):
+                target[j, c] = zero
+        for first in range(0, W, COLUMNS_AT_ONCE):
+            last = min(W, first + COLUMNS_AT_ONCE)
+            for c in range(C):
+                source = x[n, c, i - top]
+                for j in range(first, last):
+                    target[left + j, c] = source[j]
