@@ -1,6 +1,6 @@
 """What the processor offers, as far as the kernels' shapes depend on it."""
 
-import os
+from pathlib import Path
 
 from numba import config
 from numba.core.registry import cpu_target
@@ -39,12 +39,12 @@ of 16, 12 * 2 + 2 + 1 = 27 of 32 (measured: 14 rows spill).
 
 
 def _second_level_cache() -> int:
-    """Bytes of the L2 cache of a core, or a guess."""
+    """Bytes of the L2 cache of a core, as Linux tells it, or a guess."""
     try:
-        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        size = 0
-    return size if size > 0 else 512 * 1024
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+    except OSError:
+        return 512 * 1024
+    return int(text.removesuffix("K")) * 1024 if text.endswith("K") else 512 * 1024
 
 
 L2_BYTES = _second_level_cache()
