@@ -10,7 +10,7 @@ INSTALLED = $(VENV)/installed-$(EXTRAS)
 # very much more on a busy machine.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint docs accuracy clean
+.PHONY: demo test lint docs accuracy bench roofline clean
 
 demo: $(INSTALLED)  ## train a small CNN on bundled images, and draw how it went
 	$(RUN) -m minicnn train --dataset fashion-mnist-sample --model first_cnn --epochs 12 --out demo-output
@@ -31,6 +31,15 @@ docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docst
 
 accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (about half an hour)
 	$(RUN) benchmarks/accuracy.py
+
+bench: EXTRAS = test,plot,oracle
+bench: $(VENV)/installed-test,plot,oracle  ## time networks and operations against PyTorch, and how soon a program starts (about an hour)
+	$(RUN) benchmarks/vs_pytorch.py
+	$(RUN) benchmarks/startup.py
+
+roofline: EXTRAS = test,plot,oracle
+roofline: $(VENV)/installed-test,plot,oracle  ## place every kernel against the machine's arithmetic and bandwidth
+	$(RUN) benchmarks/roofline.py
 
 $(VENV)/installed-%: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

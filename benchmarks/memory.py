@@ -1,0 +1,79 @@
+"""The memory of a training step: its peak above what the process held before, in a process of its own.
+
+    python benchmarks/memory.py resnet18 minicnn
+
+First a step on one image loads and compiles what a step needs. Then the system's mark of the peak
+is reset, two steps are made on a whole batch, and the peak is read: what the step adds to imported
+libraries and weights, which is activations, gradients, momentum and scratch. Needs Linux' /proc.
+"""
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from libraries import TIMED_MODES, Mode, use_threads
+from networks import NETWORKS
+from rows import Trainer, network_in, random_batch
+
+MODES = {mode.name: mode for mode in TIMED_MODES}
+STATUS = Path("/proc/self/status")
+RESET_PEAK = Path("/proc/self/clear_refs")
+
+
+def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str, float] | None:
+    """Run this file in a new process and return what it prints; None where the system does not tell."""
+    if not STATUS.exists():
+        return None
+    command = [sys.executable, __file__, network, mode.name, "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"memory of {network} in {mode.name}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_of_step(network: str, mode: Mode) -> dict[str, float]:
+    """Return in MiB what the process "held" before the steps, and what they "added" at their peak."""
+    model = network_in(mode, network)
+    train(model, mode, network, batch=1)
+    for parameter in model.parameters():
+        parameter.grad = None
+    gc.collect()
+    held = status("VmRSS")
+    RESET_PEAK.write_text("5")  # proc(5): resets VmHWM
+    train(model, mode, network, NETWORKS[network].batch)
+    return {"held": held, "added": status("VmHWM") - held}
+
+
+def train(model: object, mode: Mode, network: str, batch: int) -> None:
+    """Make two steps with a new optimizer: momentum exists from the second on."""
+    images, labels = random_batch(NETWORKS[network], batch)
+    tensors = mode.tensor(images), mode.tensor(labels)
+    trainer = Trainer(mode, model)
+    for _ in range(2):
+        trainer.step(*tensors)
+
+
+def status(key: str) -> float:
+    """Return an entry of this process's status in MiB."""
+    for line in STATUS.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) / 1024  # the system writes kB for KiB
+    raise KeyError(key)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    use_threads(options.threads)
+    print(json.dumps(peak_of_step(options.network, MODES[options.mode])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The rows of the table that are about whole networks: training steps, inference, an epoch."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from agreement import NETWORK_TOLERANCE
+from libraries import Mode
+from networks import NETWORKS, Network
+from timing import Contestant
+
+from minicnn import data
+
+LEARNING_RATE = 1e-3
+MOMENTUM = 0.9
+EPOCH_BATCH = 64
+
+STEP, INFERENCE, EPOCH = "training step", "inference", "epoch"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row in one mode, ready to be timed.
+
+    Attributes:
+        contestant: what is timed.
+        results: computes what is compared between the libraries; called before anything is timed.
+    """
+
+    contestant: Contestant
+    results: Callable[[], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name: what --only looks at.
+        group: the kind of row, one table each.
+        title: how the table calls it.
+        prepare: makes the entry of one mode.
+        least: PyTorch's time / ours that must be reached, or None.
+        aim: what should be reached, or None.
+        tolerance: how far results may be from PyTorch's in float64.
+        network: the name of the network whose training step is timed, or None; for its memory.
+        long: one call takes many seconds, so that each turn is one call.
+    """
+
+    name: str
+    group: str
+    title: str
+    prepare: Callable[[Mode], Entry]
+    least: float | None = None
+    aim: float | None = None
+    tolerance: float = NETWORK_TOLERANCE
+    network: str | None = None
+    long: bool = False
+
+
+def network_rows(quick: bool = False) -> list[Row]:
+    """Return the rows of all networks.
+
+    Args:
+        quick: infer with 16 images instead of 64 where they are 96 pixels wide or more, and
+            shorten the epoch to a tenth.
+    """
+    rows = [
+        Row(
+            f"step {name}",
+            STEP,
+            f"{network.title}, batch {network.batch}",
+            functools.partial(training_step, name),
+            network.least,
+            network.aim,
+            network=name,
+        )
+        for name, network in NETWORKS.items()
+    ]
+    for name, network in NETWORKS.items():
+        for batch in (1, 16 if quick and network.image[-1] > 28 else 64):
+            rows.append(
+                Row(
+                    f"inference {name} {batch}",
+                    INFERENCE,
+                    f"{network.title}, batch {batch}",
+                    functools.partial(inference, name, batch),
+                    *((1.0, 1.5) if network.least is not None else (None, None)),
+                )
+            )
+    images = 6_000 if quick else 60_000
+    title = f"first CNN, {images:,} images of Fashion-MNIST"
+    prepare = functools.partial(epoch, images)
+    return [*rows, Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True)]
+
+
+@functools.lru_cache(maxsize=1)
+def weights_of(name: str) -> dict[str, np.ndarray]:
+    """The weights that the network starts with in every mode."""
+    torch.manual_seed(0)
+    state = NETWORKS[name].build(torch.nn).state_dict()
+    return {key: tensor.numpy() for key, tensor in state.items()}
+
+
+def network_in(mode: Mode, name: str) -> Any:
+    """Return the network with those weights."""
+    model = mode.module(NETWORKS[name].build)
+    weights = weights_of(name)
+    if not mode.ours:
+        weights = {key: torch.from_numpy(array) for key, array in weights.items()}
+    model.load_state_dict(weights)
+    return model
+
+
+def random_batch(network: Network, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, C, H, W) float32 of standard normal numbers, and labels (N,) int64."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((batch, *network.image), dtype=np.float32)
+    return images, rng.integers(0, network.classes, batch)
+
+
+class Trainer:
+    """A network of one library, and a step of its training with SGD and momentum."""
+
+    def __init__(self, mode: Mode, model: Any):
+        self.mode = mode
+        self.model = model
+        self.optimizer = mode.library.optim.SGD(
+            model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM
+        )
+
+    def step(self, images: Any, labels: Any) -> Any:
+        """Train on one batch of tensors; return the loss."""
+        self.optimizer.zero_grad()
+        loss = self.mode.nn.functional.cross_entropy(self.model(images), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def gradients(self, images: Any, labels: Any) -> dict[str, np.ndarray]:
+        """Return the outputs, and the gradients of all parameters, of one step that changes none; no dropout."""
+        dropouts = [part for part in self.model.modules() if isinstance(part, self.mode.nn.Dropout)]
+        for part in dropouts:
+            part.eval()
+        outputs = self.model(images)
+        self.mode.nn.functional.cross_entropy(outputs, labels).backward()
+        for part in dropouts:
+            part.train()
+        results = {"outputs": self.mode.array(outputs)}
+        for name, parameter in self.model.named_parameters():
+            results[name] = self.mode.array(parameter.grad)
+        return results
+
+
+def training_step(name: str, mode: Mode) -> Entry:
+    """Return a training step of a network: zero_grad, forward, cross-entropy, backward, SGD."""
+    network = NETWORKS[name]
+    images, labels = random_batch(network, network.batch)
+    batch = mode.tensor(images), mode.tensor(labels)
+    trainer = Trainer(mode, network_in(mode, name))
+    return Entry(Contestant(lambda: trainer.step(*batch)), lambda: trainer.gradients(*batch))
+
+
+def inference(name: str, size: int, mode: Mode) -> Entry:
+    """Return the forward pass of a network in eval mode, nothing recorded."""
+    images = mode.tensor(random_batch(NETWORKS[name], size)[0])
+    model = network_in(mode, name).eval()
+
+    def call() -> Any:
+        with mode.without_recording():
+            return model(images)
+
+    return Entry(Contestant(call), lambda: {"outputs": mode.array(call())})
+
+
+@functools.cache
+def fashion_mnist() -> tuple[np.ndarray, np.ndarray]:
+    """Return the training images (60000, 1, 28, 28) float32, standardised, and their labels (60000,)."""
+    images = data.load_fashion_mnist()
+    train = data.prepare(images).train
+    return tuple(tensor.array for tensor in train.tensors)
+
+
+def epoch(count: int, mode: Mode) -> Entry:
+    """Return an epoch of the first CNN on the first `count` images of Fashion-MNIST."""
+    images, labels = (array[:count] for array in fashion_mnist())
+    loader = loader_in(mode, images, labels)
+    trainer = Trainer(mode, network_in(mode, "first_cnn"))
+    first = mode.tensor(images[:EPOCH_BATCH]), mode.tensor(labels[:EPOCH_BATCH])
+
+    def call() -> None:
+        for batch in loader:
+            trainer.step(*to_layout(mode, batch))
+
+    contestant = Contestant(call, settle=lambda: trainer.step(*first))
+    return Entry(contestant, lambda: trainer.gradients(*first))
+
+
+def loader_in(mode: Mode, images: np.ndarray, labels: np.ndarray) -> Any:
+    """Return the library's loader of shuffled batches of these arrays."""
+    if mode.ours:
+        dataset = data.TensorDataset(images, labels)
+        return data.DataLoader(dataset, batch_size=EPOCH_BATCH, shuffle=True)
+    tensors = torch.from_numpy(images.astype(mode.dtype, copy=False)), torch.from_numpy(labels)
+    dataset = torch.utils.data.TensorDataset(*tensors)
+    return torch.utils.data.DataLoader(dataset, batch_size=EPOCH_BATCH, shuffle=True)
+
+
+def to_layout(mode: Mode, batch: tuple) -> tuple:
+    """Return a batch of PyTorch's with the images channels-last, where the mode wants that."""
+    if not mode.channels_last:
+        return batch
+    images, labels = batch
+    return images.contiguous(memory_format=torch.channels_last), labels

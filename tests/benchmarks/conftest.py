@@ -1,0 +1,6 @@
+"""The files of benchmarks/ import each other as the scripts of one folder do."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("numba")
+from agreement import worst
+from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, REFERENCE
+from operations import Convolution, convolution, operation_rows
+from peaks import Level, Peaks
+from roofline_kernels import KERNELS
+from rows import network_rows, training_step
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_rows_have_names_of_their_own(quick):
+    names = [row.name for row in [*network_rows(quick), *operation_rows()]]
+    assert len(set(names)) == len(names)
+
+
+def test_kernels_have_names_of_their_own_and_something_to_do():
+    assert len({kernel.name for kernel in KERNELS}) == len(KERNELS)
+    assert all(kernel.flops > 0 and kernel.moved > 0 for kernel in KERNELS)
+
+
+@pytest.mark.parametrize("mode", [MINICNN, NCHW, CHANNELS_LAST], ids=lambda mode: mode.name)
+def test_gradients_of_a_network_agree(mode):
+    reference = training_step("mlp", REFERENCE).results()
+    assert worst(training_step("mlp", mode).results(), reference) < 1e-5
+
+
+@pytest.mark.parametrize("part", ["forward", "input gradient", "weight gradient"])
+def test_kernels_of_a_convolution_agree(part):
+    case = Convolution(2, 5, 4, 6, stride=2, groups=2)
+    ours, theirs = (convolution(case, part, mode).results() for mode in (MINICNN, REFERENCE))
+    assert worst(ours, theirs) < 1e-5
+
+
+def test_the_arithmetic_of_a_convolution():
+    case = Convolution(N=2, H=6, C=4, K=8, size=3, stride=2)
+    assert case.output_size == 3
+    assert case.flops == 2 * (2 * 3 * 3 * 8) * (4 * 3 * 3)
+
+
+def test_exact_convolutions_use_no_transforms():
+    network = EXACT.module(lambda nn: nn.Sequential(nn.Sequential(nn.Conv2d(1, 1, 3)), nn.ReLU()))
+    assert network[0][0].precision == "exact"
+
+
+def test_a_mode_keeps_the_numbers():
+    array = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    for mode in (MINICNN, NCHW, CHANNELS_LAST):
+        np.testing.assert_array_equal(mode.array(mode.features(array)), array)
+        np.testing.assert_array_equal(mode.array(mode.tensor(array)), array)
+
+
+def test_the_roof_is_the_slower_of_arithmetic_and_memory():
+    levels = (Level("L2", 1000, 10.0), Level("memory", float("inf"), 1.0))
+    peaks = Peaks(100.0, "a test", levels)
+    assert peaks.roof(flops=1000, moved=10) == 10  # arithmetic
+    assert peaks.roof(flops=10, moved=1000) == 100  # the near cache
+    assert peaks.roof(flops=10, moved=2000) == 2000  # memory
