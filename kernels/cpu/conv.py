@@ -39,10 +39,12 @@ from .pointers import (
     point_at_outputs,
 )
 from .simd import (
+    NARROW_TILE_ROWS,
     TILE_ROWS,
     add_outer_products,
     address_of,
     copy_row,
+    multiply_narrow_tile,
     multiply_tile,
     panel_width,
     prefetch,
@@ -53,9 +55,8 @@ from .target import L2_BYTES, TILE_VECTORS
 FEW_CHANNELS = 8
 """With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
 
-STRIP_TILES = 8
-STRIP_ROWS = STRIP_TILES * TILE_ROWS
-"""Addresses are looked up for several tiles at a time."""
+STRIP_ROWS = 8 * TILE_ROWS
+"""Addresses are looked up for several tiles at a time: so many output pixels."""
 
 CHUNK_PIXELS = 128
 """Pixels at a time in the weight gradient: their gradients, a panel wide, stay in the L1 cache."""
@@ -256,17 +257,19 @@ def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
 def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
     G, R, S, C, K = _five(layout[0])
-    width = panel_width(x.itemsize)
+    narrow = K * TILE_VECTORS <= panel_width(x.itemsize)
+    width = panel_width(x.itemsize) // TILE_VECTORS if narrow else panel_width(x.itemsize)
+    rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
     panel_size = R * S * C * width
     panels = (K + width - 1) // width
     panels_at_once = min(panels, max(1, L2_BYTES // 2 // (panel_size * x.itemsize)))
     blocks_per_group = (panels + panels_at_once - 1) // panels_at_once
     pixel_count = x.shape[0] * len(written[0]) * len(written[1])
-    tiles = (pixel_count + TILE_ROWS - 1) // TILE_ROWS
+    tiles = (pixel_count + rows - 1) // rows
 
     # As many zeros as a tap looks at, or as a tile is wide; the scratch memory begins on a cache line.
     zeros = np.zeros(max(C, width), x.dtype)
-    packed = np.empty(panels_at_once * panel_size + 64, x.dtype)
+    packed = np.empty(panels_at_once * panel_size + 128, x.dtype)
     start = np.empty(panels_at_once * width, x.dtype)
     aligned = -address_of(packed, 0) % 64 // x.itemsize
     x_rows = np.empty(R * S * STRIP_ROWS, np.int64)
@@ -288,27 +291,42 @@ def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu
         x_images = address_of(x, group * C), x_bytes, x.itemsize
         y_images = address_of(y, group * K), y_bytes, y.itemsize
         while tile < last_tile:
-            strip_tiles = min(STRIP_TILES, last_tile - tile)
-            pixel = tile * TILE_ROWS
-            count = strip_tiles * TILE_ROWS
+            strip_tiles = min(STRIP_ROWS // rows, last_tile - tile)
+            pixel = tile * rows
+            count = strip_tiles * rows
             point_at_inputs(x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen)
             point_at_outputs(y_rows, count, pixel, pixel_count - 1, y_images, written)
             for panel in range(first_panel, last_panel):
                 place = panel - first_panel
-                for row in range(0, count, TILE_ROWS):
-                    multiply_tile(
-                        x_rows[row:],
-                        count,
-                        packed,
-                        aligned + place * panel_size,
-                        y_rows[row:],
-                        panel * width * y.itemsize,
-                        address_of(start, place * width),
-                        R * S,
-                        C,
-                        relu,
-                        K - panel * width,
-                    )
+                for row in range(0, count, rows):
+                    if narrow:
+                        multiply_narrow_tile(
+                            x_rows[row:],
+                            count,
+                            packed,
+                            aligned + place * panel_size,
+                            y_rows[row:],
+                            panel * width * y.itemsize,
+                            address_of(start, place * width),
+                            R * S,
+                            C,
+                            relu,
+                            K - panel * width,
+                        )
+                    else:
+                        multiply_tile(
+                            x_rows[row:],
+                            count,
+                            packed,
+                            aligned + place * panel_size,
+                            y_rows[row:],
+                            panel * width * y.itemsize,
+                            address_of(start, place * width),
+                            R * S,
+                            C,
+                            relu,
+                            K - panel * width,
+                        )
             tile += strip_tiles
 
 
@@ -324,7 +342,7 @@ def _pack(packed, first, weights, layout, group, first_panel, last_panel, width)
     _, R, S, C, K = _five(layout[0])
     group_step, r_step, s_step, c_step, k_step = _five(layout[1])
     zero, itemsize = weights.dtype.type(0), weights.itemsize
-    lanes = width // TILE_VECTORS
+    lanes = panel_width(itemsize) // TILE_VECTORS
     to = first
     for panel in range(first_panel, last_panel):
         columns = min(width, K - panel * width)

@@ -14,7 +14,7 @@ loops that remain are those of `cgutils.for_range`. Addresses are in bytes, as i
 elements.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from llvmlite import ir
 from numba import types
@@ -30,6 +30,10 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 def panel_width(itemsize: int) -> int:
     """Columns of a tile, of a packed panel of weights, and of a packed panel of gradients."""
     return TILE_VECTORS * VECTOR_BYTES // itemsize
+
+
+NARROW_TILE_ROWS = TILE_ROWS * TILE_VECTORS
+"""Rows of a tile that is one vector wide: as many sums as in the other."""
 
 
 class Vectors:
@@ -119,25 +123,27 @@ class Vectors:
 
 
 class Tile:
-    """The sums of a tile, `rows` times TILE_VECTORS vectors; LLVM keeps them in registers.
+    """The sums of a tile, some rows of some vectors; LLVM keeps them in registers.
 
     Args:
         vectors: the emitter.
         rows: how many rows, known when compiling.
+        width: of how many vectors, likewise.
         columns: how many of the tile's columns exist in memory, an int64 value known at run time.
     """
 
-    def __init__(self, vectors: Vectors, rows: int, columns: ir.Value):
+    def __init__(self, vectors: Vectors, rows: int, width: int, columns: ir.Value):
         self.vectors = vectors
         self.builder = vectors.builder
+        self.width = width
         self.sums = [
-            [cgutils.alloca_once(self.builder, vectors.type) for _ in range(TILE_VECTORS)]
+            [cgutils.alloca_once(self.builder, vectors.type) for _ in range(width)]
             for _ in range(rows)
         ]
         self.columns = columns
-        self.is_whole = self.builder.icmp_signed(">=", columns, self.lane(TILE_VECTORS))
+        self.is_whole = self.builder.icmp_signed(">=", columns, self.lane(width))
         self.masks = [
-            vectors.first(self.builder.sub(columns, self.lane(j))) for j in range(TILE_VECTORS)
+            vectors.first(self.builder.sub(columns, self.lane(j))) for j in range(width)
         ]
 
     def lane(self, j: int) -> ir.Value:
@@ -158,7 +164,7 @@ class Tile:
         """Load a row of a packed matrix, which is always whole."""
         return [
             self.vectors.load(self.builder.add(address, self.offset(j)))
-            for j in range(TILE_VECTORS)
+            for j in range(self.width)
         ]
 
     def add_product(self, i: int, number: ir.Value, row_vectors: list[ir.Value]) -> None:
@@ -192,7 +198,7 @@ class Tile:
                     self.vectors.store(self.builder.load(total), address)
             with part:
                 # Many processors are slow to store part of a vector, even if it is no part at all.
-                for j in range(TILE_VECTORS):
+                for j in range(self.width):
                     with self.builder.if_then(self.builder.icmp_signed(">", self.columns, self.lane(j))):
                         for row, address in zip(self.sums, addresses, strict=True):
                             place = self.builder.add(address, self.offset(j))
@@ -222,7 +228,7 @@ def copy_row(typing_context, to, source, columns, like):
 
     def emit(context, builder, signature, arguments):
         to, source, columns, _ = arguments
-        tile = Tile(Vectors(builder, signature.args[3].dtype), 1, columns)
+        tile = Tile(Vectors(builder, signature.args[3].dtype), 1, TILE_VECTORS, columns)
         tile.load([source])
         for j, total in enumerate(tile.sums[0]):
             tile.vectors.store(builder.load(total), builder.add(to, tile.offset(j)))
@@ -287,6 +293,51 @@ def prefetch(typing_context, address):
     return types.void(types.int64), emit
 
 
+def _tile_product(row_count: int, vector_count: int) -> Callable:
+    """Make the function for tiles of `row_count` rows and `vector_count` vectors, see `multiply_tile`."""
+
+    def multiply(typing_context, x_rows, pitch, weights, first, y_rows, y_offset):
+        signature = types.void(x_rows, types.int64, weights, types.int64, y_rows, *[types.int64] * 6)
+
+        def emit(context, builder, signature, arguments):
+            x_rows, pitch, weights, first, y_rows, y_offset = arguments[:6]
+            start, taps, channels, relu, columns = arguments[6:]
+            vectors = Vectors(builder, signature.args[2].dtype)
+            tile = Tile(vectors, row_count, vector_count, columns)
+            x_table, weights, y_table = (
+                context.make_array(signature.args[i])(context, builder, value).data
+                for i, value in ((0, x_rows), (2, weights), (4, y_rows))
+            )
+            row_bytes = tile.offset(vector_count)
+            panel = builder.ptrtoint(builder.gep(weights, [first]), INT64)
+            itemsize = ir.Constant(INT64, vectors.itemsize)
+            tile.start_at(tile.row(start))
+            with cgutils.for_range(builder, taps) as tap:
+                entry = builder.mul(tap.index, pitch)
+                rows = [
+                    builder.load(builder.gep(x_table, [builder.add(entry, ir.Constant(INT64, i))]))
+                    for i in range(row_count)
+                ]
+                tap_rows = builder.mul(tap.index, channels)
+                tap_panel = builder.add(panel, builder.mul(tap_rows, row_bytes))
+                with cgutils.for_range(builder, channels) as channel:
+                    row = tile.row(builder.add(tap_panel, builder.mul(channel.index, row_bytes)))
+                    place = builder.mul(channel.index, itemsize)
+                    for i in range(row_count):
+                        tile.add_product(i, vectors.number(builder.add(rows[i], place)), row)
+            with builder.if_then(builder.icmp_signed("!=", relu, ir.Constant(INT64, 0))):
+                tile.relu()
+            targets = [
+                builder.load(builder.gep(y_table, [ir.Constant(INT64, i)])) for i in range(row_count)
+            ]
+            tile.store([builder.add(target, y_offset) for target in targets])
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return multiply
+
+
 @intrinsic
 def multiply_tile(
     typing_context, x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
@@ -294,6 +345,7 @@ def multiply_tile(
     """y_i[:] = start[:] + sum over t < taps, k < channels of x_ti[k] * weights[t, k, :], for TILE_ROWS rows i.
 
     Args:
+        typing_context: Numba's; not part of a call.
         x_rows: int64 addresses of the x_ti, at [t * pitch + i]. Several may be the same.
         pitch: see x_rows.
         weights: packed panel (taps, channels, panel width), contiguous, from element `first` of an array.
@@ -301,52 +353,22 @@ def multiply_tile(
         y_rows: int64 addresses, to which `y_offset` bytes are added: where the y_i go.
         y_offset: see y_rows.
         start: address of panel-width numbers, such as a bias.
-        taps, channels: the lengths of the sums.
+        taps: length of the outer sum.
+        channels: length of the inner sum.
         relu: whether negative results become 0.
         columns: of the panel's columns, how many are written.
     """
-    signature = types.void(x_rows, types.int64, weights, types.int64, y_rows, *[types.int64] * 6)
+    product = _tile_product(TILE_ROWS, TILE_VECTORS)
+    return product(typing_context, x_rows, pitch, weights, first, y_rows, y_offset)
 
-    def emit(context, builder, signature, arguments):
-        (x_rows, pitch, weights, first, y_rows, y_offset) = arguments[:6]
-        (start, taps, channels, relu, columns) = arguments[6:]
-        vectors = Vectors(builder, signature.args[2].dtype)
-        tile = Tile(vectors, TILE_ROWS, columns)
-        x_table, weights, y_table = (
-            context.make_array(kind)(context, builder, value).data
-            for kind, value in (
-                (signature.args[0], x_rows),
-                (signature.args[2], weights),
-                (signature.args[4], y_rows),
-            )
-        )
-        row_bytes = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
-        panel = builder.ptrtoint(builder.gep(weights, [first]), INT64)
-        itemsize = ir.Constant(INT64, vectors.itemsize)
-        tile.start_at(tile.row(start))
-        with cgutils.for_range(builder, taps) as tap:
-            entry = builder.mul(tap.index, pitch)
-            rows = [
-                builder.load(builder.gep(x_table, [builder.add(entry, ir.Constant(INT64, i))]))
-                for i in range(TILE_ROWS)
-            ]
-            tap_panel = builder.add(panel, builder.mul(builder.mul(tap.index, channels), row_bytes))
-            with cgutils.for_range(builder, channels) as channel:
-                row = tile.row(builder.add(tap_panel, builder.mul(channel.index, row_bytes)))
-                place = builder.mul(channel.index, itemsize)
-                for i in range(TILE_ROWS):
-                    tile.add_product(i, vectors.number(builder.add(rows[i], place)), row)
-        with builder.if_then(builder.icmp_signed("!=", relu, ir.Constant(INT64, 0))):
-            tile.relu()
-        tile.store(
-            [
-                builder.add(builder.load(builder.gep(y_table, [ir.Constant(INT64, i)])), y_offset)
-                for i in range(TILE_ROWS)
-            ]
-        )
-        return context.get_dummy_value()
 
-    return signature, emit
+@intrinsic
+def multiply_narrow_tile(
+    typing_context, x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
+):
+    """The same for NARROW_TILE_ROWS rows and panels of one vector: where there are few columns."""
+    product = _tile_product(NARROW_TILE_ROWS, 1)
+    return product(typing_context, x_rows, pitch, weights, first, y_rows, y_offset)
 
 
 @intrinsic
@@ -378,7 +400,7 @@ def add_outer_products(
         step = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
 
         def emit_for(row_count: int) -> None:
-            tile = Tile(vectors, row_count, columns)
+            tile = Tile(vectors, row_count, TILE_VECTORS, columns)
             tile.start_at([vectors.constant(0)] * TILE_VECTORS)
             addresses = [
                 builder.add(sums, builder.mul(row_bytes, ir.Constant(INT64, i)))
