@@ -16,7 +16,7 @@ from .convolution import (
     conv2d_grad_input,
     conv2d_grad_weight,
 )
-from .pool import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
+from .pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
 
 __all__ = [
     "adaptive_avg_pool2d",

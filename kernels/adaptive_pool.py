@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import pool
+from . import pooling
 from .arrays import (
     Array,
     channels_first,
@@ -42,7 +42,7 @@ def adaptive_avg_pool2d(x: Array, output_size: OutputSize) -> Array:
     N, C, OH, OW = adaptive_pool2d_shape(x.shape, output_size)
     kernel = _ordinary_kernel(x.shape, (OH, OW))
     if kernel is not None:
-        return pool.avg_pool2d(x, kernel)
+        return pooling.avg_pool2d(x, kernel)
     images = channels_last(x)  # (N, H, W, C)
     y = xp_of(x).empty((N, OH, OW, C), dtype=x.dtype)
     for i, j, rows, columns in _cells(x.shape, (OH, OW)):
@@ -55,7 +55,7 @@ def adaptive_avg_pool2d_grad(grad: Array, x_shape: Shape) -> Array:
     _check_grad(grad, x_shape, "adaptive_avg_pool2d_grad: grad")
     kernel = _ordinary_kernel(x_shape, grad.shape[2:])
     if kernel is not None:
-        return pool.avg_pool2d_grad(grad, x_shape, kernel)
+        return pooling.avg_pool2d_grad(grad, x_shape, kernel)
     grad_y = channels_last(grad).astype(sum_dtype(grad.dtype), copy=False)  # (N, OH, OW, C)
     grad_x = _zero_images(grad_y, x_shape)
     for i, j, rows, columns in _cells(x_shape, grad.shape[2:]):
@@ -82,7 +82,7 @@ def adaptive_max_pool2d(x: Array, output_size: OutputSize) -> tuple[Array, Array
     N, C, OH, OW = adaptive_pool2d_shape(x.shape, output_size)
     kernel = _ordinary_kernel(x.shape, (OH, OW))
     if kernel is not None:
-        return pool.max_pool2d(x, kernel)
+        return pooling.max_pool2d(x, kernel)
     xp, images = xp_of(x), channels_last(x)  # (N, H, W, C)
     H, W = x.shape[2:]
     y = xp.empty((N, OH, OW, C), dtype=x.dtype)
@@ -101,7 +101,7 @@ def adaptive_max_pool2d_grad(grad: Array, winner: Array, x_shape: Shape) -> Arra
     check_shape(winner, grad.shape, "adaptive_max_pool2d_grad: winner")
     kernel = _ordinary_kernel(x_shape, grad.shape[2:])
     if kernel is not None:
-        return pool.max_pool2d_grad(grad, winner, x_shape, kernel)
+        return pooling.max_pool2d_grad(grad, winner, x_shape, kernel)
     xp, grad_y, winner = xp_of(grad), channels_last(grad), channels_last(winner)
     grad_x = _zero_images(grad, x_shape)
     for i, j, rows, columns in _cells(x_shape, grad.shape[2:]):

@@ -59,6 +59,8 @@ def conv2d(
         ValueError: for shapes, settings and algorithms that do not go together.
     """
     _check_arrays("conv2d", x=x, w=w)
+    if bias is not None:
+        _check_bias(bias, w)
     settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
     compute, fuses = _implementation(
         "conv2d", algorithm, precision, x, x.shape, w.shape, settings
@@ -224,6 +226,16 @@ _output_shape = lru_cache(maxsize=4096)(conv2d_shape)
 def _hashable(setting: object) -> object:
     """Return a setting given as a list as a tuple: settings are keys of caches."""
     return tuple(map(_hashable, setting)) if isinstance(setting, list) else setting
+
+
+def _check_bias(bias: Array, w: Array) -> None:
+    """A bias must be a number for each output channel: the compiled loops read what stands in its place."""
+    check_shape(bias, w.shape[:1], "conv2d: bias")
+    if bias.dtype != w.dtype:
+        raise TypeError(
+            f"conv2d: bias: expected {w.dtype}, the dtype of w, got {bias.dtype}; convert one of them, "
+            "e.g. bias.astype(w.dtype)"
+        )
 
 
 def _check_arrays(where: str, **arrays: Array) -> None:

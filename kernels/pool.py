@@ -9,7 +9,9 @@ Arrays have the logical order (N, C, H, W) in any memory order; results keep cha
 memory.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,23 +36,24 @@ def max_pool2d(
     padding: IntOrPair | Sides = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
+    relu: bool = False,
 ) -> tuple[Array, Array]:
     """The largest element of each window, see `reference.max_pool2d` for arguments and errors.
 
     Returns:
         the maxima (N, C, OH, OW), and the winners: r * S + s of the winning tap, (N, C, OH, OW), in
-        the smallest unsigned integers that hold R * S - 1. Both are views of memory in the order
-        (N, OH, OW, C).
+        the smallest unsigned integers that hold R * S - 1, or R * S with `relu`. Both are views of
+        memory in the order (N, OH, OW, C).
     """
     check_float_array(x, "max_pool2d: x")
-    layout = _layout(x.shape, kernel, stride, padding, dilation, ceil_mode)
+    layout = pool_layout(x.shape, kernel, stride, padding, dilation, ceil_mode)
     xp = xp_of(x)
     padded = pad(channels_last(x), layout.reach, -np.inf)
     seen_by_tap = windows(padded, layout.window, layout.output_size)
     shape = seen_by_tap.shape[:3] + seen_by_tap.shape[5:]  # (N, OH, OW, C)
 
     best = xp.full(shape, -np.inf, dtype=x.dtype)
-    winner = xp.empty(shape, dtype=np.min_scalar_type(layout.number_of_taps - 1))
+    winner = xp.empty(shape, dtype=np.min_scalar_type(layout.number_of_taps - 1 + relu))
     winner[...] = xp.asarray(_first_taps_inside(layout), dtype=winner.dtype)  # (OH, OW, 1)
     for tap, seen in enumerate(taps(seen_by_tap)):
         seen = xp.ascontiguousarray(seen)  # (N, OH, OW, C); compared several times
@@ -58,6 +61,9 @@ def max_pool2d(
         better = (seen > best) | first_nan
         winner = xp.maximum(winner, better * winner.dtype.type(tap))  # taps come in rising order
         best = xp.maximum(best, seen)  # NaN if either is
+    if relu:
+        winner[best <= 0] = layout.number_of_taps  # nobody
+        best = xp.maximum(best, 0)
     return channels_first(best), channels_first(winner)
 
 
@@ -76,7 +82,7 @@ def max_pool2d_grad(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    layout = _layout(x_shape, kernel, stride, padding, dilation, ceil_mode)
+    layout = pool_layout(x_shape, kernel, stride, padding, dilation, ceil_mode)
     check_shape(grad, (*x_shape[:2], *layout.output_size), "max_pool2d_grad: grad")
     check_shape(winner, grad.shape, "max_pool2d_grad: winner")
     grad_y, winner = channels_last(grad), channels_last(winner)  # (N, OH, OW, C)
@@ -100,13 +106,13 @@ def avg_pool2d(
         (N, C, OH, OW), a view of memory in the order (N, OH, OW, C)
     """
     check_float_array(x, "avg_pool2d: x")
-    layout = _layout(x.shape, kernel, stride, padding, 1, ceil_mode)
+    layout = pool_layout(x.shape, kernel, stride, padding, 1, ceil_mode)
     padded = pad(channels_last(x), layout.reach)
     first, *others = taps(windows(padded, layout.window, layout.output_size))
     total = first.astype(sum_dtype(x.dtype), order="C")  # (N, OH, OW, C), a copy
     for seen in others:
         total += seen
-    total /= _counts(total, layout, count_include_pad)
+    total /= counts(total, layout, count_include_pad)
     return channels_first(total.astype(x.dtype, copy=False))
 
 
@@ -124,17 +130,17 @@ def avg_pool2d_grad(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    layout = _layout(x_shape, kernel, stride, padding, 1, ceil_mode)
+    layout = pool_layout(x_shape, kernel, stride, padding, 1, ceil_mode)
     check_shape(grad, (*x_shape[:2], *layout.output_size), "avg_pool2d_grad: grad")
     grad_y = channels_last(grad).astype(sum_dtype(grad.dtype), copy=False)
-    share = grad_y / _counts(grad_y, layout, count_include_pad)  # (N, OH, OW, C)
+    share = grad_y / counts(grad_y, layout, count_include_pad)  # (N, OH, OW, C)
     grad_x, seen_by_tap = _empty_gradient(share, x_shape, layout)
     for pixels in taps(seen_by_tap):
         pixels += share
     return channels_first(crop(grad_x, layout.reach).astype(grad.dtype, copy=False))
 
 
-class _Layout(NamedTuple):
+class PoolLayout(NamedTuple):
     """Where the windows of a pooling lie. `reach` is the padding, enlarged for a last window that runs past it."""
 
     window: Window
@@ -147,14 +153,28 @@ class _Layout(NamedTuple):
         return self.window.kernel[0] * self.window.kernel[1]
 
 
-def _layout(
+def cached(function: Callable) -> Callable:
+    """Remember what `function` returned for its last settings: a network pools the same shapes in every step."""
+    remembered = functools.lru_cache(maxsize=1024, typed=True)(function)
+
+    def call(*settings: Any) -> Any:
+        try:
+            return remembered(*settings)
+        except TypeError:  # a list cannot be looked up; what is wrong is refused again
+            return function(*settings)
+
+    return functools.update_wrapper(call, function)
+
+
+@cached
+def pool_layout(
     x_shape: Shape,
     kernel: IntOrPair,
     stride: IntOrPair | None,
     padding: IntOrPair | Sides,
     dilation: IntOrPair,
     ceil_mode: bool,
-) -> _Layout:
+) -> PoolLayout:
     *_, OH, OW = pool2d_shape(x_shape, kernel, stride, padding, dilation, ceil_mode)
     window = window_of(kernel, kernel if stride is None else stride, padding, dilation)
     reach = tuple(
@@ -163,10 +183,10 @@ def _layout(
             x_shape[2:], (OH, OW), window.stride, window.extent, window.padding, strict=True
         )
     )
-    return _Layout(window, x_shape[2:], (OH, OW), reach)
+    return PoolLayout(window, x_shape[2:], (OH, OW), reach)
 
 
-def _first_taps_inside(layout: _Layout) -> np.ndarray:
+def _first_taps_inside(layout: PoolLayout) -> np.ndarray:
     """For each output pixel, the first tap that is not in the padding: it wins where all elements are -inf."""
     (_, S), stride, padding, dilation = layout.window
     r, s = (
@@ -178,7 +198,7 @@ def _first_taps_inside(layout: _Layout) -> np.ndarray:
     return (r[:, None] * S + s)[:, :, None]  # (OH, OW, 1)
 
 
-def _counts(like: Array, layout: _Layout, count_include_pad: bool) -> Array | float:
+def counts(like: Array, layout: PoolLayout, count_include_pad: bool) -> Array | float:
     """Number of elements that each mean divides by: (OH, OW, 1), or one number if it is the same everywhere."""
     (R, S), stride, padding, _ = layout.window
     rows, columns = (
@@ -198,7 +218,7 @@ def _count_along_axis(
     return np.minimum(start + kernel, size + after) - np.maximum(start, -before)  # (count,)
 
 
-def _empty_gradient(grad: Array, x_shape: Shape, layout: _Layout) -> tuple[Array, Array]:
+def _empty_gradient(grad: Array, x_shape: Shape, layout: PoolLayout) -> tuple[Array, Array]:
     """Zeros for the padded image (N, H+, W+, C), and the windows (N, OH, OW, R, S, C) to add gradients through."""
     N, C, H, W = x_shape
     (top, bottom), (left, right) = layout.reach

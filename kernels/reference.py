@@ -126,6 +126,7 @@ def max_pool2d(
     padding: IntOrPair | Sides = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
+    relu: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The largest element of each window, and which tap of the window holds it.
 
@@ -139,6 +140,9 @@ def max_pool2d(
         padding: frame around the image, at most half of the window.
         dilation: distance between the taps of the window.
         ceil_mode: whether a last window may reach past the end, see `shapes.pool_output_size`.
+        relu: whether maxima below 0 become 0. It is the same whether ReLU is taken before or after,
+            but after it there are fewer elements. A window without a positive element has the
+            winner R * S, a tap that does not exist: it sends no gradient back.
 
     Returns:
         the maxima (N, C, OH, OW), and the winners: r * S + s of the winning tap, (N, C, OH, OW)
@@ -154,6 +158,8 @@ def max_pool2d(
             values = [x[pixel] for _, pixel in seen]
             first = int(np.argmax(values))  # the first of equals; NaN before all others
             y[index], winner[index] = values[first], seen[first][0]
+        if relu and y[index] <= 0:
+            y[index], winner[index] = 0, window.kernel[0] * window.kernel[1]
     return y, winner
 
 

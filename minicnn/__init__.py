@@ -64,6 +64,8 @@ from minicnn.autograd.functions import (
 )
 from minicnn.backend import cuda_is_available
 from minicnn.ops.function import Function
+from minicnn.nn.functional.precision import precision
+from minicnn.nn.fusion import fusion
 from minicnn.random import manual_seed
 from minicnn.serialization import load, save
 
@@ -93,6 +95,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "fusion",
     "int64",
     "is_grad_enabled",
     "kernels",
@@ -114,6 +117,7 @@ __all__ = [
     "ones_like",
     "optim",
     "plot",
+    "precision",
     "rand",
     "rand_like",
     "randint",

@@ -7,10 +7,11 @@ Only what is called is compiled, for the dtypes that it is called with. The loop
 with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
 
 Machine code is kept in a file for each function, signature and processor. It begins with a digest
-of the sources that it was made from: the function's own file, and all files of this folder that
-this file imports. Numba's own cache looks at the first of these only, and numbers its files, so
-that two processes that start at once may take each other's; here the name says what is inside, and
-a file appears complete or not at all.
+of what it was made from: the function's own file, all files of this folder whose functions this
+file imports, and the numbers in them, which may come from elsewhere (the shape of a tile, from the
+processor). Numba's own cache looks at the first of these only, and numbers its files, so that two
+processes that start at once may take each other's; here the name says what is inside, and a file
+appears complete or not at all. A second digest, of the code, finds files that were damaged later.
 """
 
 import functools
@@ -41,6 +42,8 @@ OPTIONS = {
 }
 
 PACKAGE = __name__.rpartition(".")[0]
+
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 # One thread of a program at a time starts a parallel loop: the simplest of Numba's threading layers,
 # "workqueue", ends the process otherwise, and little is lost, because one loop keeps all cores busy.
@@ -138,24 +141,24 @@ class MachineCodeFiles(_Cache):
         if not self.enabled:
             return None
         try:
-            with self._path(sig, target_context.codegen()).open("rb") as file:
-                if file.read(len(self.stamp)) != self.stamp:
-                    return None
-                content = pickle.load(file)
-        except (OSError, EOFError, pickle.UnpicklingError):
+            stamped = self._path(sig, target_context.codegen()).read_bytes()
+        except OSError:
             return None
-        return CompileResultCacheImpl.rebuild(None, target_context, content)
+        content = stamped[2 * DIGEST_BYTES :]
+        if stamped != self._stamped(content):
+            return None
+        return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(content))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled function for `sig`; say once if that is not possible."""
         if not self.enabled or not MachineCodeFiles.may_write:
             return
         path = self._path(sig, data.codegen)
-        content = self.stamp + dumps(CompileResultCacheImpl.reduce(None, data))
+        stamped = self._stamped(dumps(CompileResultCacheImpl.reduce(None, data)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(content)
+                file.write(stamped)
             os.replace(file.name, path)
         except OSError as error:
             MachineCodeFiles.may_write = False
@@ -182,7 +185,13 @@ class MachineCodeFiles(_Cache):
         digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
         for module in _modules_behind(self.function.__module__):
             digest.update(Path(sys.modules[module].__file__).read_bytes())
+            numbers = {k: v for k, v in vars(sys.modules[module]).items() if type(v) in (bool, int, float)}
+            digest.update(repr(sorted(numbers.items())).encode())
         return digest.digest()
+
+    def _stamped(self, content: bytes) -> bytes:
+        """What a file with this content begins with, and the content."""
+        return self.stamp + hashlib.sha256(content).digest() + content
 
     def _path(self, sig: Any, codegen: Any) -> Path:
         module = self.function.__module__.removeprefix(PACKAGE + ".")

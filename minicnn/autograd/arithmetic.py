@@ -83,27 +83,28 @@ class Arithmetic:
         """
         function = MatMul()
         a, b = operands(function, self, other)
-        if a.ndim == 0 or b.ndim == 0:
+        axes_a, axes_b = a.array.ndim, b.array.ndim
+        if axes_a == 0 or axes_b == 0:
             raise ValueError(
                 f"matmul: expected tensors with axes, got shapes {a.shape} and {b.shape}; use *"
             )
-        length, place = b.shape[-2 if b.ndim > 1 else 0], "second to last" if b.ndim > 1 else "only"
+        length, place = (b.shape[-2], "second to last") if axes_b > 1 else (b.shape[0], "only")
         if a.shape[-1] != length:
             raise ValueError(
                 f"matmul: the last axis of {a.shape} must be as long as the {place} axis of "
                 f"{b.shape}, but {a.shape[-1]} != {length}"
             )
-        matrix_a = a if a.ndim > 1 else a.unsqueeze(0)
-        matrix_b = b if b.ndim > 1 else b.unsqueeze(1)
+        matrix_a = a if axes_a > 1 else a.unsqueeze(0)
+        matrix_b = b if axes_b > 1 else b.unsqueeze(1)
         product = _broadcasting(function, matrix_a, matrix_b)
-        if b.ndim == 1:
+        if axes_b == 1:
             product = product.squeeze(-1)
-        return product if a.ndim > 1 else product.squeeze(-1 if b.ndim == 1 else -2)
+        return product if axes_a > 1 else product.squeeze(-1 if axes_b == 1 else -2)
 
     def _binary(self, function: Function, a: Any, b: Any, floating: bool = False) -> "Tensor":
         """Apply a function of two operands after they agree on a dtype (a floating one on request)."""
         a, b = operands(function, a, b)
-        if floating and a.dtype.kind != "f":
+        if floating and a.array.dtype.kind != "f":
             a, b = a.float(), b.float()
         return _broadcasting(function, a, b)
 
@@ -210,9 +211,11 @@ class Arithmetic:
 
 def operands(function: Function | None, a: Any, b: Any) -> tuple["Tensor", "Tensor"]:
     """Return both operands as tensors of one dtype."""
-    like = a if isinstance(a, Arithmetic) else b
-    a, b = tensor_like(a, like), tensor_like(b, like)
-    if a.dtype == b.dtype:
+    if not isinstance(a, Arithmetic):
+        a = tensor_like(a, b)
+    elif not isinstance(b, Arithmetic):
+        b = tensor_like(b, a)
+    if a.array.dtype == b.array.dtype:
         return a, b
     if a.dtype.kind == "f" and b.dtype.kind == "f" and a.ndim and b.ndim:
         name = "in-place operator" if function is None else function.name
@@ -242,18 +245,28 @@ def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
     """Return a number as a 0-d tensor on the device of `like`, with its dtype unless that would lose a fraction."""
     if isinstance(operand, Arithmetic):
         return operand
-    array = is_array(operand)
-    if array and operand.ndim:
+    if is_array(operand) and operand.ndim:
         return type(like)._wrap(unwrapped(operand))
-    if array or isinstance(operand, (bool, int, float, np.generic)):
-        kind = operand.dtype.kind if array else np.asarray(operand).dtype.kind
-        dtype = np.dtype(np.float32) if kind == "f" and like.dtype.kind != "f" else like.dtype
-        if dtype == np.bool_ and kind != "b":
+    kind = _kind_of_number(operand)
+    if kind:
+        dtype = like.array.dtype
+        if kind == "f" and dtype.kind != "f":
+            dtype = np.float32
+        elif kind != "b" and dtype.kind == "b":
             dtype = np.int64
         return type(like)._wrap(xp_of(like.array).asarray(operand, dtype=dtype))
     if isinstance(operand, (list, tuple)):
         return type(like)(operand)
     raise TypeError(f"expected a tensor, an array or a number, got {type(operand).__name__}")
+
+
+def _kind_of_number(operand: Any) -> str:
+    """Return NumPy's letter for the kind of a number or a 0-d array, and nothing for anything else."""
+    if isinstance(operand, float):
+        return "f"
+    if isinstance(operand, int):
+        return "b" if isinstance(operand, bool) else "i"
+    return operand.dtype.kind if is_array(operand) or isinstance(operand, np.generic) else ""
 
 
 def _broadcasting(function: Function, first: "Tensor", *others: "Tensor") -> "Tensor":

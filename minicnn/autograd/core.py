@@ -5,13 +5,14 @@ Tensor and array meet in one function, `apply`: it takes the arrays out of its t
 above works with tensors, everything below with arrays.
 """
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import tape
+from minicnn.autograd import modes, tape
 from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.autograd.convert import as_array, default_dtype
 from minicnn.autograd.copying import Copying
@@ -38,30 +39,54 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     """
     if not isinstance(function, Function) or function.needs_grad:
         raise _misused(function)
+    arrays, nodes, wanted = [], [], []
     try:
-        arrays = [None if tensor is None else tensor.array for tensor in inputs]
+        for tensor in inputs:
+            array, node = (None, None) if tensor is None else (tensor.array, tensor.node)
+            arrays.append(array)
+            nodes.append(node)
+            wanted.append(node is not None)
     except AttributeError:
         raise _not_tensors(function, inputs) from None
-    _check_devices(function, arrays)
-    recording = tape.is_grad_enabled()
-    nodes = tuple([None if tensor is None or not recording else tensor.node for tensor in inputs])
-    function.needs_grad = tuple([node is not None for node in nodes])
-    with np.errstate(all="ignore"):  # infinity and NaN are values; see detect_anomaly
-        output = function.forward(*arrays)
-    if not is_array(output) and not isinstance(output, np.generic):
-        raise TypeError(
-            f"forward of {function.name}: expected to get an array back, got {type(output).__name__}; a Function "
-            "takes and returns arrays (apply makes the tensors), and exactly one"
-        )
+    if "cupy" in sys.modules:  # otherwise there is one device
+        _check_devices(function, arrays)
+    recording = True in wanted and modes.is_grad_enabled()
+    function.needs_grad = tuple(wanted) if recording else (False,) * len(wanted)
+    # A view computes nothing, and so cannot meet infinity or NaN.
+    output = function.forward(*arrays) if function.returns_view else _quietly(function, arrays)
+    if type(output) is not np.ndarray:
+        output = _as_output(function, output)
     result = Tensor._wrap(output)
     if function.returns_view:
         result.version = inputs[0].version
-    if tape.anomaly_mode_is_on():
-        tape.check_forward(function, arrays, result.array)
-    if any(function.needs_grad):
-        result.node = Node(function, nodes, result.array.shape)
+    if modes.anomaly_mode_is_on():
+        tape.check_forward(function, arrays, output)
+    if recording:
+        result.node = Node(function, tuple(nodes), output.shape)
         result.node.watch((*inputs, result))
     return result
+
+
+@np.errstate(all="ignore")
+def _quietly(function: Function, arrays: list[Array | None]) -> Array:
+    """Call forward; infinity and NaN are values, and no reason for a warning (see `detect_anomaly`)."""
+    return function.forward(*arrays)
+
+
+def _as_output(function: Function, output: Any) -> Array:
+    """Return what forward returned as an array: of another library, or made from a NumPy scalar.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if is_array(output):
+        return output
+    if isinstance(output, np.generic):
+        return np.asarray(output)
+    raise TypeError(
+        f"forward of {function.name}: expected to get an array back, got {type(output).__name__}; a Function "
+        "takes and returns arrays (apply makes the tensors), and exactly one"
+    )
 
 
 def _misused(function: object) -> Exception:
@@ -85,8 +110,6 @@ def _not_tensors(function: Function, inputs: tuple) -> TypeError:
 
 def _check_devices(function: Function, arrays: list[Array | None]) -> None:
     """Refuse arrays of several devices."""
-    if all(type(array) is np.ndarray for array in arrays if array is not None):
-        return
     devices = [None if array is None else device_of(array) for array in arrays]
     if len(set(devices) - {None}) > 1:
         found = ", ".join(
@@ -130,10 +153,9 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
     @staticmethod
     def _wrap(array: Array) -> "Tensor":
         """Wrap an array that is known to be fine; a NumPy scalar becomes a 0-d array."""
-        tensor = Tensor.__new__(Tensor)
-        tensor.array = array if is_array(array) else np.asarray(array)
-        tensor.grad = None
-        tensor.node = None
+        tensor = object.__new__(Tensor)
+        tensor.array = np.asarray(array) if isinstance(array, np.generic) else array
+        tensor.grad = tensor.node = None
         tensor.version = Version()
         return tensor
 
@@ -319,7 +341,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
                 raise RuntimeError(
                     f"backward: expected a gradient of shape {self.shape}, got {seed.shape}"
                 )
-        with np.errstate(all="ignore"), tape.no_grad():
+        with modes.no_grad():
             tape.run_backward(self.node, seed, Tensor._wrap, retain_graph)
 
     def detach(self) -> "Tensor":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import random
-from minicnn.autograd import tape
+from minicnn.autograd import modes
 from minicnn.autograd.arithmetic import operands, unwrap_index, unwrapped
 from minicnn.backend import xp_of
 
@@ -36,7 +36,7 @@ class InPlace:
         return self / other if self._is_a_value(other) else self._update(np.true_divide, other)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if tape.is_grad_enabled() and (
+        if modes.is_grad_enabled() and (
             self.requires_grad or getattr(value, "requires_grad", False)
         ):
             raise RuntimeError(
@@ -86,7 +86,7 @@ class InPlace:
 
     def _is_a_value(self, other: Any) -> bool:
         """Whether an in-place operator must make a new tensor; raises for a leaf that requires a gradient."""
-        if not tape.is_grad_enabled():
+        if not modes.is_grad_enabled():
             return False
         if self.requires_grad:
             self._refuse_on_tape("in-place operator", leaves_only=True)
@@ -94,7 +94,7 @@ class InPlace:
         return getattr(other, "requires_grad", False)
 
     def _refuse_on_tape(self, operation: str, leaves_only: bool = False) -> None:
-        if tape.is_grad_enabled() and self.requires_grad and (self.is_leaf or not leaves_only):
+        if modes.is_grad_enabled() and self.requires_grad and (self.is_leaf or not leaves_only):
             raise RuntimeError(
                 f"{operation}: a tensor that requires a gradient cannot be changed in place (shape "
                 f"{self.shape}); do it inside `with no_grad():`"

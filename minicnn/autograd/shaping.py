@@ -25,18 +25,14 @@ class Shaping:
     def reshape(self, *shape: Any) -> "Tensor":
         """The elements in row-major order in a new shape; one size may be -1 and is computed."""
         shape = sizes_of(shape)
-        known = math.prod(n for n in shape if n != -1)
-        fits = shape.count(-1) <= 1 and min(shape, default=0) >= -1
-        if fits and -1 in shape:
-            fits = known > 0 and self.numel() % known == 0
-        elif fits:
-            fits = self.numel() == known
-        if not fits:
-            raise ValueError(
-                f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}"
-            )
-        sizes = tuple(self.numel() // known if n == -1 else n for n in shape)
-        return self.apply(ops.Reshape(sizes))
+        if min(shape, default=0) >= -1:
+            try:
+                return self.apply(ops.Reshape(shape))
+            except ValueError:
+                pass
+        raise ValueError(
+            f"reshape: the {self.numel()} elements of shape {self.shape} do not fit into {shape}"
+        )
 
     def view(self, *shape: Any) -> "Tensor":
         """The same as `reshape`."""
@@ -44,14 +40,15 @@ class Shaping:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from `start_dim` to `end_dim` (included) into one."""
-        start = axis_of("flatten", start_dim, self.ndim)
-        end = axis_of("flatten", end_dim, self.ndim)
+        shape = self.array.shape
+        start = axis_of("flatten", start_dim, len(shape))
+        end = axis_of("flatten", end_dim, len(shape))
         if start > end:
             raise ValueError(
-                f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {self.shape}"
+                f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}"
             )
-        joined = math.prod(self.shape[start : end + 1])
-        return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
+        joined = math.prod(shape[start : end + 1])
+        return self.apply(ops.Reshape((*shape[:start], joined, *shape[end + 1 :])))
 
     def permute(self, *dims: Any) -> "Tensor":
         """The axes in another order: axis i of the result is axis dims[i] of this tensor."""

@@ -8,135 +8,38 @@ comes after its parents, and the nodes form a directed graph without cycles.
 is visited when all its users have been, that is, when its gradient is complete. Walking depth-first
 instead would push incomplete gradients on and visit shared parts once per path, exponentially often
 in b = a + a; c = b + b; ...
+
+Gradients can be as large as activations, and copying one costs as much as computing one. The walk
+therefore copies a large one only if somebody else holds it too (see `is_new`), and lets go of every
+array when its last reader has read it.
 """
 
-import functools
 import hashlib
-import inspect
 import os
-import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from minicnn.autograd.modes import anomaly_mode_is_on
 from minicnn.backend import Array, to_device, xp_of
 from minicnn.ops.function import Function
 
 FRAMEWORK = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder of minicnn itself: its lines are left out where a line of the user's is looked for."""
 
+LARGE = 2**14
+"""From how many elements on it is quicker to ask whether an array must be copied than to copy it."""
 
-class _State(threading.local):
-    """What the context managers below switch, for each thread by itself."""
-
-    recording = True
-    anomaly_mode = False
-
-    def __init__(self) -> None:
-        self.outer: list[bool] = []  # what was recorded around each block entered, outermost first
-
-
-_state = _State()
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations on tensors are being recorded in this thread."""
-    return _state.recording
-
-
-class _Recording:
-    """Record operations, or not, inside a `with` block or a decorated function."""
-
-    def __init__(self, mode: bool):
-        self.mode = mode
-
-    def __enter__(self) -> None:
-        _state.outer.append(_state.recording)
-        _state.recording = self.mode
-
-    def __exit__(self, *_: object) -> None:
-        _state.recording = _state.outer.pop()
-
-    def __call__(self, function: Callable) -> Callable:
-        """Decorate `function`: each call of it runs inside a block of its own."""
-        if inspect.isgeneratorfunction(function):
-            raise TypeError(
-                f"{type(self).__name__}: cannot decorate {function.__name__}, a generator: its body runs "
-                "after the call has returned; use a `with` block inside, between two yields"
-            )
-
-        @functools.wraps(function)
-        def inside(*args: Any, **options: Any) -> Any:
-            with _Recording(self.mode):
-                return function(*args, **options)
-
-        return inside
-
-
-class no_grad(_Recording):  # noqa: N801 (PyTorch's name)
-    """Record nothing: for inference, for updates of parameters, and to save memory."""
-
-    def __init__(self) -> None:
-        super().__init__(False)
-
-
-class enable_grad(_Recording):  # noqa: N801
-    """Record again inside a `no_grad` block."""
-
-    def __init__(self) -> None:
-        super().__init__(True)
-
-
-class set_grad_enabled(_Recording):  # noqa: N801
-    """Record operations, or not, from this call on; in a `with` block or as a decorator, inside only."""
-
-    def __init__(self, mode: bool):
-        super().__init__(mode)
-        self.earlier = _state.recording
-        _state.recording = mode
-
-    def __enter__(self) -> None:
-        _state.recording = self.earlier
-        super().__enter__()
-
-    def __call__(self, function: Callable) -> Callable:
-        """Decorate `function`; around it, the earlier mode holds again."""
-        _state.recording = self.earlier
-        return super().__call__(function)
-
-
-class detect_anomaly:  # noqa: N801
-    """Check every operation inside the `with` block, and stop at the first that goes wrong.
-
-    A function whose inputs hold no NaN and whose output, or whose gradients, do is named, with the
-    line of the program that called it. Saved arrays are fingerprinted as well, so that a change
-    made directly to the memory of an array (`x.numpy()[0] = 1`), which the version counters cannot
-    see, is found by backward. Slow; for debugging.
-    """
-
-    def __enter__(self) -> None:
-        self.outer = _state.anomaly_mode
-        _state.anomaly_mode = True
-
-    def __exit__(self, *_: object) -> None:
-        _state.anomaly_mode = self.outer
-
-
-def anomaly_mode_is_on() -> bool:
-    """Whether the program is inside `detect_anomaly`."""
-    return _state.anomaly_mode
+Parts = Sequence[Array | None]
+"""What a function's backward returns: a gradient for each input, or None."""
 
 
 class Version:
     """Counts the in-place changes of one piece of memory; shared by all tensors that view it."""
 
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
 
 class Node:
@@ -150,7 +53,10 @@ class Node:
             with `retain_grad`.
         hooks: called with the complete gradient, in order; each may return another one to use
             instead.
+        memories: identities of the memories of the saved arrays.
         guards: for every saved array, the version of its memory when it was saved.
+        fingerprints: in anomaly mode, digests of the saved arrays.
+        origin: in anomaly mode, the lines of the program that led here.
     """
 
     __slots__ = (
@@ -158,6 +64,7 @@ class Node:
         "function",
         "guards",
         "hooks",
+        "memories",
         "origin",
         "parents",
         "shape",
@@ -172,38 +79,49 @@ class Node:
         self.shape = shape
         self.target: weakref.ref | None = None
         self.hooks: list[Callable] = []
+        self.memories: set[int] = set()
         self.guards: list[tuple[Version, int]] = []
         self.fingerprints: list[bytes] = []
         self.origin = ""
 
-    def watch(self, tensors: tuple) -> None:
+    def watch(self, tensors: Sequence) -> None:
         """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
-        saved = self.function.saved
-        memories = {id(_memory(array)) for array in saved}
-        for tensor in tensors:
-            if tensor is not None and id(_memory(tensor.array)) in memories:
-                self.guards.append((tensor.version, tensor.version.count))
-        if _state.anomaly_mode:
+        saved, memories = self.function.saved, self.memories
+        for array in saved:
+            memories.add(id(memory_of(array)))
+        if memories:
+            for tensor in tensors:
+                if tensor is not None and id(memory_of(tensor.array)) in memories:
+                    version = tensor.version
+                    self.guards.append((version, version.count))
+        if anomaly_mode_is_on():
             self.fingerprints = [_fingerprint(array) for array in saved]
             self.origin = _callers()
 
     def check_saved_arrays(self) -> None:
         """Raise RuntimeError where a saved array has been changed in place since forward."""
-        changed = any(version.count != count for version, count in self.guards)
-        if self.fingerprints and not changed:
-            changed = [_fingerprint(array) for array in self.function.saved] != self.fingerprints
-        if changed:
-            raise RuntimeError(
-                f"backward of {self.function.name}: an array that it saved in forward has been "
-                f"changed in place since, so its gradient would be wrong (output shape {self.shape})."
-                " Compute a new tensor instead of writing into this one (fill_, copy_, x[...] =), clone() before the "
-                "change, or change parameters only after backward()."
-            )
+        for version, count in self.guards:
+            if version.count != count:
+                raise _changed(self)
+        if self.fingerprints:
+            found = [_fingerprint(array) for array in self.function.saved]
+            if found != self.fingerprints:
+                raise _changed(self)
 
     def free(self) -> None:
         """Give back what backward needed."""
         self.function.saved = ()
         self.parents = None
+
+
+def _changed(node: Node) -> RuntimeError:
+    """The error for a saved array that has been changed."""
+    return RuntimeError(
+        f"backward of {node.function.name}: an array that it saved in forward has been "
+        f"changed in place since, so its gradient would be wrong (output shape {node.shape})."
+        " Compute a new tensor instead of writing into this one (fill_, copy_, x[...] =), clone() before the "
+        "change, or change parameters only after backward()."
+    )
 
 
 def leaf(tensor: object) -> Node:
@@ -217,7 +135,7 @@ def topological_order(root: Node) -> list[Node]:
     """Return `root` and all its ancestors, each after its parents.
 
     Depth-first with an explicit stack: a node goes to the list when all of its parents have. Long
-    chains do not overflow Python's call stack.
+    chains do not overflow Python's call stack. A leaf has no parents, and goes there at once.
     """
     order: list[Node] = []
     visited = {root}
@@ -225,10 +143,13 @@ def topological_order(root: Node) -> list[Node]:
     while stack:
         node, remaining = stack[-1]
         for parent in remaining:
-            if parent is not None and parent not in visited:
-                visited.add(parent)
+            if parent is None or parent in visited:
+                continue
+            visited.add(parent)
+            if parent.function is not None:
                 stack.append((parent, iter(_parents(parent))))
                 break
+            order.append(parent)
         else:
             order.append(node)
             stack.pop()
@@ -244,8 +165,12 @@ def _parents(node: Node) -> tuple[Node | None, ...]:
     return node.parents
 
 
+@np.errstate(all="ignore")
 def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool) -> None:
     """Send `gradient`, dL/d(root), back along the tape, and add dL/d(leaf) to each leaf's `.grad`.
+
+    A node leaves the list when its turn comes, a gradient when it is sent on, and what a function
+    saved when its backward has run: at no time is more held than what is still to be read.
 
     Args:
         root: where to start.
@@ -253,72 +178,140 @@ def run_backward(root: Node, gradient: Array, wrap: Callable, retain_graph: bool
         wrap: makes the tensors that hooks and `.grad` receive from arrays.
         retain_graph: keep the tape for another backward.
     """
+    order = topological_order(root)
     gradients = {root: gradient}
-    for node in reversed(topological_order(root)):
+    unshared: set[Node] = set()  # leaves whose gradient nobody else holds
+    while order:
+        node = order.pop()
         gradient = gradients.pop(node, None)
         if gradient is None:  # no user of this node had a gradient to give
             continue
-        for hook in tuple(node.hooks):  # a hook may remove itself,
-            replaced = hook(wrap(gradient.copy()))  # and write to what it gets
-            gradient = gradient if replaced is None else _hooked(replaced, gradient, hook)
+        if node.hooks:
+            gradient = _call_hooks(node, gradient, wrap)
+            unshared.discard(node)
         if node.target is not None:
-            accumulate(node.target(), gradient, wrap)
-        if node.function is None:
+            accumulate(node.target(), gradient, wrap, node in unshared)
+        if node.function is not None:
+            _send_on(node, gradient, gradients, unshared)
+            if not retain_graph:
+                node.free()
+
+
+def _send_on(
+    node: Node, gradient: Array, gradients: dict[Node, Array], unshared: set[Node]
+) -> None:
+    """Call a function's backward, and add what it returns to the `gradients` of the parents.
+
+    A sum goes into the memory of the part that is added, where nobody else holds it. It never goes
+    into the earlier one, which may be on its way to other nodes too.
+    """
+    parents = _parents(node)  # gone if a hook has run backward through here
+    parts = _call_backward(node, gradient)
+    for parent, part in zip(parents, parts, strict=True):
+        if parent is None or part is None:
             continue
-        parents = _parents(node)  # gone if a hook has run backward through here
-        for parent, part in zip(parents, _call_backward(node, gradient), strict=True):
-            if parent is None or part is None:
-                continue
-            earlier = gradients.get(parent)
-            # a sum in new memory: `earlier` may be on its way to other nodes too
-            gradients[parent] = part if earlier is None else earlier + part
-        if not retain_graph:
-            node.free()
+        if part.shape != parent.shape:
+            raise _wrong_shape(node, parts)
+        new = part.size >= LARGE and is_new(part, node, gradient, parts)
+        earlier = gradients.get(parent)
+        if earlier is not None:
+            in_place = new and part.dtype == earlier.dtype
+            part = xp_of(part).add(part, earlier, out=part if in_place else None)
+            new = True
+        gradients[parent] = part
+        if new and parent.function is None:
+            unshared.add(parent)
 
 
-def _call_backward(node: Node, gradient: Array) -> tuple[Array | None, ...]:
-    """Run a function's backward, and hold it to its promises."""
-    function, parents = node.function, node.parents
+def is_new(part: Array, node: Node, gradient: Array, parts: Parts) -> bool:
+    """Whether `part`, one of the `parts` that the function of `node` returned, is nobody else's, and may be kept.
+
+    It is not where it shares memory with the `gradient` that came in, with an array that the function
+    saved, or with another part; nor where broadcasting made one number stand for many.
+    """
+    memory = memory_of(part)
+    if memory is memory_of(gradient) or id(memory) in node.memories:
+        return False
+    if sum(memory_of(other) is memory for other in parts) > 1:
+        return False
+    return getattr(part.flags, "writeable", True) and 0 not in part.strides
+
+
+def _call_backward(node: Node, gradient: Array) -> Parts:
+    """Run a function's backward, and hold it to its promises; `_send_on` looks at the shapes."""
     node.check_saved_arrays()
-    parts = function.backward(gradient)
-    if not isinstance(parts, (tuple, list)):
-        raise TypeError(
-            f"backward of {function.name}: expected a tuple of gradients, one for each input of "
-            f"forward (mind the comma in `return (grad_x,)`), got {type(parts).__name__}"
-        )
-    if len(parts) != len(parents):
-        raise RuntimeError(
-            f"backward of {function.name}: expected {len(parents)} gradients, one for each input of forward "
-            f"(None where there is none), got {len(parts)}"
-        )
-    for i, (parent, part) in enumerate(zip(parents, parts, strict=True)):
-        if parent is not None and part is not None and part.shape != parent.shape:
-            raise RuntimeError(
-                f"backward of {function.name}: the gradient of input {i} must have that input's shape {parent.shape}, "
-                f"got {part.shape}; sum over the axes that forward broadcast"
-            )
-    if _state.anomaly_mode and not has_nan(gradient):
-        for i, part in enumerate(parts):
-            if part is not None and has_nan(part):
-                raise FloatingPointError(
-                    f"backward of {function.name} made the first NaN, in the gradient of its input "
-                    f"{i}, shape {part.shape}. The function was called here:\n{node.origin}"
-                )
+    parts = node.function.backward(gradient)
+    if not isinstance(parts, (tuple, list)) or len(parts) != len(node.parents):
+        raise _not_one_each(node, parts)
+    if anomaly_mode_is_on():
+        _check_for_new_nan(node, gradient, parts)
     return parts
 
 
-def accumulate(tensor: object | None, gradient: Array, wrap: Callable) -> None:
+def _not_one_each(node: Node, parts: object) -> Exception:
+    """The error for a backward that did not return one gradient for each input."""
+    function = node.function
+    if not isinstance(parts, (tuple, list)):
+        return TypeError(
+            f"backward of {function.name}: expected a tuple of gradients, one for each input of "
+            f"forward (mind the comma in `return (grad_x,)`), got {type(parts).__name__}"
+        )
+    return RuntimeError(
+        f"backward of {function.name}: expected {len(node.parents)} gradients, one for each input of forward "
+        f"(None where there is none), got {len(parts)}"
+    )
+
+
+def _wrong_shape(node: Node, parts: Parts) -> RuntimeError:
+    """The error for the first gradient that has not the shape of its input."""
+    i, parent, part = next(
+        (i, parent, part)
+        for i, (parent, part) in enumerate(zip(node.parents, parts, strict=True))
+        if parent is not None and part is not None and part.shape != parent.shape
+    )
+    return RuntimeError(
+        f"backward of {node.function.name}: the gradient of input {i} must have that input's shape {parent.shape}, "
+        f"got {part.shape}; sum over the axes that forward broadcast"
+    )
+
+
+def _check_for_new_nan(node: Node, gradient: Array, parts: Parts) -> None:
+    """In anomaly mode: raise where a gradient holds a NaN although what came in does not."""
+    if has_nan(gradient):
+        return
+    for i, part in enumerate(parts):
+        if part is not None and has_nan(part):
+            raise FloatingPointError(
+                f"backward of {node.function.name} made the first NaN, in the gradient of its input "
+                f"{i}, shape {part.shape}. The function was called here:\n{node.origin}"
+            )
+
+
+def accumulate(tensor: object | None, gradient: Array, wrap: Callable, unshared: bool) -> None:
     """Add `gradient` to the `.grad` of `tensor`, which may have been collected meanwhile.
 
-    The first gradient is copied: the same array may be on its way to other tensors too.
+    Args:
+        tensor: a leaf, or a result that retains its gradient.
+        gradient: dL/d(tensor).
+        wrap: makes a tensor from an array.
+        unshared: whether nobody else holds the array: then it becomes the `.grad` as it is, and
+            otherwise a copy of it does.
     """
     if tensor is None:
         return
     if tensor.grad is None:
-        tensor.grad = wrap(gradient.astype(tensor.dtype, copy=True))
+        tensor.grad = wrap(gradient.astype(tensor.array.dtype, copy=not unshared))
     else:
         tensor.grad.array += gradient
         tensor.grad.bump_version()
+
+
+def _call_hooks(node: Node, gradient: Array, wrap: Callable) -> Array:
+    """Show the gradient to the hooks of a node, and return what they make of it."""
+    for hook in tuple(node.hooks):  # a hook may remove itself,
+        replaced = hook(wrap(gradient.copy()))  # and write to what it gets
+        gradient = gradient if replaced is None else _hooked(replaced, gradient, hook)
+    return gradient
 
 
 def _hooked(replaced: object, gradient: Array, hook: Callable) -> Array:
@@ -369,10 +362,11 @@ def _fingerprint(array: Array) -> bytes:
     return hashlib.blake2b(host, digest_size=16).digest()
 
 
-def _memory(array: Array | None) -> object:
+def memory_of(array: Array | None) -> object:
     """The object that owns the memory of an array or of a view."""
-    while getattr(array, "base", None) is not None:  # several steps, where subclasses are involved
-        array = array.base
+    base = getattr(array, "base", None)
+    while base is not None:  # several steps, where subclasses are involved
+        array, base = base, getattr(base, "base", None)
     return array
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from minicnn.nn.fusion import steps
 from minicnn.nn.module import Module
 
 
@@ -70,10 +71,10 @@ class Sequential(_Indexed):
         return list(self)[index]
 
     def forward(self, x: Any) -> Any:
-        """Pass `x` through all modules."""
-        for name, module in self._modules.items():
+        """Pass `x` through all modules, some of them joined, see `nn.fusion`."""
+        for name, step in steps(self._modules):
             try:
-                x = module(x)
+                x = step(x)
             except Exception as error:
                 error.add_note(f"which is part {name} of a {type(self).__name__}")
                 raise

@@ -43,7 +43,8 @@ class Linear(Module):
         check_whole(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = Parameter(zeros(out_features, in_features))
+        # In memory, the order is (in, out), in which the kernels of the CPU read it.
+        self.weight = Parameter(zeros(in_features, out_features).array.T)
         self.register_parameter("bias", Parameter(zeros(out_features)) if bias else None)
         self.reset_parameters()
 
@@ -51,9 +52,9 @@ class Linear(Module):
         """Draw new initial values."""
         init_uniform_by_fan_in(self.weight, self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x W^T + b."""
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """Return x W^T + b; `activation` may be "relu"."""
+        return F.linear(x, self.weight, self.bias, activation)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

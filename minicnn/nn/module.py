@@ -39,6 +39,7 @@ class Module(Stateful):
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the output with `forward`, and call the hooks around it."""
         for hook in tuple(self._forward_pre_hooks):
             changed = hook(self, inputs)
             if changed is not None:
@@ -89,11 +90,13 @@ class Module(Stateful):
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if "_modules" not in self.__dict__:
-            raise _not_initialized(self, name)
-        for members in (self._parameters, self._buffers, self._modules):
-            if name in members:
-                return members[name]
+        """Find what `__setattr__` registered; Python calls this where `__dict__` has no such name."""
+        own = self.__dict__
+        for registry in ("_parameters", "_buffers", "_modules"):
+            if registry not in own:
+                raise _not_initialized(self, name)
+            if name in own[registry]:
+                return own[registry][name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

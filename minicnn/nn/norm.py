@@ -45,8 +45,16 @@ class _BatchNorm(Module):
             self.running_var.fill_(1)
             self.num_batches_tracked.fill_(0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` and, in training mode, update the running statistics."""
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, activation: str | None = None
+    ) -> Tensor:
+        """Normalise `x` and, in training mode, update the running statistics.
+
+        Args:
+            x: see the class.
+            residual: a tensor of the same shape that is added to the result, or None.
+            activation: "relu", applied last; or None.
+        """
         if x.ndim not in self.input_axes:
             expected = " or ".join(str(n) for n in self.input_axes)
             raise ValueError(
@@ -65,6 +73,8 @@ class _BatchNorm(Module):
             self.training or not self.track_running_stats,
             momentum,
             self.eps,
+            residual,
+            activation,
         )
         if updating:
             self.num_batches_tracked += 1

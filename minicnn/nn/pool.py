@@ -44,8 +44,8 @@ class _ExtremePool(_WindowPool):
 class MaxPool2d(_ExtremePool):
     """Maximum over windows: (N, C, H, W) -> (N, C, OH, OW)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, *self.window)
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        return F.max_pool2d(x, *self.window, activation)
 
 
 class MinPool2d(_ExtremePool):

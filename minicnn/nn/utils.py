@@ -13,6 +13,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.dispatch import sibling
 
 Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 
@@ -57,17 +58,21 @@ def clip_grad_norm_(
     ]
     if not named:
         return Tensor(0.0)
-    grads = [p.grad.array for _, p in named]
-    xp = xp_of(grads[0])
+    batches = _by_kind([p.grad.array for _, p in named])
+    xp = xp_of(batches[0][0])
     with np.errstate(all="ignore"):  # inf and NaN are looked for below
-        norms = xp.stack([_norm(grad, order) for grad in grads])  # (parameters,)
-        norm = _norm(norms, order)
+        if order == 2:
+            norms = [sibling("clip", grads[0]).norm(grads) for grads in batches]
+        else:
+            norms = [_norm(grad, order) for grads in batches for grad in grads]
+        norm = norms[0] if len(norms) == 1 else _norm(xp.stack(norms), order)
         if error_if_nonfinite and not xp.isfinite(norm):
             raise RuntimeError(_blame(named, order))
         factor = xp.minimum(max_norm / (norm + 1e-6), 1)
-        for _, p in named:
-            p.grad.array *= factor.astype(p.grad.dtype)
-            p.grad.bump_version()
+        for grads in batches:
+            sibling("clip", grads[0]).scale(grads, factor)
+    for _, p in named:
+        p.grad.bump_version()
     return Tensor(xp.asarray(norm))
 
 
@@ -79,12 +84,11 @@ def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     """
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: expected clip_value >= 0, got {clip_value}")
-    limit = float(clip_value)
-    for _, p in _named("clip_grad_value_", parameters):
-        if p.grad is not None:
-            grad = p.grad.array
-            xp_of(grad).clip(grad, -limit, limit, out=grad)
-            p.grad.bump_version()
+    with_grad = [p for _, p in _named("clip_grad_value_", parameters) if p.grad is not None]
+    for grads in _by_kind([p.grad.array for p in with_grad]):
+        sibling("clip", grads[0]).clip(grads, float(clip_value))
+    for p in with_grad:
+        p.grad.bump_version()
 
 
 def parameters_to_vector(parameters: Parameters) -> Tensor:
@@ -136,6 +140,14 @@ def _named(where: str, parameters: Any) -> list[tuple[str, Tensor]]:
         if not isinstance(p, Tensor):
             raise TypeError(f"{where}: {name}: expected a Tensor, got a {type(p).__name__}")
     return named
+
+
+def _by_kind(arrays: list[Array]) -> list[list[Array]]:
+    """Sort arrays into lists of one dtype and one kind of device, for kernels that take many at once."""
+    kinds: dict[Any, list[Array]] = {}
+    for array in arrays:
+        kinds.setdefault((type(array), array.dtype), []).append(array)
+    return list(kinds.values())
 
 
 def _norm(array: Array, order: float) -> Array:

@@ -25,7 +25,11 @@ class Add(Function):
         return a + b
 
     def backward(self, grad):
-        return unbroadcast(grad, self.shapes[0]), unbroadcast(grad, self.shapes[1])
+        need_a, need_b = self.needs_grad
+        return (
+            unbroadcast(grad, self.shapes[0]) if need_a else None,
+            unbroadcast(grad, self.shapes[1]) if need_b else None,
+        )
 
 
 class Sub(Function):
@@ -36,22 +40,28 @@ class Sub(Function):
         return a - b
 
     def backward(self, grad):
-        return unbroadcast(grad, self.shapes[0]), unbroadcast(-grad, self.shapes[1])
+        need_a, need_b = self.needs_grad
+        return (
+            unbroadcast(grad, self.shapes[0]) if need_a else None,
+            unbroadcast(-grad, self.shapes[1]) if need_b else None,
+        )
 
 
 class Mul(Function):
     """y = a b; dL/da = b dL/dy, dL/db = a dL/dy."""
 
     def forward(self, a, b):
-        self.save(a, b)
+        need_a, need_b = self.needs_grad
+        self.shapes = a.shape, b.shape
+        self.save(a if need_b else None, b if need_a else None)
         return a * b
 
     def backward(self, grad):
         a, b = self.saved
         need_a, need_b = self.needs_grad
         return (
-            unbroadcast(grad * b, a.shape) if need_a else None,
-            unbroadcast(grad * a, b.shape) if need_b else None,
+            unbroadcast(grad * b, self.shapes[0]) if need_a else None,
+            unbroadcast(grad * a, self.shapes[1]) if need_b else None,
         )
 
 

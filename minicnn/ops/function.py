@@ -16,19 +16,23 @@ class Function:
     are arguments of `forward`. For y = f(x1, x2, ...) and a scalar loss L, `backward` receives
     dL/dy and returns dL/dx1, dL/dx2, ...
 
-    Three rules: arguments and incoming gradients are never changed, each gradient has the shape and
-    dtype of its input, and what `backward` needs is handed to `save`, so that the tape can watch it
-    and free it.
+    Four rules:
+    - Arguments and incoming gradients are never changed.
+    - Each gradient has the shape and dtype of its input.
+    - What `backward` needs is handed to `save`, so that the tape can watch it and free it.
+    - `backward` gives its results away. Each is memory of its own, which the tape may keep as a
+      `.grad` or add to; or it is (a view of) the incoming gradient, a saved array or another
+      result, which the tape recognises, and copies where it must.
     """
 
-    saved: tuple[Array, ...] = ()
+    saved: tuple[Array | None, ...] = ()
     """The arrays that `backward` needs."""
 
     needs_grad: tuple[bool, ...] = ()
     """For each input, whether somebody wants its gradient. Set before `forward` runs."""
 
     returns_view = False
-    """Whether the output shares memory with the first input."""
+    """Whether the output is the first input's numbers, seen in another way: nothing is computed."""
 
     def forward(self, *arrays: Array | None) -> Array:
         """Return the value of the function; None stands for an optional input that is absent."""
@@ -38,7 +42,7 @@ class Function:
         """Return one gradient for each input of `forward`; None where there is none."""
         raise NotImplementedError(f"{self.name} defines no backward")
 
-    def save(self, *arrays: Array) -> None:
+    def save(self, *arrays: Array | None) -> None:
         """Keep `arrays` for `backward`, which finds them in `self.saved`."""
         self.saved = arrays
 

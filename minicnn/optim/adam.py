@@ -1,8 +1,9 @@
 """Adam: every weight has its own step size, from running means of its gradient and its square."""
 
-import math
+from collections.abc import Sequence
 
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.dispatch import sibling
 from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
 
 
@@ -36,6 +37,9 @@ class Adam(Optimizer):
     Raises:
         ValueError: for a negative option, or betas outside [0, 1).
     """
+
+    decoupled = False
+    """Whether weight decay bypasses the running means, as in `AdamW`."""
 
     def __init__(
         self,
@@ -72,31 +76,27 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = xp.zeros_like(param)
         return state
 
-    def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
-        """Add the penalty's gradient, then take the adaptive step."""
-        if group["weight_decay"]:
-            grad = grad + group["weight_decay"] * param
-        self.adaptive_step(param, grad, state, group)
+    def phase(self, state: State) -> int:
+        """Return the number of steps taken."""
+        return state["step"]
 
-    def adaptive_step(self, param: Array, grad: Array, state: State, group: Group) -> None:
-        """Apply the equations of the class, from the second one on, to one parameter."""
-        xp = xp_of(param)
-        state["step"] += 1
-        beta1, beta2 = group["betas"]
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-
-        mean *= beta1
-        mean += (1 - beta1) * grad
-        square *= beta2
-        square += (1 - beta2) * (grad * grad)
-        if group["amsgrad"]:
-            square = xp.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
-
-        correction1 = 1 - beta1 ** state["step"]
-        correction2 = 1 - beta2 ** state["step"]
-        change = xp.sqrt(square)
-        change /= math.sqrt(correction2)
-        change += group["eps"]
-        change = mean / change
-        change *= group["lr"] / correction1
-        param -= change
+    def update_all(
+        self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
+    ) -> None:
+        """Apply the equations of the class."""
+        for state in states:
+            state["step"] += 1
+        amsgrad = group["amsgrad"]
+        sibling("update", params[0]).adam(
+            params,
+            grads,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if amsgrad else None,
+            states[0]["step"],
+            group["lr"],
+            group["betas"],
+            group["eps"],
+            group["weight_decay"],
+            self.decoupled,
+        )

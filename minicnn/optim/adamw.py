@@ -1,8 +1,7 @@
 """AdamW: Adam whose weight decay shrinks all weights at the same pace."""
 
-from minicnn.backend import Array
 from minicnn.optim.adam import Adam
-from minicnn.optim.optimizer import Group, Params, State
+from minicnn.optim.optimizer import Params
 
 
 class AdamW(Adam):
@@ -26,6 +25,8 @@ class AdamW(Adam):
         ValueError: for a negative option, or betas outside [0, 1).
     """
 
+    decoupled = True
+
     def __init__(
         self,
         params: Params,
@@ -36,8 +37,3 @@ class AdamW(Adam):
         amsgrad: bool = False,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
-
-    def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
-        """Shrink the parameter, then take the adaptive step."""
-        param *= 1 - group["lr"] * group["weight_decay"]
-        self.adaptive_step(param, grad, state, group)

@@ -1,12 +1,12 @@
 """What all optimizers share: groups of parameters, the loop over them, and the saved state.
 
 An optimizer is one rule that turns a parameter, its gradient and some memory into a new value of
-the parameter. The rule stands in `update` of a sub-class and knows arrays only; everything around
-it stands here.
+the parameter. The rule stands in `update` of a sub-class, or in `update_all` for many parameters at
+once, and knows arrays only; everything around it stands here.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from numbers import Real
 from typing import Any
 
@@ -21,10 +21,11 @@ State = dict[str, Any]
 
 
 class Optimizer:
-    """Base class: holds `param_groups` and `state`, and calls `update` for every parameter.
+    """Base class: holds `param_groups` and `state`, and calls the rule for every parameter.
 
-    A sub-class passes its options to `super().__init__` and defines `update`; it may define
-    `first_state` and `check_options` as well.
+    A sub-class passes its options to `super().__init__` and defines `update`, or `update_all`, which
+    spares a call for each parameter; it may define `first_state`, `phase` and `check_options` as
+    well.
 
     Args:
         params: the parameters to train: tensors (`model.parameters()`), pairs of a name and a
@@ -69,6 +70,24 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update()")
 
+    def update_all(
+        self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
+    ) -> None:
+        """Change many parameters in place by one step of the rule: here, one after the other.
+
+        Args:
+            params: parameters of one dtype, on the same kind of device, and in the same phase.
+            grads: their gradients; of the parameters' shapes.
+            states: what the rule remembers of them.
+            group: the options in force; numbers are plain Python numbers.
+        """
+        for param, grad, state in zip(params, grads, states, strict=True):
+            self.update(param, grad, state, group)
+
+    def phase(self, state: State) -> Any:
+        """Return what must be equal for parameters to be updated together, such as their number of steps."""
+        return None
+
     def first_state(self, param: Array, group: Group) -> State:
         """Return what the rule remembers of `param` before its first step; a saved state has all of it."""
         return {}
@@ -95,21 +114,28 @@ class Optimizer:
         with np.errstate(all="ignore"):  # a run that diverges ends in inf and NaN, not in warnings
             for group in self.param_groups:
                 options = {k: _plain(v) for k, v in group.items() if not k.startswith("param")}
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self._update_one(p, options)
+                for together in self._batches(group["params"], options):
+                    self.update_all(*zip(*together, strict=True), options)
         return loss
 
-    def _update_one(self, p: Tensor, options: Group) -> None:
-        if p.grad.shape != p.shape:
-            raise ValueError(
-                f"{type(self).__name__}.step: a parameter of shape {p.shape} has a gradient of "
-                f"shape {p.grad.shape}; expected equal shapes"
-            )
-        if not self.state[p]:
-            self.state[p] = self.first_state(p.array, options)
-        self.update(p.array, p.grad.array, self.state[p], options)
-        p.bump_version()
+    def _batches(self, params: list[Tensor], options: Group) -> Iterable[list[tuple]]:
+        """Collect (array, gradient, state) of the parameters that have a gradient, in lists for `update_all`."""
+        batches: dict[Any, list[tuple]] = {}
+        for p in params:
+            if p.grad is None:
+                continue
+            array, grad, state = p.array, p.grad.array, self.state[p]
+            if grad.shape != array.shape:
+                raise ValueError(
+                    f"{type(self).__name__}.step: a parameter of shape {p.shape} has a gradient of "
+                    f"shape {grad.shape}; expected equal shapes"
+                )
+            if not state:
+                state.update(self.first_state(array, options))
+            kind = type(array), array.dtype, self.phase(state)
+            batches.setdefault(kind, []).append((array, grad, state))
+            p.bump_version()
+        return batches.values()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: set them to None, or fill them with zeros.

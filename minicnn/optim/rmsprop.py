@@ -1,6 +1,9 @@
 """RMSprop: divide the gradient by a running root mean square of itself."""
 
+from collections.abc import Sequence
+
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.dispatch import sibling
 from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
 
 
@@ -67,27 +70,19 @@ class RMSprop(Optimizer):
             state["momentum_buffer"] = xp.zeros_like(param)
         return state
 
-    def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
-        """Apply the equations of the class to one parameter."""
-        xp, alpha = xp_of(param), group["alpha"]
-        if group["weight_decay"]:
-            grad = grad + group["weight_decay"] * param
-
-        square = state["square_avg"]
-        square *= alpha
-        square += (1 - alpha) * (grad * grad)
-        if group["centered"]:
-            mean = state["grad_avg"]
-            mean *= alpha
-            mean += (1 - alpha) * grad
-            square = xp.maximum(square - mean * mean, 0)  # rounding can leave less than 0
-
-        change = xp.sqrt(square)
-        change += group["eps"]
-        change = grad / change
-        if group["momentum"]:
-            velocity = state["momentum_buffer"]
-            velocity *= group["momentum"]
-            velocity += change
-            change = velocity
-        param -= group["lr"] * change
+    def update_all(
+        self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
+    ) -> None:
+        """Apply the equations of the class."""
+        sibling("update", params[0]).rmsprop(
+            params,
+            grads,
+            [state["square_avg"] for state in states],
+            [state["grad_avg"] for state in states] if group["centered"] else None,
+            [state["momentum_buffer"] for state in states] if group["momentum"] else None,
+            group["lr"],
+            group["alpha"],
+            group["eps"],
+            group["weight_decay"],
+            group["momentum"],
+        )

@@ -1,6 +1,9 @@
 """Stochastic gradient descent: step against the gradient, with a velocity that averages steps."""
 
+from collections.abc import Sequence
+
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.dispatch import sibling
 from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
 
 
@@ -57,18 +60,29 @@ class SGD(Optimizer):
                 f"momentum={group['momentum']} and dampening={group['dampening']}"
             )
 
-    def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
-        """Apply the equations of the class to one parameter."""
-        momentum = group["momentum"]
-        if group["weight_decay"]:
-            grad = grad + group["weight_decay"] * param
+    def phase(self, state: State) -> bool:
+        """Return whether there is a velocity yet."""
+        return "momentum_buffer" in state
+
+    def update_all(
+        self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
+    ) -> None:
+        """Apply the equations of the class."""
+        momentum, dampening = group["momentum"], group["dampening"]
+        velocities = None
         if momentum:
-            if "momentum_buffer" in state:
-                velocity = state["momentum_buffer"]
-                velocity *= momentum
-                velocity += (1 - group["dampening"]) * grad
-            else:
-                velocity = state["momentum_buffer"] = xp_of(param).empty_like(param)
-                velocity[...] = grad
-            grad = grad + momentum * velocity if group["nesterov"] else velocity
-        param -= group["lr"] * grad
+            if not self.phase(states[0]):  # from 0, undampened: v = g
+                dampening = 0
+                for param, state in zip(params, states, strict=True):
+                    state["momentum_buffer"] = xp_of(param).zeros_like(param)
+            velocities = [state["momentum_buffer"] for state in states]
+        sibling("update", params[0]).sgd(
+            params,
+            grads,
+            velocities,
+            group["lr"],
+            momentum,
+            dampening,
+            group["weight_decay"],
+            group["nesterov"],
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from minicnn.kernels.shapes import conv2d_shape, pair
 from tests.checks import MEMORY_ORDERS, in_memory
 
 FUNCTIONS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")
@@ -68,14 +69,21 @@ def conv_cases(draw, dtypes=(np.float32, np.float64)):
 
 
 def simple_case(dtype=np.float32, N=2, C=3, K=4, size=6, kernel=3, seed=0, **settings):
-    """A convolution with the settings named."""
+    """A convolution with the settings named; `size` and `kernel` are integers or pairs."""
     rng = np.random.default_rng(seed)
-    x = rng.standard_normal((N, C, size, size)).astype(dtype)
-    w = rng.standard_normal((K, C, kernel, kernel)).astype(dtype)
-    stride, padding = settings.get("stride", 1), settings.get("padding", 0)
-    y_size = (size + 2 * padding - kernel) // stride + 1
-    grad = rng.standard_normal((N, K, y_size, y_size)).astype(dtype)
+    x_shape = (N, C, *pair(size, "size"))
+    w_shape = (K, C // settings.get("groups", 1), *pair(kernel, "kernel"))
+    y_shape = conv2d_shape(x_shape, w_shape, **settings_of_shape(settings))
+    x, w, grad = (
+        rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, y_shape)
+    )
     return ConvCase(x, w, grad, settings)
+
+
+def settings_of_shape(settings):
+    """Those of the settings that the shape of the output depends on."""
+    names = ("stride", "padding", "dilation", "groups")
+    return {name: settings[name] for name in names if name in settings}
 
 
 def assert_same(actual, expected, inner_products):

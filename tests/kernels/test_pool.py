@@ -36,10 +36,12 @@ def pool_cases(draw):
 
 
 @settings(deadline=None, max_examples=100)
-@given(case=pool_cases(), special=st.sampled_from([None, np.nan, np.inf, -np.inf]))
-def test_max_pool2d_equals_the_reference(case, special):
+@given(
+    case=pool_cases(), special=st.sampled_from([None, np.nan, np.inf, -np.inf]), relu=st.booleans()
+)
+def test_max_pool2d_equals_the_reference(case, special, relu):
     x, kernel, options, dilation, rng = case
-    options["dilation"] = dilation
+    options |= {"dilation": dilation, "relu": relu}
     if special is not None:
         x = np.where(rng.random(x.shape) < 0.5, x.dtype.type(special), x)
     before = x.tobytes()
@@ -52,6 +54,7 @@ def test_max_pool2d_equals_the_reference(case, special):
     assert not np.shares_memory(x, y)
     assert y.transpose(0, 2, 3, 1).flags.c_contiguous
 
+    del options["relu"]
     grad = rng.standard_normal(y.shape).astype(x.dtype)
     grad_x = pool.max_pool2d_grad(grad, winner, x.shape, kernel, **options)
     expected = reference.max_pool2d_grad(grad, expected_winner, x.shape, kernel, **options)
@@ -90,6 +93,18 @@ def test_one_element_of_each_window_gets_the_gradient_whatever_the_ties(value):
     grad_x = pool.max_pool2d_grad(np.ones_like(y), winner, x.shape, 2)
     np.testing.assert_array_equal(grad_x[0, 0, ::2, ::2], 1)
     assert grad_x.sum() == 4
+
+
+def test_relu_before_or_after_the_pooling_is_the_same():
+    x = np.round(np.random.default_rng(0).standard_normal((2, 3, 8, 8)) * 2)
+    x[0, 0, 0, 0] = np.nan
+    y, winner = pool.max_pool2d(x, 2, relu=True)
+    y_after, winner_after = pool.max_pool2d(np.maximum(x, 0), 2)
+    np.testing.assert_array_equal(y, y_after)
+    grad = np.random.default_rng(1).standard_normal(y.shape)
+    grad_x = pool.max_pool2d_grad(grad, winner, x.shape, 2)
+    grad_after = pool.max_pool2d_grad(grad, winner_after, x.shape, 2)
+    np.testing.assert_array_equal(grad_x, np.where(x <= 0, 0, grad_after))
 
 
 def test_padding_never_wins_over_minus_infinity():

@@ -79,7 +79,7 @@ def test_a_parameter_without_name_gets_its_number():
 
 
 def test_a_norm_that_overflows_is_reported_as_such():
-    p = param([0.0], grad=[3e38], dtype=np.float32)
+    p = param([0.0, 0.0], grad=[3e38, 3e38], dtype=np.float32)
     with pytest.raises(RuntimeError, match="all gradients are finite, but their norm"):
         utils.clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
 

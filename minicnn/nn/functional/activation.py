@@ -12,10 +12,10 @@ import math
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.arrays import keep_where
+from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.special import erf
 from minicnn.nn.functional.checks import check_dtypes, check_float
 from minicnn.ops.arithmetic import unbroadcast
-from minicnn.ops.elementwise import sigmoid_of
 from minicnn.ops.function import Function
 
 # --- piecewise linear -----------------------------------------------------------------------------
@@ -192,7 +192,8 @@ class Softplus(Function):
     def backward(self, grad):
         (x,) = self.saved
         z = self.beta * x
-        return (xp_of(x).where(z > self.threshold, grad, grad * sigmoid_of(z)),)
+        slope = sibling("activation", z).sigmoid(z)
+        return (xp_of(x).where(z > self.threshold, grad, grad * slope),)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -218,12 +219,11 @@ class SiLU(Function):
 
     def forward(self, x):
         self.save(x)
-        return x * sigmoid_of(x)
+        return sibling("activation", x).silu(x)
 
     def backward(self, grad):
         (x,) = self.saved
-        s = sigmoid_of(x)
-        return (grad * s * (1 + x * (1 - s)),)
+        return (sibling("activation", x).silu_grad(grad, x),)
 
 
 def silu(x: Tensor, inplace: bool = False) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, device_of, xp_of
+from minicnn.kernels.arrays import sum_dtype
+from minicnn.kernels.dispatch import sibling
 from minicnn.nn.functional.checks import as_tensor, check_float
 from minicnn.nn.functional.loss import check_pair, check_probabilities, check_reduction, reduce
 from minicnn.ops.function import Function
@@ -40,33 +42,58 @@ class NegativeLogLikelihood(Function):
 
 
 class CrossEntropy(Function):
-    """l_n = w_n (ln sum_c e^x[n, c] - x[n, y_n]); dL/dx[n, c] = w_n (softmax(x)[n, c] - (1 if c = y_n else 0)) dL/dl_n.
+    """l_n = -sum_c t_nc ln softmax(x)_nc for the truth t that labels and settings stand for, reduced to one number.
 
-    `factors` holds w_n, or None for 1 everywhere. The largest score is subtracted first: that
-    changes no result, and keeps every power at most 1.
+    The equations are those of kernels/loss.py. "mean" divides the sum by that of the weights of the
+    labels, so that dL/dl_n is dL/dmean over that sum, for all n; for "none", it comes from above.
     """
 
-    def __init__(self, labels: Array, factors: Array | None):
+    def __init__(
+        self, labels: Array, weights: Array, ignore_index: int, smoothing: float, reduction: str
+    ):
         self.labels = labels
-        self.factors = factors
+        self.settings = weights, ignore_index, smoothing
+        self.reduction = reduction
 
-    def forward(self, x):  # (N, C, d1, ...) -> (N, d1, ...)
-        xp = xp_of(x)
-        scores = x - x.max(axis=1, keepdims=True)
-        score_of_label = scores[places(self.labels)]
-        powers = xp.exp(scores, out=scores)
-        total = powers.sum(axis=1, keepdims=True)  # (N, 1, d1, ...)
-        losses = xp.log(total)[:, 0] - score_of_label
-        powers /= total
-        self.save(powers)  # the probabilities
-        return times(losses, self.factors)
+    def forward(self, x):  # (N, C, d1, ...) -> (), or (N, d1, ...) for "none"
+        scores = rows_of(x)
+        self.by_row = xp_of(x).ascontiguousarray(self.labels).reshape(-1)  # (rows,)
+        losses, probabilities, self.weight, wrong = sibling("loss", x).cross_entropy(
+            scores, self.by_row, *self.settings
+        )
+        if wrong >= 0:
+            refuse_label("cross_entropy", self.labels, wrong, x.shape[1], self.settings[1])
+        self.shape = x.shape
+        self.save(probabilities)
+        if self.reduction == "none":
+            return losses.reshape(self.labels.shape)
+        total = losses.sum(
+            dtype=sum_dtype(x.dtype)
+        )  # a sum in float16 may be infinite, the mean is not
+        return (total / self.weight if self.reduction == "mean" else total).astype(x.dtype)
 
     def backward(self, grad):
         (probabilities,) = self.saved
-        grad = times(grad, self.factors)
-        grad_x = probabilities * grad[:, None]
-        grad_x[places(self.labels)] -= grad
-        return (grad_x,)
+        share = (grad / self.weight).astype(grad.dtype) if self.reduction == "mean" else grad
+        grad_rows = sibling("loss", probabilities).cross_entropy_grad(
+            share.reshape(-1), probabilities, self.by_row, *self.settings
+        )
+        return (images_of(grad_rows, self.shape),)
+
+
+def rows_of(x: Array) -> Array:
+    """Return scores (N, C, d1, ...) as (N * d1 * ..., C), a view where channels are innermost in memory."""
+    if x.ndim == 2:
+        return x
+    return xp_of(x).moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
+def images_of(rows: Array, shape: tuple[int, ...]) -> Array:
+    """View rows as scores of `shape` again; the inverse of `rows_of`."""
+    if len(shape) == 2:
+        return rows
+    N, C, *rest = shape
+    return xp_of(rows).moveaxis(rows.reshape(N, *rest, C), -1, 1)
 
 
 def places(labels: Array) -> tuple[Array, ...]:
@@ -101,7 +128,26 @@ def nll_loss(
     """
     where = "nll_loss"
     labels = _checked_labels(where, input, target, reduction)
-    return _label_loss(where, NegativeLogLikelihood, input, labels, weight, ignore_index, reduction)
+    x = input
+    if input.ndim == 1:  # one example: a batch of one
+        x, labels = input.unsqueeze(0), labels[None]
+    xp = xp_of(labels)
+    weights = None if weight is None else _checked_weights(where, weight, x)
+    ignored = _ignored_labels(where, labels, x.shape[1], ignore_index)
+
+    factors = None
+    if ignored is not None:
+        labels = xp.where(ignored, 0, labels)
+    if ignored is not None or weights is not None:
+        factor_of_class = xp.ones(x.shape[1], x.dtype) if weights is None else weights
+        factors = factor_of_class[labels]  # (N, d1, ...)
+    if ignored is not None:
+        factors = xp.where(ignored, 0, factors)
+
+    losses = apply(NegativeLogLikelihood(labels, factors), x)
+    if reduction == "mean" and factors is not None:
+        return losses.sum() / Tensor(factors).sum()
+    return reduce(losses.squeeze(0) if input.ndim == 1 else losses, reduction)
 
 
 def cross_entropy(
@@ -142,54 +188,15 @@ def cross_entropy(
     if isinstance(input, Tensor) and target.shape == input.shape and target.dtype.kind == "f":
         return _soft_cross_entropy(where, input, target, weight, reduction, smoothing)
     labels = _checked_labels(where, input, target, reduction)
-    return _label_loss(
-        where, CrossEntropy, input, labels, weight, ignore_index, reduction, smoothing
-    )
-
-
-def _label_loss(
-    where: str,
-    function: type[Function],
-    input: Tensor,
-    labels: Array,
-    weight: Any,
-    ignore_index: int,
-    reduction: str,
-    smoothing: float = 0.0,
-) -> Tensor:
-    """Apply `function`, one of the two above, and reduce."""
-    x = input
-    if input.ndim == 1:  # one example: a batch of one
-        x, labels = input.unsqueeze(0), labels[None]
-    xp = xp_of(labels)
-    weights = None if weight is None else _checked_weights(where, weight, x)
-    ignored = _ignored_labels(where, labels, x.shape[1], ignore_index)
-
-    factors = None
-    if ignored is not None:
-        labels = xp.where(ignored, 0, labels)
-    if ignored is not None or weights is not None:
-        factor_of_class = xp.ones(x.shape[1], x.dtype) if weights is None else weights
-        factors = factor_of_class[labels]  # (N, d1, ...)
-    if ignored is not None:
-        factors = xp.where(ignored, 0, factors)
-
-    losses = apply(function(labels, factors), x)
-    if smoothing:
-        even = _even_losses(x, weights)
-        even = even if ignored is None else even.where(~ignored, 0.0)
-        losses = losses * (1 - smoothing) + even * smoothing
-    if reduction == "mean" and factors is not None:
-        return losses.sum() / Tensor(factors).sum()
-    return reduce(losses.squeeze(0) if input.ndim == 1 else losses, reduction)
-
-
-def _even_losses(x: Tensor, weights: Array | None) -> Tensor:
-    """The cross-entropy with the even distribution, -1/C sum_c w_c ln softmax(x)_c, for each position."""
-    log_probabilities = x.log_softmax(1)
-    if weights is not None:
-        log_probabilities = log_probabilities * _along_classes(weights, x)
-    return -log_probabilities.sum(1) / x.shape[1]  # (N, d1, ...)
+    if weight is None:
+        weights = xp_of(labels).ones(input.shape[_class_axis(where, input)], input.dtype)
+    else:
+        weights = _checked_weights(where, weight, input)
+    if input.ndim > 1:
+        return apply(CrossEntropy(labels, weights, ignore_index, smoothing, reduction), input)
+    batch = input.unsqueeze(0), labels[None]  # one example: a batch of one
+    loss = apply(CrossEntropy(batch[1], weights, ignore_index, smoothing, reduction), batch[0])
+    return loss.squeeze(0) if reduction == "none" else loss
 
 
 def _soft_cross_entropy(
@@ -283,14 +290,19 @@ def _ignored_labels(where: str, labels: Array, classes: int, ignore_index: int) 
     ignored = labels == ignore_index
     wrong = outside & ~ignored
     if wrong.any():
-        position = tuple(int(i) for i in xp_of(labels).argwhere(wrong)[0])
-        label = int(labels[position])
-        hint = "; classes count from 0: use target - 1" if label == classes else ""
-        raise ValueError(
-            f"{where}: label {label} at target{list(position)} is not a class; expected 0 to {classes - 1}, as the "
-            f"input has {classes} classes, or ignore_index={ignore_index}{hint}"
-        )
+        refuse_label(where, labels, int(wrong.argmax()), classes, ignore_index)
     return ignored
+
+
+def refuse_label(where: str, labels: Array, index: int, classes: int, ignore_index: int) -> None:
+    """Say what is wrong with the label at `index`, counted through all labels in row-major order."""
+    position = tuple(int(i) for i in np.unravel_index(index, labels.shape))
+    label = int(labels[position])
+    hint = "; classes count from 0: use target - 1" if label == classes else ""
+    raise ValueError(
+        f"{where}: label {label} at target{list(position)} is not a class; expected 0 to {classes - 1}, as the "
+        f"input has {classes} classes, or ignore_index={ignore_index}{hint}"
+    )
 
 
 def _checked_weights(where: str, weight: Any, input: Tensor) -> Array:

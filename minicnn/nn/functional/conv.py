@@ -25,7 +25,14 @@ class Conv2d(Function):
     """
 
     def __init__(
-        self, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", precision="fast", relu=False
+        self,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        algorithm="auto",
+        precision="fast",
+        relu=False,
     ):
         self.settings = (stride, padding, dilation, groups, algorithm, precision)
         self.relu = relu

@@ -4,7 +4,8 @@ import numpy as np
 
 from minicnn import random
 from minicnn.autograd import Tensor, apply
-from minicnn.backend import xp_of
+from minicnn.backend import Array, xp_of
+from minicnn.kernels.dispatch import sibling
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
 
@@ -34,6 +35,27 @@ class Dropout(Function):
         return (grad * mask,)
 
 
+class DropoutByKey(Function):
+    """`Dropout` of each element by itself, on the CPU: m is drawn again in backward, from the same key."""
+
+    def __init__(self, p: float):
+        self.p = p
+        self.key = int(random.generator().integers(2**63))
+
+    def forward(self, x):
+        self.order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+        return self.dropped(x)
+
+    def backward(self, grad):
+        return (self.dropped(grad),)
+
+    def dropped(self, array: Array) -> Array:
+        """Drop elements, counted in the order in which x lies in memory."""
+        in_memory = array.transpose(self.order)
+        y = sibling("dropout", array).dropout(in_memory, self.p, self.key)
+        return y.transpose(np.argsort(self.order))
+
+
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Set each element to zero with probability `p` and scale the rest by 1 / (1 - p); do nothing unless `training`.
 
@@ -42,7 +64,10 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         ValueError: for a probability outside [0, 1].
     """
     _check("dropout", x, p)
-    return apply(Dropout(p, x.shape), x) if training and p > 0 else x
+    if not training or p == 0:
+        return x
+    on_cpu = xp_of(x.array) is np
+    return apply(DropoutByKey(p) if on_cpu else Dropout(p, x.shape), x)
 
 
 def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

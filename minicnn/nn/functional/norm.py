@@ -1,7 +1,9 @@
 """Normalisation: subtract a mean, divide by a standard deviation, scale and shift.
 
-BatchNorm, LayerNorm and GroupNorm differ only in the axes over which mean and variance are taken;
-they are one Function.
+BatchNorm, LayerNorm and GroupNorm differ only in the axes over which mean and variance are taken.
+LayerNorm and GroupNorm are one Function, in which the formulas can be read. BatchNorm has kernels of
+its own, because it follows every convolution of the larger networks: they also add the other branch
+of a residual block, and take the ReLU, on the way.
 """
 
 import math
@@ -9,8 +11,10 @@ import math
 import numpy as np
 
 from minicnn.autograd import Tensor, apply
+from minicnn.backend import Array
+from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import Shape
-from minicnn.nn.functional.checks import check_dtypes, check_float
+from minicnn.nn.functional.checks import check_activation, check_dtypes, check_float
 from minicnn.ops.function import Function
 
 
@@ -77,6 +81,46 @@ class Normalize(Function):
         return array.sum(axis=axes, keepdims=True, dtype=np.float64).astype(array.dtype)
 
 
+class BatchNorm(Function):
+    """y = act(w (x - mean) / sqrt(variance + eps) + b + r), per channel; act is ReLU or nothing.
+
+    The statistics are those of the batch, or given. The equations of the gradients stand with the
+    kernel, see `kernels.norm`.
+
+    Args:
+        eps: added to the variance.
+        relu: whether act is ReLU.
+        given: mean and variance (C,), constants; None for those of the batch.
+    """
+
+    def __init__(self, eps: float, relu: bool = False, given: tuple[Array, Array] | None = None):
+        self.eps = eps
+        self.relu = relu
+        self.given = given
+
+    def forward(self, x, weight, bias, residual):
+        kernel = sibling("norm", x)
+        if self.given is None:
+            y, self.mean, self.inverse_std, self.variance = kernel.batch_norm(
+                x, weight, bias, self.eps, residual, self.relu
+            )
+        else:
+            mean, variance = self.given
+            self.mean = mean.astype(np.float64)  # a copy: the running mean will change
+            self.inverse_std = (variance.astype(np.float64) + self.eps) ** -0.5
+            y = kernel.apply_statistics(
+                x, self.mean, self.inverse_std, weight, bias, residual, self.relu
+            )
+        self.save(x, weight, y if self.relu else None)
+        return y
+
+    def backward(self, grad):
+        x, weight, y = self.saved
+        return sibling("norm", x).batch_norm_grad(
+            grad, x, self.mean, self.inverse_std, weight, y, self.given is None, self.needs_grad[3]
+        )
+
+
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None,
@@ -86,6 +130,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    residual: Tensor | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """Batch normalisation, per channel over the batch and all positions.
 
@@ -99,6 +145,8 @@ def batch_norm(
         training: normalise with the batch's statistics; otherwise with the running ones.
         momentum: the weight of the new batch in the running statistics.
         eps: added to the variance.
+        residual: a tensor of the shape of `x` that is added to the result, or None.
+        activation: "relu", applied last; or None. Neither costs a pass over memory of its own.
 
     Returns:
         The shape of `x`.
@@ -108,48 +156,44 @@ def batch_norm(
         ValueError: for a wrong number of channels, and in training where a channel has only one
             value.
     """
-    if x.ndim < 2:
-        raise ValueError(f"batch_norm: expected x of shape (N, C, ...), got {x.shape}")
-    channels = x.shape[1]
-    statistics = {"running_mean": running_mean, "running_var": running_var}
-    _check("batch_norm", x, (channels,), weight=weight, bias=bias, **statistics)
-    per_channel = (1, channels) + (1,) * (x.ndim - 2)
+    _check_batch(x, running_mean, running_var, weight, bias, residual)
+    relu = check_activation("batch_norm", activation)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError(
                 "batch_norm: without training=True the running statistics are needed, got None"
             )
-        return _with_running_statistics(
-            x, running_mean, running_var, weight, bias, eps, per_channel
-        )
-    count = x.numel() // max(channels, 1)
+        given = running_mean.array, running_var.array
+        return apply(BatchNorm(eps, relu, given), x, weight, bias, residual)
+    count = x.array.size // max(x.shape[1], 1)
     if count <= 1:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}; use a larger batch "
             "(drop_last=True drops a last batch of one), or eval()"
         )
-    axes = tuple(i for i in range(x.ndim) if i != 1)
-    function = Normalize(axes, eps, per_channel)
-    y = apply(function, x, weight, bias)
-    for running, batch in (
-        (running_mean, function.mean),
-        (running_var, function.variance * (count / (count - 1))),
-    ):
-        if running is not None:
-            running.array *= 1 - momentum
-            running.array += momentum * batch.reshape(channels)
-            running.bump_version()
+    function = BatchNorm(eps, relu)
+    y = apply(function, x, weight, bias, residual)
+    _update(running_mean, function.mean, momentum)
+    _update(running_var, function.variance * (count / (count - 1)), momentum)
     return y
 
 
-def _with_running_statistics(
-    x, running_mean, running_var, weight, bias, eps, per_channel
-) -> Tensor:
-    """Normalise with constants: one multiplication and one addition per element, y = x scale + shift."""
-    scale = (running_var + eps) ** -0.5  # (C,)
-    scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    return x * scale.reshape(per_channel) + shift.reshape(per_channel)
+def _update(running: Tensor | None, batch: Array, momentum: float) -> None:
+    """Move a running statistic (C,) towards that of the batch."""
+    if running is not None:
+        running.array += momentum * (batch - running.array)
+        running.bump_version()
+
+
+def _check_batch(x, running_mean, running_var, weight, bias, residual) -> None:
+    if not isinstance(x, Tensor) or x.ndim < 2:
+        check_float("batch_norm", "x", x)
+        raise ValueError(f"batch_norm: expected x of shape (N, C, ...), got {x.shape}")
+    channels = (x.shape[1],)
+    parameters = {"running_mean": running_mean, "running_var": running_var}
+    _check("batch_norm", x, channels, weight=weight, bias=bias, **parameters)
+    if residual is not None:
+        _check("batch_norm", x, x.shape, residual=residual)
 
 
 def layer_norm(

@@ -7,19 +7,24 @@ needs a kernel.
 from minicnn import kernels
 from minicnn.autograd import Tensor, apply
 from minicnn.kernels.shapes import IntOrPair
-from minicnn.nn.functional.checks import check_float
+from minicnn.nn.functional.checks import check_activation, check_float
 from minicnn.ops.function import Function
 
 
 class MaxPool2d(Function):
-    """y = the largest element of each window; it alone, the first of equals, gets the window's gradient."""
+    """y = the largest element of each window; it alone, the first of equals, gets the window's gradient.
 
-    def __init__(self, *window):
+    With `relu`, y is 0 where that element is not positive, and nobody gets the gradient. The
+    positions of the winners are all that backward needs.
+    """
+
+    def __init__(self, *window, relu=False):
         self.window = window
+        self.relu = relu
 
     def forward(self, x):
         self.input_shape = x.shape
-        y, winner = kernels.max_pool2d(x, *self.window)
+        y, winner = kernels.max_pool2d(x, *self.window, relu=self.relu)
         self.save(winner)
         return y
 
@@ -80,6 +85,7 @@ def max_pool2d(
     padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
+    activation: str | None = None,
 ) -> Tensor:
     """Maximum over windows.
 
@@ -90,6 +96,8 @@ def max_pool2d(
         padding: rows and columns of -inf on each side, at most half of the window.
         dilation: distance between the window's elements.
         ceil_mode: round the output size up, so that a last incomplete window counts.
+        activation: "relu" is applied in the same pass; or None. Before the pooling or after it, the
+            result would be the same, and so would the gradients.
 
     Returns:
         (N, C, OH, OW). The first of equal elements wins; NaN is larger than every number.
@@ -98,7 +106,8 @@ def max_pool2d(
         ValueError: where the window does not fit, with the arithmetic.
     """
     check_float("max_pool2d", "x", x)
-    return apply(MaxPool2d(kernel_size, stride, padding, dilation, ceil_mode), x)
+    relu = check_activation("max_pool2d", activation)
+    return apply(MaxPool2d(kernel_size, stride, padding, dilation, ceil_mode, relu=relu), x)
 
 
 def min_pool2d(

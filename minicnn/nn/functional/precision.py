@@ -32,11 +32,11 @@ class precision:  # noqa: N801 (used like a function)
     def __init__(self, name: str):
         if name not in ("fast", "exact"):
             raise ValueError(f'precision: expected "fast" or "exact", got {name!r}')
-        self.outer = _state.name
+        self.name, self.outer = name, _state.name
         _state.name = name
 
     def __enter__(self) -> None:
-        pass
+        _state.name = self.name  # again: the block may be entered a second time
 
     def __exit__(self, *_: object) -> None:
         _state.name = self.outer

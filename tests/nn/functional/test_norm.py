@@ -9,7 +9,7 @@ import minicnn
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
-from minicnn.nn.functional.norm import Normalize
+from minicnn.nn.functional.norm import BatchNorm, Normalize
 from tests.checks import check_contract, positive
 from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
 
@@ -61,6 +61,41 @@ def test_batch_norm_in_inference_like_torch(torch, shape, scaled, shifted, dtype
         seed=seed,
         order=memory[1],
     )
+
+
+@given(
+    shapes_with_channels, absent, st.booleans(), st.booleans(), dtypes, st.tuples(orders, orders), seeds
+)  # fmt: skip
+def test_batch_norm_like_torch(torch, shape, added, relu, training, dtype, memory, seed):
+    """The fused form is the three functions one after the other."""
+    residual = random_array(shape, dtype, seed + 4, memory[1]) if added else None
+    mine = [random_array(shape[1:2], dtype, seed + 3), positive(shape[1], seed=seed, dtype=dtype)]
+    twins = [torch.tensor(statistic) for statistic in mine]
+    mine = [Tensor(statistic) for statistic in mine]
+
+    def ours(x, w, b, r):
+        activation = "relu" if relu else None
+        return batch_norm(x, *mine, w, b, training, 0.3, 1e-3, r, activation)
+
+    def theirs(x, w, b, r):
+        y = torch.nn.functional.batch_norm(x, *twins, w, b, training, 0.3, 1e-3)
+        y = y if r is None else y + r
+        return torch.relu(y) if relu else y
+
+    order = "transposed" if memory[0] == "broadcast" else memory[0]
+    assert_like_torch(
+        torch,
+        ours,
+        theirs,
+        random_array(shape, dtype, seed, order),
+        random_array(shape[1:2], dtype, seed + 1),
+        random_array(shape[1:2], dtype, seed + 2),
+        residual,
+        seed=seed,
+        order=memory[1],
+    )
+    for tensor, twin in zip(mine, twins, strict=True):
+        assert_close(tensor.array, twin.numpy())
 
 
 @given(
@@ -124,6 +159,14 @@ def test_slopes():
     gradcheck(lambda x, w, b: F.group_norm(x, 2, w, b), [x, w, b])
     mean, variance = Tensor(random_array((4,), seed=3)), Tensor(positive(4))
     gradcheck(lambda x, w, b: F.batch_norm(x, mean, variance, w, b), [x, w, b])
+    (residual,) = leaves(random_array((3, 4, 3), seed=4))
+    for training in (True, False):
+        gradcheck(
+            lambda x, w, b, r, t=training: batch_norm(
+                x, mean.clone(), variance.clone(), w, b, t, residual=r, activation="relu"
+            ),
+            [x, w, b, residual],
+        )
     w, b = leaves(random_array((4, 3), seed=1), random_array((4, 3), seed=2))
     gradcheck(lambda x, w, b: F.layer_norm(x, (4, 3), w, b), [x, w, b])
     gradcheck(lambda x: F.layer_norm(x, (3,)), x)
@@ -134,6 +177,34 @@ def test_contract():
     orders = ("contiguous", "transposed", "channels last", "reversed", "read-only")
     for parameters in ((w, b), (None, None), (w, None), (None, b)):
         check_contract(lambda: Normalize((0, 2), 1e-5, (1, 4, 1)), x, *parameters, orders=orders)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_contract_of_batch_norm(relu):
+    x, w, b = random_array((3, 4, 2)), random_array((4,), seed=1), random_array((4,), seed=2)
+    residual = random_array((3, 4, 2), seed=3)
+    given = random_array((4,), seed=4), positive(4)
+    orders = ("contiguous", "transposed", "channels last", "reversed", "read-only")
+    for statistics in (None, given):
+        for arrays in ((w, b, residual), (None, None, None), (w, None, None), (None, b, residual)):
+            check_contract(lambda s=statistics: BatchNorm(1e-5, relu, s), x, *arrays, orders=orders)
+
+
+def test_running_statistics_may_change_between_forward_and_backward():
+    x = Tensor(random_array((4, 2)), requires_grad=True)
+    mean, variance = Tensor(np.zeros(2)), Tensor(np.ones(2))
+    y = F.batch_norm(x, mean, variance)
+    F.batch_norm(Tensor(random_array((4, 2), seed=1)), mean, variance, training=True)
+    y.backward(np.ones((4, 2)))
+    np.testing.assert_allclose(x.grad.array, (1 + 1e-5) ** -0.5)
+
+
+def test_backward_notices_that_its_result_was_changed():
+    x = Tensor(random_array((4, 2)), requires_grad=True)
+    y = batch_norm(x, None, None, training=True, activation="relu")
+    y.detach().fill_(1)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(np.ones((4, 2)))
 
 
 @pytest.mark.parametrize("function", ["layer_norm", "group_norm", "batch_norm"])
@@ -205,6 +276,14 @@ def zeros(*shape, dtype="float32"):
             r"\(3,\), got \(4,\)",
         ),
         (lambda: F.batch_norm(zeros(2, 3), None, None), "running statistics"),
+        (
+            lambda: batch_norm(zeros(2, 3), None, None, training=True, residual=zeros(2, 1)),
+            r"x of shape \(2, 3\) expected residual of shape \(2, 3\), got \(2, 1\)",
+        ),
+        (
+            lambda: batch_norm(zeros(2, 3), None, None, training=True, activation="tanh"),
+            "expected \"relu\" or None, got 'tanh'",
+        ),
         (lambda: F.batch_norm(zeros(5), None, None, training=True), r"\(N, C, \.\.\.\)"),
         (lambda: F.layer_norm(zeros(2, 3), (2,)), r"must be \(2,\)"),
         (lambda: F.layer_norm(zeros(2, 3), (3,), zeros(1)), r"\(3,\), got \(1,\)"),

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
-from minicnn.nn.functional.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from minicnn.nn.functional.pool import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    MaxPool2d,
+    max_pool2d,
+)
 from tests.checks import check_contract
 from tests.nn.oracle import assert_like_torch, distinct, dtypes, orders, seeds
 
@@ -56,6 +62,30 @@ def test_extreme_pool2d_like_torch(torch, case, kind, dtype, memory, seed):
         seed=seed,
         order=memory[1],
     )
+
+
+@given(windows(2), dtypes, st.tuples(orders, orders), seeds)
+def test_max_pool2d_and_relu_like_torch(torch, case, dtype, memory, seed):
+    size, window = case
+    x = distinct((2, 3, *size), dtype, seed, memory[0])
+    oracle = torch.nn.functional
+    for twin in (
+        lambda x: torch.relu(oracle.max_pool2d(x, *window)),
+        lambda x: oracle.max_pool2d(torch.relu(x), *window),
+    ):
+        assert_like_torch(
+            torch,
+            lambda x: max_pool2d(x, *window, activation="relu"),
+            twin,
+            x,
+            seed=seed,
+            order=memory[1],
+        )
+
+
+def test_max_pool2d_refuses_other_activations():
+    with pytest.raises(ValueError, match="expected \"relu\" or None, got 'tanh'"):
+        max_pool2d(Tensor(np.zeros((1, 1, 4, 4))), 2, activation="tanh")
 
 
 @given(windows(2), st.booleans(), dtypes, st.tuples(orders, orders), seeds)
@@ -208,6 +238,7 @@ def test_global_pools_of_sequences(pool, expected):
     "make",
     [
         lambda: MaxPool2d(2, 1, 1, 1, True),
+        lambda: MaxPool2d(2, 1, 1, 1, True, relu=True),
         lambda: AvgPool2d(2, 1, 0, False, True),
         lambda: AdaptiveMaxPool2d(3),
         lambda: AdaptiveAvgPool2d(3),

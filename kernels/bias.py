@@ -1,0 +1,34 @@
+"""The gradient of a bias, for arrays of either library; the sibling for the CPU is cpu/bias.py.
+
+A bias is added to each of many rows: the examples of a batch in a linear layer, the pixels of all
+images in a convolution. Its gradient is therefore the sum of the rows of the output's gradient.
+"""
+
+from .activation import relu_grad
+from .arrays import Array, sum_dtype
+
+
+def bias_grad(grad: Array) -> Array:
+    """The sum of the rows.
+
+    Args:
+        grad: dL/dy (rows, K), float.
+
+    Returns:
+        (K,), of the same dtype.
+    """
+    return grad.sum(axis=0, dtype=sum_dtype(grad.dtype)).astype(grad.dtype, copy=False)
+
+
+def bias_relu_grad(grad: Array, y: Array) -> tuple[Array, Array]:
+    """The gradients of y = relu(z + bias).
+
+    Args:
+        grad: dL/dy (rows, K), float.
+        y: the result (rows, K), of the same dtype.
+
+    Returns:
+        dL/dz (rows, K), which is dL/dy, but 0 where y <= 0; and dL/dbias (K,), the sum of its rows.
+    """
+    grad_z = relu_grad(grad, y)
+    return grad_z, bias_grad(grad_z)

@@ -1,0 +1,142 @@
+"""The gradient of a bias, in one pass over memory; the contracts are in the sibling ../bias.py.
+
+Vector instructions add 8 float32 numbers at once, but a row may have 6. So several rows are taken as
+one wide row of at least WIDTH numbers, a multiple of 16, and its sums are folded into K at the end.
+The sums are kept in float64, because a running sum of a million float32 numbers loses digits; BLOCK
+wide rows are added in float32 first, so that this costs little.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from .compiled import compiled
+from .flat import SERIAL_SIZE, share
+
+WIDTH = 64
+BLOCK = 16
+
+
+def bias_grad(grad: np.ndarray) -> np.ndarray:
+    """See ../bias.py."""
+    rows = _as_vector(grad, grad.dtype)
+    sums, block, result = _memory(grad)
+    if len(sums) == 1:
+        _add_rows(rows, sums[0], block[0])
+    else:
+        _add_rows_on_threads(rows, grad.shape[1], sums, block)
+    _fold(sums, result)
+    return result
+
+
+def bias_relu_grad(grad: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See ../bias.py."""
+    grad_rows, y_rows = _as_vector(grad, y.dtype), _as_vector(y, y.dtype)
+    grad_z = np.empty_like(y_rows)
+    sums, block, result = _memory(y)
+    if len(sums) == 1:
+        _mask_and_add_rows(grad_rows, y_rows, grad_z, sums[0], block[0])
+    else:
+        _mask_and_add_rows_on_threads(grad_rows, y_rows, grad_z, y.shape[1], sums, block)
+    _fold(sums, result)
+    return grad_z.reshape(y.shape), result
+
+
+def _as_vector(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return (rows, K) numbers as a vector, copied if they are not C-contiguous or of another dtype."""
+    if not (rows.flags.carray and rows.dtype == dtype):
+        rows = np.require(rows, dtype, ("C", "ALIGNED", "WRITEABLE"))
+    return rows.reshape(-1)
+
+
+def _memory(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return room for each thread's sums and its block (threads, width), and for the result (K,)."""
+    K = rows.shape[1]
+    width = K
+    if 0 < K < WIDTH:
+        width = math.lcm(K, 16)
+        width *= -(-WIDTH // width)
+    threads = 1 if rows.size < SERIAL_SIZE else numba.get_num_threads()
+    sums = np.empty((threads, width), np.float64)
+    return sums, np.empty((threads, width), rows.dtype), np.empty(K, rows.dtype)
+
+
+@compiled
+def _share_of_rows(size, K, part, parts):
+    """The numbers of one of `parts` shares of (rows, K), as a slice of the vector of all."""
+    rows = share(size // K, part, parts)
+    return slice(rows.start * K, rows.stop * K)
+
+
+@compiled
+def _clear(sums, block):
+    for j in range(sums.size):
+        sums[j] = 0
+        block[j] = 0
+
+
+@compiled
+def _move(block, sums):
+    """Add a block of float32 sums to the float64 sums, and begin a new one."""
+    for j in range(sums.size):
+        sums[j] += block[j]
+        block[j] = 0
+
+
+@compiled
+def _add_rows(grad, sums, block):
+    """Sum up the wide rows of `grad`, a vector of whole rows; the last wide row may be short."""
+    _clear(sums, block)
+    width = sums.size
+    for r in range(-(-grad.size // width)):
+        row = grad[r * width : (r + 1) * width]
+        for j in range(row.size):
+            block[j] += row[j]
+        if r % BLOCK == BLOCK - 1:
+            _move(block, sums)
+    _move(block, sums)
+
+
+@compiled(parallel=True)
+def _add_rows_on_threads(grad, K, sums, block):
+    for part in numba.prange(len(sums)):
+        mine = _share_of_rows(grad.size, K, part, len(sums))
+        _add_rows(grad[mine], sums[part], block[part])
+
+
+@compiled
+def _mask_and_add_rows(grad, y, grad_z, sums, block):
+    """Write `grad` where y > 0 to `grad_z`, and sum up its wide rows like `_add_rows`."""
+    _clear(sums, block)
+    zero, width = y.dtype.type(0), sums.size
+    for r in range(-(-y.size // width)):
+        here = slice(r * width, (r + 1) * width)
+        grad_row, y_row, z_row = grad[here], y[here], grad_z[here]
+        for j in range(y_row.size):
+            g = grad_row[j]
+            g = zero if y_row[j] <= zero else g
+            z_row[j] = g
+            block[j] += g
+        if r % BLOCK == BLOCK - 1:
+            _move(block, sums)
+    _move(block, sums)
+
+
+@compiled(parallel=True)
+def _mask_and_add_rows_on_threads(grad, y, grad_z, K, sums, block):
+    for part in numba.prange(len(sums)):
+        mine = _share_of_rows(y.size, K, part, len(sums))
+        _mask_and_add_rows(grad[mine], y[mine], grad_z[mine], sums[part], block[part])
+
+
+@compiled
+def _fold(sums, result):
+    """Add up the sums (threads, width) of each thread, and of each column: column j is j % K."""
+    K = result.size
+    for k in range(K):
+        total = 0.0
+        for thread in range(sums.shape[0]):
+            for j in range(k, sums.shape[1], K):
+                total += sums[thread, j]
+        result[k] = total

@@ -1,0 +1,195 @@
+"""What depthwise convolution does with a few pixels of a row, written as vector instructions.
+
+    multiply_pixels   sums of products for outputs:      forward passes and input gradients
+    add_products      sums over pixels, for the weights: weight gradients
+
+Both hold TILE_VECTORS vectors of each pixel's channels in registers while they go through the taps,
+and then take the next channels. As in `simd`, a Python `for` below is unrolled in the kernel, and the
+loops that remain there are those of `cgutils.for_range`. Addresses are in bytes, as int64.
+
+Weights, and the sums for their gradient, are rows of channels, row t for tap t. The last vectors of a
+pixel's channels may be incomplete: of pixels only those lanes are read and written that exist. Rows
+of weights are longer, and whole vectors are read there.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .simd import INT64, Vectors
+from .target import TILE_VECTORS, VECTOR_BYTES
+
+BLOCK_BYTES = INT64(TILE_VECTORS * VECTOR_BYTES)
+"""From one block of channels, those that are worked on at once, to the next."""
+
+
+@intrinsic(prefer_literal=True)
+def multiply_pixels(typing_context, pixels, xs, taps, rows, bias, ys, channels, relu, like):
+    """y_j[:] = bias[:] + sum over taps (offset, t) of x_j[offset :] * weights[t, :], for pixels j.
+
+    Args:
+        typing_context: Numba's.
+        pixels: how many, a constant.
+        xs: address of x_0, and the bytes from there to x_1, and so on.
+        taps: address of pairs (offset in elements, t), int64, and how many pairs.
+        rows: address of weights[0], and the bytes from there to weights[1], and so on.
+        bias: address of what the sums begin with, a row like those of the weights.
+        ys: address of y_0, and the bytes from there to y_1, and so on.
+        channels: the length of y_j.
+        relu: whether negative results become 0.
+        like: an array that only tells the dtype.
+    """
+    signature = types.void(pixels, xs, taps, rows, bias, ys, channels, relu, like)
+
+    def emit(context, builder, signature, arguments):
+        _, xs, taps, rows, bias, ys, channels, relu, _ = arguments
+        vectors = Vectors(builder, signature.args[-1].dtype)
+
+        def emit_block(index: ir.Value, some: Lanes) -> None:
+            whole = Lanes(vectors)
+            x_pixels = _pixels_of_block(builder, xs, pixels.literal_value, index)
+            y_pixels = _pixels_of_block(builder, ys, pixels.literal_value, index)
+            start = whole.load(builder.add(bias, builder.mul(index, BLOCK_BYTES)))
+            sums = [_variables(builder, start) for _ in x_pixels]
+            with _each_tap(vectors, taps) as (offset, tap):
+                weights = whole.load(_row_of_block(builder, rows, tap, index))
+                for pixel, totals in zip(x_pixels, sums, strict=True):
+                    numbers = some.load(builder.add(pixel, offset))
+                    for x, weight, total in zip(numbers, weights, totals, strict=True):
+                        builder.store(vectors.multiply_add(x, weight, builder.load(total)), total)
+            with builder.if_then(builder.icmp_signed("!=", relu, INT64(0))):
+                for total in chain(*sums):
+                    builder.store(vectors.relu(builder.load(total)), total)
+            for pixel, totals in zip(y_pixels, sums, strict=True):
+                some.store([builder.load(total) for total in totals], pixel)
+
+        _each_block(vectors, channels, emit_block)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic(prefer_literal=True)
+def add_products(typing_context, pixels, xs, taps, rows, grads, channels, like):
+    """sums[t, :] += sum over pixels j of x_j[offset :] * grad_j[:], for taps (offset, t).
+
+    Args:
+        typing_context: Numba's.
+        pixels: how many, a constant.
+        xs: see `multiply_pixels`.
+        taps: see `multiply_pixels`.
+        rows: address of sums[0], and the bytes from there to sums[1], and so on.
+        grads: address of grad_0, and the bytes from there to grad_1, and so on.
+        channels: the length of grad_j.
+        like: an array that only tells the dtype.
+    """
+    signature = types.void(pixels, xs, taps, rows, grads, channels, like)
+
+    def emit(context, builder, signature, arguments):
+        _, xs, taps, rows, grads, channels, _ = arguments
+        vectors = Vectors(builder, signature.args[-1].dtype)
+
+        def emit_block(index: ir.Value, some: Lanes) -> None:
+            whole = Lanes(vectors)
+            x_pixels = _pixels_of_block(builder, xs, pixels.literal_value, index)
+            grad_pixels = _pixels_of_block(builder, grads, pixels.literal_value, index)
+            factors = [some.load(pixel) for pixel in grad_pixels]
+            with _each_tap(vectors, taps) as (offset, tap):
+                row = _row_of_block(builder, rows, tap, index)
+                totals = whole.load(row)
+                for pixel, factor in zip(x_pixels, factors, strict=True):
+                    numbers = some.load(builder.add(pixel, offset))
+                    totals = list(map(vectors.multiply_add, numbers, factor, totals))
+                whole.store(totals, row)
+
+        _each_block(vectors, channels, emit_block)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+class Lanes:
+    """Emits loads and stores of TILE_VECTORS neighbouring vectors: all their lanes, or the first `count` of them."""
+
+    def __init__(self, vectors: Vectors, count: ir.Value | None = None):
+        self.vectors = vectors
+        self.masks = count and [
+            vectors.first(vectors.builder.sub(count, INT64(j * vectors.lanes)))
+            for j in range(TILE_VECTORS)
+        ]
+
+    def load(self, address: ir.Value) -> list[ir.Value]:
+        """Load from an address; lanes that are left out become 0, and their memory is not touched."""
+        if self.masks:
+            return list(map(self.vectors.load_some, self._places(address), self.masks))
+        return list(map(self.vectors.load, self._places(address)))
+
+    def store(self, values: list[ir.Value], address: ir.Value) -> None:
+        """Store to an address; the memory of lanes that are left out is not touched."""
+        places = self._places(address)
+        for j in range(TILE_VECTORS):
+            if self.masks:
+                self.vectors.store_some(values[j], places[j], self.masks[j])
+            else:
+                self.vectors.store(values[j], places[j])
+
+    def _places(self, address: ir.Value) -> list[ir.Value]:
+        add = self.vectors.builder.add
+        return [add(address, INT64(j * VECTOR_BYTES)) for j in range(TILE_VECTORS)]
+
+
+def _each_block(
+    vectors: Vectors, channels: ir.Value, emit_block: Callable[[ir.Value, Lanes], None]
+) -> None:
+    """Emit a loop over the whole blocks of channels, and then the rest of them, if there is one."""
+    builder = vectors.builder
+    width = INT64(TILE_VECTORS * vectors.lanes)
+    blocks, rest = builder.sdiv(channels, width), builder.srem(channels, width)
+    with cgutils.for_range(builder, blocks) as loop:
+        emit_block(loop.index, Lanes(vectors))
+    with builder.if_then(builder.icmp_signed("!=", rest, INT64(0))):
+        emit_block(blocks, Lanes(vectors, rest))
+
+
+@contextmanager
+def _each_tap(vectors: Vectors, taps: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Emit a loop over a table of taps; gives the offset, in bytes, and the tap's number."""
+    builder = vectors.builder
+    address, count = cgutils.unpack_tuple(builder, taps)
+    table = builder.inttoptr(address, INT64.as_pointer())
+    with cgutils.for_range(builder, count) as loop:
+        place = builder.mul(loop.index, INT64(2))
+        offset = builder.load(builder.gep(table, [place]))
+        tap = builder.load(builder.gep(table, [builder.add(place, INT64(1))]))
+        yield builder.mul(offset, INT64(vectors.itemsize)), tap
+
+
+def _pixels_of_block(
+    builder: ir.IRBuilder, first_and_step: ir.Value, count: int, index: ir.Value
+) -> list[ir.Value]:
+    """Where block `index` of the channels of each of `count` pixels is."""
+    first, step = cgutils.unpack_tuple(builder, first_and_step)
+    first = builder.add(first, builder.mul(index, BLOCK_BYTES))
+    return [builder.add(first, builder.mul(step, INT64(j))) for j in range(count)]
+
+
+def _row_of_block(
+    builder: ir.IRBuilder, rows: ir.Value, row: ir.Value, index: ir.Value
+) -> ir.Value:
+    """Where block `index` of the channels of a row of weights is."""
+    first, step = cgutils.unpack_tuple(builder, rows)
+    first = builder.add(first, builder.mul(index, BLOCK_BYTES))
+    return builder.add(first, builder.mul(row, step))
+
+
+def _variables(builder: ir.IRBuilder, values: list[ir.Value]) -> list[ir.Value]:
+    """Variables that begin with these values; LLVM keeps them in registers."""
+    variables = [cgutils.alloca_once(builder, value.type) for value in values]
+    for value, variable in zip(values, variables, strict=True):
+        builder.store(value, variable)
+    return variables

@@ -1,0 +1,52 @@
+"""Arrays of any shape as one row of numbers, and the choice between one thread and all.
+
+A function of each element does not care about axes. An array whose numbers lie side by side in
+memory, in whatever order of axes, is a row of numbers to it: nothing is copied, and the result has
+the same order.
+"""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from .compiled import compiled
+
+SERIAL_SIZE = 16_384
+"""Numbers below which one thread does the work: to wake the others takes as long as to do it."""
+
+
+def flat(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """View `array` as a vector whose elements lie in memory as those of `like` do.
+
+    Args:
+        array: numbers of any dtype, in any memory order.
+        like: an array of the same shape, fresh from `np.empty_like`.
+
+    Returns:
+        A contiguous vector of the dtype of `like`; in new memory if `array` has gaps, another
+        order or another dtype, or cannot be written to (a loop is compiled once for each kind of
+        argument, and that would be one more kind).
+    """
+    fits = array.strides == like.strides and array.dtype == like.dtype and array.flags.behaved
+    if not fits:
+        given, array = array, np.empty_like(like)
+        array[...] = given
+    return array.ravel("K")
+
+
+@compiled
+def share(size, part, parts):
+    """The indices of one of `parts` equal shares of a vector: each thread works on a slice of its own."""
+    return slice(part * size // parts, (part + 1) * size // parts)
+
+
+def run(serial: Callable, parallel: Callable, size: int, *arguments: np.ndarray | float) -> None:
+    """Call `serial(*arguments)` for few numbers, and `parallel(threads, *arguments)` for many.
+
+    The choice depends on `size` only, so that equal inputs take equal ways.
+    """
+    if size < SERIAL_SIZE:
+        serial(*arguments)
+    else:
+        parallel(numba.get_num_threads(), *arguments)

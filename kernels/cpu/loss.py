@@ -1,0 +1,143 @@
+"""Cross-entropy in one pass over the scores, and one for the gradient; the contracts are in the sibling ../loss.py.
+
+A row is read, and its probabilities are written, while it is in the fastest cache. Each thread takes
+an equal share of the rows. `truth` stands for (labels, weights, ignore_index, smoothing).
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from .compiled import compiled
+from .flat import SERIAL_SIZE, share
+from .special import exp, minus_log_softmax
+
+
+def cross_entropy(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    ignore_index: int,
+    smoothing: float,
+) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """See ../loss.py."""
+    scores, labels, weights = _plain(scores), _plain(labels), _plain(weights)
+    truth = labels, weights, ignore_index, float(smoothing)
+    losses, probabilities = np.empty(len(scores), scores.dtype), np.empty_like(scores)
+    threads = _threads(scores)
+    tallies = np.empty((threads, 2))  # of each thread: sum of weights, first wrong row
+    if threads == 1:
+        _losses(0, 1, scores, truth, losses, probabilities, tallies)
+    else:
+        _losses_on_threads(threads, scores, truth, losses, probabilities, tallies)
+    tallies = tallies.tolist()
+    wrong = min((row for _, row in tallies if row >= 0), default=-1)
+    return losses, probabilities, sum(weight for weight, _ in tallies), int(wrong)
+
+
+def cross_entropy_grad(
+    grad: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    ignore_index: int,
+    smoothing: float,
+) -> np.ndarray:
+    """See ../loss.py."""
+    grad, labels, weights = _plain(grad), _plain(labels), _plain(weights)
+    truth = labels, weights, ignore_index, float(smoothing)
+    grad_x = np.empty_like(probabilities)
+    threads = _threads(probabilities)
+    if threads == 1:
+        _grad_of_losses(0, 1, grad, probabilities, truth, grad_x)
+    else:
+        _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x)
+    return grad_x
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Return `array` as the loops want it, copied where it is not."""
+    return array if array.flags.carray else np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))
+
+
+def _threads(rows: np.ndarray) -> int:
+    return 1 if rows.size < SERIAL_SIZE else numba.get_num_threads()
+
+
+@compiled
+def _softmax(x, p):
+    """Write the probabilities of one row; return the sum of e^(x - highest x), and the highest."""
+    highest = x[0]
+    for c in range(x.size):
+        highest = x[c] if x[c] > highest else highest
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        p[c] = exp(x[c] - highest)  # every power is at most 1
+        total += p[c]
+    for c in range(x.size):
+        p[c] /= total
+    return total, highest
+
+
+@compiled
+def _losses(part, parts, scores, truth, losses, probabilities, tallies):
+    labels, weights, ignore_index, smoothing = truth
+    C, number = scores.shape[1], scores.dtype.type
+    zero, sure, even = number(0), number(1 - smoothing), number(smoothing / C)
+    mine = share(len(scores), part, parts)
+    weight_sum, wrong = 0.0, -1
+    for n in range(mine.start, mine.stop):
+        label, x = labels[n], scores[n]
+        total, highest = _softmax(x, probabilities[n])
+        loss = zero
+        if label != ignore_index:
+            if label < 0 or label >= C:
+                wrong = n
+                break
+            log_total = number(math.log(total))
+            weight_sum += weights[label]
+            if weights[label] != zero:
+                loss = sure * weights[label] * minus_log_softmax(x[label], highest, log_total)
+            if even != zero:
+                for c in range(C):
+                    loss += even * weights[c] * minus_log_softmax(x[c], highest, log_total)
+        losses[n] = loss
+    tallies[part, 0], tallies[part, 1] = weight_sum, wrong
+
+
+@compiled(parallel=True)
+def _losses_on_threads(threads, scores, truth, losses, probabilities, tallies):
+    for part in numba.prange(threads):
+        _losses(part, threads, scores, truth, losses, probabilities, tallies)
+
+
+@compiled
+def _grad_of_losses(part, parts, grad, probabilities, truth, grad_x):
+    labels, weights, ignore_index, smoothing = truth
+    C, number = probabilities.shape[1], probabilities.dtype.type
+    zero, sure, even = number(0), number(1 - smoothing), number(smoothing / C)
+    evenly = zero
+    for c in range(C):
+        evenly += even * weights[c]
+    mine = share(len(probabilities), part, parts)
+    for n in range(mine.start, mine.stop):
+        label, p, row = labels[n], probabilities[n], grad_x[n]
+        weight, total_truth = zero, zero
+        if label != ignore_index:
+            weight = sure * weights[label]
+            total_truth = weight + evenly
+        if total_truth == zero:
+            for c in range(C):
+                row[c] = zero
+            continue
+        g = grad[n % len(grad)]
+        for c in range(C):
+            row[c] = (p[c] * total_truth - even * weights[c]) * g
+        row[label] = (p[label] * total_truth - even * weights[label] - weight) * g
+
+
+@compiled(parallel=True)
+def _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x):
+    for part in numba.prange(threads):
+        _grad_of_losses(part, threads, grad, probabilities, truth, grad_x)

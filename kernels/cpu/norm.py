@@ -1,0 +1,290 @@
+"""Batch normalisation in compiled loops (Numba): two passes over memory each way; contracts in ../norm.py.
+
+Forward, the first pass sums up, the second writes y; backward, the first sums the gradients of weight
+and bias, the second writes that of x. Each pass reads an image as rows of channels, in memory order.
+
+Sums are taken of x minus a number near the mean (the mean of a few rows), so that a large mean does
+not swallow a small variance; in float32 over a block of rows, which stays in the cache, and in
+float64 over the blocks. The rows are divided among the threads, and each thread has its own sums.
+"""
+
+from functools import lru_cache
+
+import numba
+import numpy as np
+
+from .compiled import compiled
+from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
+
+LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
+BLOCK_ROWS = 64  # rows that are summed in the precision of x
+SUM_UP, WRITE = 0, 1  # the passes
+TYPICAL_ROWS = 16  # rows whose mean is near enough to the mean of all
+
+
+def batch_norm(
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    eps: float,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """See ../norm.py."""
+    statistics = np.empty((3, x.shape[1]))
+    y = _forward(x, weight, bias, statistics, eps, residual, relu, SUM_UP)
+    return y, *statistics
+
+
+def apply_statistics(
+    x: np.ndarray,
+    mean: np.ndarray,
+    inverse_std: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
+) -> np.ndarray:
+    """See ../norm.py."""
+    statistics = np.array([mean, inverse_std], np.float64)
+    return _forward(x, weight, bias, statistics, 0.0, residual, relu, WRITE)
+
+
+def _forward(x, weight, bias, statistics, eps, residual, relu, first_pass) -> np.ndarray:
+    """Both passes, or the second only; with the first one, statistics (3, C) are written."""
+    rows = _rows(x)
+    y = np.empty(rows.shape, x.dtype)
+    _normalize(
+        numba.get_num_threads(),
+        first_pass,
+        rows,
+        _parameter(weight, 1, x),
+        _parameter(bias, 0, x),
+        float(eps),
+        residual is not None,
+        rows if residual is None else _rows(residual),
+        x.dtype.type(0 if relu else -np.inf),
+        statistics,
+        y,
+    )
+    return _images(y, x)
+
+
+def batch_norm_grad(
+    grad: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    inverse_std: np.ndarray,
+    weight: np.ndarray | None,
+    y: np.ndarray | None = None,
+    of_batch: bool = True,
+    residual: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """See ../norm.py."""
+    rows, grad_rows = _rows(x), _rows(grad)
+    has_relu = y is not None
+    is_kept = residual and has_relu  # else dL/dz is dL/dy
+    grad_z = np.empty(rows.shape, x.dtype) if is_kept else grad_rows
+    grad_x = np.empty(rows.shape, x.dtype)
+    grad_parameters = np.empty((2, x.shape[1]), x.dtype)
+    _differentiate(
+        numba.get_num_threads(),
+        grad_rows,
+        rows,
+        _rows(y) if has_relu else rows,
+        x.dtype.type(0 if has_relu else np.nan),  # no number is below NaN
+        _parameter(weight, 1, x),
+        np.array([mean, inverse_std], np.float64),
+        of_batch,
+        is_kept,
+        grad_z,
+        grad_x,
+        grad_parameters,
+    )
+    grad_residual = (_images(grad_z, x) if has_relu else grad) if residual else None
+    return _images(grad_x, x), *grad_parameters, grad_residual
+
+
+# --- arrays as rows -------------------------------------------------------------------------------
+
+_TO_MEMORY = {n: (0, *range(2, n), 1) for n in range(2, 33)}
+_FROM_MEMORY = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 33)}
+"""How the axes (N, C, ...) lie in memory, (N, ..., C), and back, for arrays of n axes."""
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """View (N, C, ...) as contiguous rows (N * ..., C), or several of them side by side if C is small."""
+    inside = _in_memory_order(x.transpose(_TO_MEMORY[x.ndim]))
+    width = _width(x.size, x.shape[1])
+    return inside.reshape(x.size // width if width else 0, width)
+
+
+@lru_cache
+def _width(size: int, channels: int) -> int:
+    """Numbers in a row: C, or C times a power of two, so that rows are long and all of them whole."""
+    width = channels
+    while 0 < width < LEAST_WIDTH and size > 0 and size % (2 * width) == 0:
+        width *= 2
+    return width
+
+
+def _images(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """View rows as an array of the shape (N, C, ...) of `like`."""
+    N, C, *size = like.shape
+    return rows.reshape(N, *size, C).transpose(_FROM_MEMORY[like.ndim])
+
+
+def _in_memory_order(array: np.ndarray) -> np.ndarray:
+    """Return a contiguous array that can be written to: Numba would compile another version for one that cannot."""
+    if array.flags.carray:
+        return array
+    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+
+
+def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
+    """Weight or bias as a contiguous array (C,)."""
+    if numbers is None:
+        return np.full(x.shape[1], default, x.dtype)
+    return _in_memory_order(numbers)
+
+
+# --- compiled loops -------------------------------------------------------------------------------
+
+
+@compiled(parallel=True)
+def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, floor, statistics, y):
+    """Write y (rows, width), and from the first pass on statistics (3, C): mean, inverse standard deviation, variance.
+
+    Both passes go through one `prange`, which is most of the work for the compiler.
+    """
+    rows, width = x.shape
+    shifts, sums = np.empty((threads, width), x.dtype), np.empty((threads, 2, width))
+    factors = np.empty((4, width), x.dtype)
+    if first_pass == WRITE:
+        _find_factors(weight, bias, statistics, factors)
+    for this_pass in range(first_pass, WRITE + 1):
+        for part in numba.prange(threads):
+            _normalize_part(
+                part, threads, this_pass, x, shifts, sums, factors, is_added, residual, floor, y
+            )
+        if this_pass == SUM_UP:
+            _find_statistics(rows, shifts, sums, eps, statistics)
+            _find_factors(weight, bias, statistics, factors)
+
+
+@compiled
+def _normalize_part(
+    part, threads, this_pass, x, shifts, sums, factors, is_added, residual, floor, y
+):
+    """One thread's rows: add up in sums[part] (2, width) x minus a shift, and the square of that; or write y."""
+    rows, width = x.shape
+    first, last = part * rows // threads, (part + 1) * rows // threads
+    shift = shifts[part]
+    if this_pass == SUM_UP:
+        shift[:] = 0
+        sums[part] = 0
+        some = min(last - first, TYPICAL_ROWS)
+        for i in range(some):
+            for c in range(width):
+                shift[c] += x[first + i * (last - first) // some, c] / x.dtype.type(some)
+    for start in range(first, last, BLOCK_ROWS):
+        end = min(start + BLOCK_ROWS, last)
+        if this_pass == SUM_UP:
+            sum_differences(x, start, end, width, shift, sums, part * 2 * width)
+        else:
+            write_normalized(x, start, end, width, factors, is_added, residual, floor, y)
+
+
+@compiled
+def _find_statistics(rows, shifts, sums, eps, statistics):
+    """Turn the sums of all threads into mean, inverse standard deviation and variance, (3, C)."""
+    threads, _, width = sums.shape
+    C = statistics.shape[1]
+    for c in range(C):
+        # Each thread, and each place of the channel in a row, has a shift of its own: all are moved to one.
+        shift = np.float64(shifts[0, c])
+        total = squares = 0.0
+        for part in range(threads):
+            count = (part + 1) * rows // threads - part * rows // threads
+            for w in range(c, width, C):
+                move = shifts[part, w] - shift
+                total += sums[part, 0, w] + count * move
+                squares += sums[part, 1, w] + move * (2 * sums[part, 0, w] + count * move)
+        mean = total / (rows * width // C)
+        variance = max(squares / (rows * width // C) - mean * mean, 0.0)
+        statistics[0, c] = shift + mean
+        statistics[1, c] = 1 / np.sqrt(variance + eps)
+        statistics[2, c] = variance
+
+
+@compiled
+def _find_factors(weight, bias, statistics, factors):
+    """Write factors (3 or more, width) with y = (x - [0]) * [1] + [2], in the dtype of x."""
+    C = len(weight)
+    for w in range(factors.shape[1]):
+        c = w % C
+        mean, scale = statistics[0, c], statistics[1, c] * weight[c]
+        factors[0, w] = mean
+        factors[1, w] = scale
+        rest = factors[0, w] - mean  # what rounding the mean to x's dtype left out
+        factors[2, w] = rest * scale + bias[c]
+
+
+@compiled(parallel=True)
+def _differentiate(
+    threads, grad, x, y, limit, weight, statistics, of_batch, is_kept, grad_z, grad_x, grad_parameters
+):  # fmt: skip
+    """Write the gradients of x (rows, width), of weight and bias (2, C), and dL/dz (rows, width) if it is kept."""
+    rows, width = x.shape
+    sums = np.empty((threads, 2, width))
+    factors = np.empty((4, width), x.dtype)
+    _find_factors(weight, weight, statistics, factors)
+    for this_pass in range(WRITE + 1):
+        for part in numba.prange(threads):
+            _differentiate_part(
+                part, threads, this_pass, grad, x, y, limit, sums, factors, of_batch, is_kept, grad_z, grad_x
+            )  # fmt: skip
+        if this_pass == SUM_UP:
+            _find_gradients(rows, statistics, sums, grad_parameters, factors)
+
+
+@compiled
+def _differentiate_part(
+    part, threads, this_pass, grad, x, y, limit, sums, factors, of_batch, is_kept, grad_z, grad_x
+):  # fmt: skip
+    """One thread's rows: add up in sums[part] (2, width) dL/dz, and its products with x - mean; or write dL/dx."""
+    rows, width = x.shape
+    first, last = part * rows // threads, (part + 1) * rows // threads
+    if this_pass == SUM_UP:
+        sums[part] = 0
+    for start in range(first, last, BLOCK_ROWS):
+        end = min(start + BLOCK_ROWS, last)
+        if this_pass == SUM_UP:
+            sum_gradients(
+                grad, x, y, limit, start, end, width, factors, sums, part * 2 * width, is_kept, grad_z
+            )  # fmt: skip
+        else:
+            write_gradients(grad, x, y, limit, start, end, width, factors, of_batch, grad_x)
+
+
+@compiled
+def _find_gradients(rows, statistics, sums, grad_parameters, factors):
+    """Write the gradients of weight and bias (2, C), and factors[2:] for `write_gradients`."""
+    threads, _, width = sums.shape
+    C = grad_parameters.shape[1]
+    count = rows * width // C
+    for c in range(C):
+        mean, inverse_std = statistics[0, c], statistics[1, c]
+        total = products = 0.0
+        for part in range(threads):
+            for w in range(c, width, C):
+                total += sums[part, 0, w]
+                products += sums[part, 1, w]
+        rest = factors[0, c] - mean  # the products were taken with a rounded mean
+        products += rest * total
+        grad_parameters[0, c] = products * inverse_std
+        grad_parameters[1, c] = total
+        slope = products * inverse_std * inverse_std / count
+        for w in range(c, width, C):
+            factors[2, w] = total / count + rest * slope
+            factors[3, w] = slope

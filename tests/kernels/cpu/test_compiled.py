@@ -1,0 +1,228 @@
+"""How compiled loops are kept between runs. A loop decorated again stands for the one of another process."""
+
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+from minicnn.kernels.cpu import compiled as machinery
+from minicnn.kernels.cpu.compiled import MachineCodeFiles, compiled
+
+LOOPS = """
+    import numba
+
+    from minicnn.kernels.cpu.compiled import compiled
+
+    FACTOR = 2
+
+
+    @compiled
+    def scale(x):
+        for i in range(len(x)):
+            x[i] *= FACTOR
+
+
+    @compiled(parallel=True)
+    def scale_rows(x):
+        for i in numba.prange(len(x)):
+            scale(x[i])
+"""
+
+
+def double(x):
+    for i in range(len(x)):
+        x[i] *= 2
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder for machine code."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(MachineCodeFiles, "may_write", True)
+    return tmp_path / "cache" / "kernels"
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module of loops: its path, and a function that imports it as a new process would."""
+    name = "loops_of_a_test"
+    path = tmp_path / f"{name}.py"
+    path.write_text(textwrap.dedent(LOOPS))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load():
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        machinery._modules_behind.cache_clear()
+        return importlib.import_module(name)
+
+    yield path, load
+    sys.modules.pop(name, None)
+    machinery._modules_behind.cache_clear()
+
+
+def run(loop, n=3):
+    """Call a loop with ones; return their sum, and how often machine code was loaded and how often it was made."""
+    x = np.ones(n)
+    loop(x)
+    stats = getattr(loop, "loop", loop).stats
+    return x.sum(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
+
+
+def test_machine_code_is_written_once_and_then_loaded(folder):
+    assert run(compiled(double)) == (6, 0, 1)
+    (file,) = folder.iterdir()
+    written = file.stat().st_mtime_ns
+    assert run(compiled(double)) == (6, 1, 0)
+    assert file.stat().st_mtime_ns == written
+
+
+def test_each_signature_has_a_file(folder):
+    loop = compiled(double)
+    loop(np.ones(3))
+    loop(np.ones(3, np.float32))
+    loop(np.ones(4, np.float32))
+    assert len(list(folder.iterdir())) == 2
+    assert all("test_compiled.double-" in file.name for file in folder.iterdir())
+
+
+def test_a_parallel_loop_and_what_it_calls_are_kept(folder, module):
+    _, load = module
+    for hits, misses in [(0, 1), (1, 0)]:
+        loops = load()
+        x = np.ones((4, 5))
+        loops.scale_rows(x)
+        assert (x == 2).all()
+        stats = loops.scale_rows.loop.stats
+        assert (sum(stats.cache_hits.values()), sum(stats.cache_misses.values())) == (hits, misses)
+
+
+def test_changed_source_is_compiled_again(folder, module):
+    path, load = module
+    assert run(load().scale)[0] == 6
+    path.write_text(path.read_text().replace("*= FACTOR", "+= FACTOR"))
+    assert run(load().scale) == (9, 0, 1)
+    assert len(list(folder.iterdir())) == 1  # the old file is replaced
+
+
+def test_a_changed_number_of_another_module_is_noticed(folder, module):
+    path, load = module
+    constants = path.with_name("constants_of_a_test.py")
+    path.write_text(path.read_text().replace("FACTOR = 2", "from constants_of_a_test import FACTOR"))
+    for factor in (2, 5):
+        constants.write_text(f"FACTOR = {factor}\n")
+        sys.modules.pop("constants_of_a_test", None)
+        assert run(load().scale) == (3 * factor, 0, 1)
+    sys.modules.pop("constants_of_a_test")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 40, 1000])
+def test_a_truncated_file_is_compiled_again(folder, keep):
+    run(compiled(double))
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:keep])
+    assert run(compiled(double)) == (6, 0, 1)
+    assert run(compiled(double)) == (6, 1, 0)
+
+
+@pytest.mark.parametrize("place", [0, 40, 100, 2000, -1])
+def test_a_damaged_file_is_compiled_again(folder, place):
+    run(compiled(double))
+    (file,) = folder.iterdir()
+    content = bytearray(file.read_bytes())
+    content[place] ^= 255
+    file.write_bytes(content)
+    assert run(compiled(double)) == (6, 0, 1)
+    assert run(compiled(double)) == (6, 1, 0)
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, folder):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.warns(RuntimeWarning, match=r"cannot keep its compiled loops in .*NUMBA_CACHE_DIR"):
+        assert run(compiled(double))[0] == 6
+    assert run(compiled(double)) == (6, 0, 1)  # warnings are errors
+
+
+def test_the_user_has_a_folder_without_the_variable(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert machinery.cache_folder().parts[-1] == "kernels"
+    assert "minicnn" in str(machinery.cache_folder())
+
+
+def test_the_modules_behind_a_function_are_found():
+    from minicnn.kernels.cpu import conv
+
+    behind = {name.rpartition(".")[2] for name in machinery._modules_behind(conv.__name__)}
+    assert {"conv", "pointers", "simd", "images", "compiled"} <= behind
+    assert "pool" not in behind
+
+
+def test_numbers_of_the_processor_are_part_of_the_stamp(monkeypatch):
+    from minicnn.kernels.cpu import conv, simd
+
+    function = conv._multiply_part.py_func
+    before = MachineCodeFiles(function).stamp
+    assert MachineCodeFiles(function).stamp == before
+    monkeypatch.setattr(simd, "TILE_ROWS", simd.TILE_ROWS + 1)
+    assert MachineCodeFiles(function).stamp != before
+
+
+def start(script, tmp_path, **environment):
+    """Start a Python program with the machine code in a folder of its own."""
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+        **environment,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::RuntimeWarning:loops", "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+PROGRAM = """
+import numpy as np, loops
+x = np.ones((4, 5)); loops.scale_rows(x); assert (x == 2).all()
+x = np.ones(5, np.float32); loops.scale(x); assert (x == 2).all()
+print(getattr(loops.scale_rows.loop, "stats", None))
+"""
+
+
+def test_several_processes_may_start_at_once(tmp_path):
+    (tmp_path / "loops.py").write_text(textwrap.dedent(LOOPS))
+    for _ in range(2):  # on an empty folder, and then on a full one
+        programs = [start(PROGRAM, tmp_path) for _ in range(4)]
+        outputs = [program.communicate()[0] for program in programs]
+        assert [program.returncode for program in programs] == [0] * 4, outputs
+    assert all("cache_misses=Counter()" in output for output in outputs)
+    files = list((tmp_path / "cache" / "kernels").iterdir())
+    assert {file.suffix for file in files} == {".machinecode"}  # and nothing half written
+
+
+def test_loops_run_as_plain_python(tmp_path):
+    (tmp_path / "loops.py").write_text(textwrap.dedent(LOOPS))
+    program = start(PROGRAM, tmp_path, NUMBA_DISABLE_JIT="1")
+    output, _ = program.communicate()
+    assert (program.returncode, output) == (0, "None\n"), output
+    assert not (tmp_path / "cache").exists()
+
+
+def test_addresses_can_be_stepped_through(tmp_path):
+    script = (
+        "import numpy as np; from minicnn.kernels.cpu import pointers; from minicnn.kernels.shapes import Window;"
+        "window = Window((1, 2), (1, 1), ((0, 0), (1, 0)), (1, 1));"
+        "found = np.zeros(4, int); tables = pointers.input_seen(window, (1, 2), (1, 2), 3);"
+        "pointers.point_at_inputs(found, 2, 0, 1, (1000, 24, 4), 1, tables); print(*found)"
+    )
+    output, _ = start(script, tmp_path, NUMBA_DISABLE_JIT="1").communicate()
+    assert output == "1 1000 1000 1012\n"

@@ -1,0 +1,102 @@
+"""Cross-entropy: the compiled loops against NumPy, and both against the definition."""
+
+import numpy as np
+import pytest
+
+from minicnn.kernels import loss as numpy_loss
+from minicnn.kernels.cpu import loss
+from tests.checks import normal
+
+MODULES = pytest.mark.parametrize("module", [loss, numpy_loss], ids=["compiled", "numpy"])
+IGNORE = -100
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+def case(rows, C, dtype="float64"):
+    """Return scores, labels with some ignored, and weights, one of them 0."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, C, rows)
+    labels[::5] = IGNORE
+    weights = rng.uniform(0.5, 2, C).astype(dtype)
+    weights[0] = 0
+    return 3 * normal(rows, C, dtype=dtype), labels, weights
+
+
+def truth_of(labels, weights, smoothing):
+    """Return t (rows, C) of the equations."""
+    C = len(weights)
+    truth = weights * ((1 - smoothing) * np.eye(C)[labels % C] + smoothing / C)
+    return np.where(labels[:, None] == IGNORE, 0, truth)
+
+
+def softmax(x):
+    powers = np.exp(x.astype(np.float64))
+    return powers / powers.sum(1, keepdims=True)
+
+
+@MODULES
+@pytest.mark.parametrize("shape", [(64, 10), (1, 1), (0, 3), (7, 1000), (3000, 11)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_definition(module, shape, smoothing, dtype):
+    x, labels, weights = case(*shape, dtype)
+    truth = truth_of(labels, weights.astype(np.float64), smoothing)
+    tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+
+    settings = labels, weights, IGNORE, smoothing
+    losses, probabilities, weight, wrong = module.cross_entropy(x, *settings)
+    assert losses.dtype == probabilities.dtype == dtype
+    assert wrong == -1
+    np.testing.assert_allclose(losses, -(truth * np.log(softmax(x))).sum(1), **tolerance)
+    np.testing.assert_allclose(weight, weights[labels[labels != IGNORE]].sum(), **tolerance)
+
+    grad = normal(shape[0], seed=1, dtype=dtype)
+    expected = softmax(x) * truth.sum(1, keepdims=True) - truth
+    for g in (grad, grad[:1]):
+        grad_x = module.cross_entropy_grad(g, probabilities, *settings)
+        assert grad_x.dtype == dtype
+        np.testing.assert_allclose(grad_x, expected * g[:, None], **tolerance)
+
+
+@MODULES
+@pytest.mark.parametrize("bad", [-1, 10, 2**40, -(2**63)])
+@pytest.mark.parametrize("rows", [64, 5000])
+def test_the_first_wrong_label_is_found(module, rows, bad):
+    x, labels, weights = case(rows, 10)
+    labels[[rows // 2, rows - 1]] = bad
+    assert module.cross_entropy(x, labels, weights, IGNORE, 0.0)[3] == rows // 2
+
+
+@MODULES
+def test_rows_without_truth_may_hold_anything(module):
+    x = np.array([[np.nan, np.inf, 0.0], [np.nan, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    labels, weights = np.array([IGNORE, 0, 1]), np.array([0.0, 1.0, 1.0])
+    with np.errstate(invalid="ignore"):
+        losses, probabilities, _, _ = module.cross_entropy(x, labels, weights, IGNORE, 0.0)
+        grad_x = module.cross_entropy_grad(np.ones(3), probabilities, labels, weights, IGNORE, 0.0)
+    np.testing.assert_allclose(losses, [0, 0, np.log(3)])
+    np.testing.assert_array_equal(grad_x[:2], 0)
+
+
+@MODULES
+def test_large_scores_keep_their_digits(module):
+    x = np.array([[1000.0, 999.0]], np.float32)
+    losses = module.cross_entropy(x, np.array([0]), np.ones(2, np.float32), IGNORE, 0.0)[0]
+    np.testing.assert_allclose(losses, np.log1p(np.exp(-1)), rtol=1e-6)
+
+
+@MODULES
+def test_nan_is_seen(module):
+    x = np.zeros((2, 3))
+    x[0, 2] = np.nan
+    losses = module.cross_entropy(x, np.array([0, 0]), np.ones(3), IGNORE, 0.0)[0]
+    np.testing.assert_array_equal(np.isnan(losses), [True, False])
+
+
+def test_arrays_of_any_memory_order():
+    x, labels, weights = case(40, 6)
+    plain = loss.cross_entropy(x, labels, weights, IGNORE, 0.1)
+    odd = loss.cross_entropy(
+        np.asfortranarray(x), np.repeat(labels, 2)[::2], weights[::-1].copy()[::-1], IGNORE, 0.1
+    )
+    np.testing.assert_array_equal(plain[0], odd[0])

@@ -1,0 +1,109 @@
+"""Steps of optimizers over tables of addresses: against the sibling in NumPy, for arrays of every kind."""
+
+import numpy as np
+import pytest
+
+from minicnn.kernels import update as numpy_update
+from minicnn.kernels.cpu import table, update
+from tests.checks import in_memory, normal
+
+SHAPES = [(3, 2, 5, 5), (4,), (), (0,), (2, 1, 3, 1), (300, 200)]
+RULES = {
+    "sgd": ("sgd", [False], (0.1, 0.0, 0.0, 0.01, False)),
+    "momentum": ("sgd", [True], (0.1, 0.9, 0.2, 0.0, False)),
+    "nesterov": ("sgd", [True], (0.1, 0.9, 0.0, 0.01, True)),
+    "adam": ("adam", [True, True, False], (3, 0.1, (0.9, 0.99), 1e-8, 0.01, False)),
+    "adamw": ("adam", [True, True, False], (3, 0.1, (0.9, 0.99), 1e-8, 0.01, True)),
+    "amsgrad": ("adam", [True, True, True], (3, 0.1, (0.9, 0.99), 1e-8, 0.0, False)),
+    "rmsprop": ("rmsprop", [True, False, False], (0.1, 0.9, 1e-8, 0.01, 0.0)),
+    "rmsprop with momentum": ("rmsprop", [True, False, True], (0.1, 0.9, 1e-8, 0.0, 0.5)),
+    "centered": ("rmsprop", [True, True, False], (0.1, 0.9, 1e-8, 0.0, 0.0)),
+    "centered with momentum": ("rmsprop", [True, True, True], (0.1, 0.9, 1e-8, 0.0, 0.5)),
+}
+
+
+def columns(present, dtype="float64", order="contiguous", grad_order="contiguous"):
+    """Return parameters, gradients and positive memory, the first the largest; None for what is not `present`."""
+
+    def remembered(index, shape):
+        return (index == 0) + abs(0.1 * normal(*shape, seed=2 + index))
+
+    kept = [
+        [in_memory(remembered(index, s).astype(dtype), order) for s in SHAPES] if there else None
+        for index, there in enumerate(present)
+    ]
+    params = [in_memory(normal(*shape, dtype=dtype), order) for shape in SHAPES]
+    grads = [in_memory(normal(*shape, seed=1, dtype=dtype), grad_order) for shape in SHAPES]
+    return params, grads, *kept
+
+
+def assert_same_step(rule, tolerance=1e-12, **kind):
+    name, present, settings = RULES[rule]
+    ours, theirs = columns(present, **kind), columns(present, **kind)
+    for _ in range(2):
+        getattr(update, name)(*ours, *settings)
+        getattr(numpy_update, name)(*theirs, *settings)
+    for mine, expected in zip(ours, theirs, strict=True):
+        for a, b in zip(mine or [], expected or [], strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+def test_like_numpy(rule, dtype, tolerance):
+    assert_same_step(rule, tolerance, dtype=dtype)
+
+
+@pytest.mark.parametrize("order", ["transposed", "channels last", "strided", "reversed"])
+def test_parameters_of_any_memory_order(order):
+    assert_same_step("adam", order=order, grad_order=order)
+
+
+@pytest.mark.parametrize("grad_order", ["channels last", "strided", "read-only", "broadcast"])
+def test_gradients_of_another_memory_order(grad_order):
+    assert_same_step("momentum", grad_order=grad_order)
+
+
+def test_a_gradient_of_another_dtype():
+    params, grads = [np.zeros(3, np.float32)], [np.ones(3)]
+    update.sgd(params, grads, None, 1.0, 0.0, 0.0, 0.0, False)
+    np.testing.assert_array_equal(params[0], [-1, -1, -1])
+
+
+def test_memory_of_another_dtype():
+    params, grads, velocities = [np.zeros(3)], [np.ones(3)], [np.ones(3, np.float32)]
+    update.sgd(params, grads, velocities, 1.0, 0.5, 0.0, 0.0, False)
+    np.testing.assert_array_equal(params[0], [-1.5, -1.5, -1.5])
+
+
+def test_parameters_that_share_memory_are_stepped_one_after_the_other():
+    memory = np.zeros(100_000)
+    grads = [np.ones(100_000), np.ones(60_000)]
+    update.sgd([memory, memory[20_000:80_000]], grads, None, 1.0, 0.0, 0.0, 0.0, False)
+    assert (memory[:20_000] == -1).all()
+    assert (memory[20_000:80_000] == -2).all()
+
+
+def test_new_arrays_get_a_new_table():
+    for _ in range(3):
+        params = [np.zeros(4)]
+        update.sgd(params, [np.ones(4)], None, 1.0, 0.0, 0.0, 0.0, False)
+        np.testing.assert_array_equal(params[0], -1)
+
+
+def test_tables_of_arrays_that_are_gone_do_not_pile_up():
+    kept = [[np.zeros(2)] for _ in range(100)]
+    for params in kept:
+        update.sgd(params, params, None, 1.0, 0.0, 0.0, 0.0, False)
+    assert len(table._tables) <= table.TABLES_LIMIT
+
+
+def test_infinite_weights_without_decay():
+    params = [np.array([np.inf, 1.0])]
+    update.sgd(params, [np.ones(2)], None, 1.0, 0.0, 0.0, 0.0, False)
+    np.testing.assert_array_equal(params[0], [np.inf, 0])
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 3)).T, np.zeros(9)[3:], np.zeros(())])
+def test_addresses(array):
+    assert table.address_of(array) == array.ctypes.data
