@@ -16,7 +16,7 @@ from importlib import import_module
 import numpy as np
 
 from .arrays import Array, check_float_array, check_shape, xp_of
-from .dispatch import COMPILED_DTYPES, suits_compiled
+from .dispatch import COMPILED_DTYPES, can_compile, suits_compiled
 from .shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
 
 ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
@@ -213,10 +213,17 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
             f'algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
             'use "auto" or "im2col", or move the arrays to the CPU'
         )
-    if algorithm in ("direct", "winograd") and array.dtype not in COMPILED_DTYPES:
+    if algorithm not in ("direct", "winograd"):
+        return
+    if array.dtype not in COMPILED_DTYPES:
         raise TypeError(
             f'algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
             'convert the arrays or use "im2col"'
+        )
+    if not can_compile():
+        raise RuntimeError(
+            f'algorithm: "{algorithm}" needs Numba, which is not installed or is switched off by '
+            'NUMBA_DISABLE_JIT; use "auto" or "im2col"'
         )
 
 

@@ -77,9 +77,10 @@ def batch_norm_grad(
     mean: Array,
     inverse_std: Array,
     weight: Array | None,
+    bias: Array | None,
+    relu: bool = False,
     y: Array | None = None,
     of_batch: bool = True,
-    residual: bool = False,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of `batch_norm`, or of `apply_statistics`.
 
@@ -89,38 +90,38 @@ def batch_norm_grad(
 
     Args:
         grad: dL/dy (N, C, ...).
-        x: as in forward.
+        x: as in forward, and so weight, bias and relu.
         mean: as forward returned or received it.
         inverse_std: likewise.
-        weight: as in forward.
-        y: the result of a forward with `relu`, else None.
+        weight: see x.
+        bias: see x.
+        relu: see x.
+        y: the result of a forward with ReLU and a residual, else None: without a residual, where y is
+            0 is computed again from x, which takes less time than reading y.
         of_batch: whether mean and inverse_std were computed from x.
-        residual: whether the gradient of a residual is wanted.
 
     Returns:
-        the gradients of x, weight, bias, and of the residual, or None; the last is `grad` itself
-        where there was no ReLU
+        the gradients of x, weight, bias, and of the residual: None if there can have been none
+        (with ReLU, but without y), and `grad` itself without ReLU
     """
     axes = _all_but_channels(x)
-    count = max(x.size // x.shape[1], 1)
-    g = grad if y is None else relu_grad(grad, y)
+    count = max(x.size // max(x.shape[1], 1), 1)
+    if relu:
+        masked_by = apply_statistics(x, mean, inverse_std, weight, bias) if y is None else y
+        g = relu_grad(grad, masked_by)
+    else:
+        g = grad
     x_hat = (x - _per_channel(mean, x)) * _per_channel(inverse_std, x)
     grad_bias = g.sum(axis=axes, dtype=np.float64)
     grad_weight = (g * x_hat).sum(axis=axes, dtype=np.float64)
-    scale = inverse_std if weight is None else inverse_std * weight
+    grad_x = g
     if of_batch:
-        grad_x = (
-            g - _per_channel(grad_bias / count, x) - x_hat * _per_channel(grad_weight / count, x)
-        )
-    else:
-        grad_x = g
+        along = x_hat * _per_channel(grad_weight / count, x)
+        grad_x = g - _per_channel(grad_bias / count, x) - along
+    scale = inverse_std if weight is None else inverse_std * weight
     grad_x = _channels_inside(grad_x * _per_channel(scale, x))
-    return (
-        grad_x,
-        grad_weight.astype(x.dtype),
-        grad_bias.astype(x.dtype),
-        g if residual else None,
-    )
+    grad_residual = None if relu and y is None else g
+    return grad_x, grad_weight.astype(x.dtype), grad_bias.astype(x.dtype), grad_residual
 
 
 def _all_but_channels(x: Array) -> tuple[int, ...]:

@@ -175,6 +175,7 @@ def pool_layout(
     dilation: IntOrPair,
     ceil_mode: bool,
 ) -> PoolLayout:
+    """Check the arguments of a pooling, see `shapes.pool2d_shape`, and find where its windows lie."""
     *_, OH, OW = pool2d_shape(x_shape, kernel, stride, padding, dilation, ceil_mode)
     window = window_of(kernel, kernel if stride is None else stride, padding, dilation)
     reach = tuple(

@@ -65,7 +65,7 @@ class Block:
         return cgutils.alloca_once_value(self.builder, value)
 
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a * b + c, in one instruction where the processor has it."""
+        """The sum a * b + c, in one instruction where the processor has it."""
         contract = ["contract"]
         return self.builder.fadd(self.builder.fmul(a, b, flags=contract), c, flags=contract)
 

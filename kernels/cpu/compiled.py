@@ -185,8 +185,9 @@ class MachineCodeFiles(_Cache):
         digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
         for module in _modules_behind(self.function.__module__):
             digest.update(Path(sys.modules[module].__file__).read_bytes())
-            numbers = {k: v for k, v in vars(sys.modules[module]).items() if type(v) in (bool, int, float)}
-            digest.update(repr(sorted(numbers.items())).encode())
+            names = vars(sys.modules[module]).items()
+            numbers = sorted((k, v) for k, v in names if type(v) in (bool, int, float))
+            digest.update(repr(numbers).encode())
         return digest.digest()
 
     def _stamped(self, content: bytes) -> bytes:

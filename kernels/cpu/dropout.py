@@ -58,11 +58,9 @@ def _dropout(part, parts, x, y, words, halves, limit, factor, key):
     half = halves[part]
     for block in range(mine.start, mine.stop):
         _draw(words[part], block, key)
-        x_block, y_block = (
-            x[block * BLOCK : (block + 1) * BLOCK],
-            y[block * BLOCK : (block + 1) * BLOCK],
-        )
-        for i in range(x_block.size):  # the last block may be short
+        here = slice(block * BLOCK, (block + 1) * BLOCK)  # the last block may be short
+        x_block, y_block = x[here], y[here]
+        for i in range(x_block.size):
             scaled = x_block[i] * kept
             y_block[i] = scaled if np.uint32(half[i]) >= limit_of_half else zero
 

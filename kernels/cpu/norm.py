@@ -1,7 +1,8 @@
 """Batch normalisation in compiled loops (Numba): two passes over memory each way; contracts in ../norm.py.
 
 Forward, the first pass sums up, the second writes y; backward, the first sums the gradients of weight
-and bias, the second writes that of x. Each pass reads an image as rows of channels, in memory order.
+and bias, the second writes that of x. Each pass reads an image as rows of channels, in memory order,
+and leaves the numbers to `norm_simd`.
 
 Sums are taken of x minus a number near the mean (the mean of a few rows), so that a large mean does
 not swallow a small variance; in float32 over a block of rows, which stays in the cache, and in
@@ -76,14 +77,14 @@ def batch_norm_grad(
     mean: np.ndarray,
     inverse_std: np.ndarray,
     weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    relu: bool = False,
     y: np.ndarray | None = None,
     of_batch: bool = True,
-    residual: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """See ../norm.py."""
     rows, grad_rows = _rows(x), _rows(grad)
-    has_relu = y is not None
-    is_kept = residual and has_relu  # else dL/dz is dL/dy
+    is_kept = y is not None
     grad_z = np.empty(rows.shape, x.dtype) if is_kept else grad_rows
     grad_x = np.empty(rows.shape, x.dtype)
     grad_parameters = np.empty((2, x.shape[1]), x.dtype)
@@ -91,17 +92,18 @@ def batch_norm_grad(
         numba.get_num_threads(),
         grad_rows,
         rows,
-        _rows(y) if has_relu else rows,
-        x.dtype.type(0 if has_relu else np.nan),  # no number is below NaN
+        x.dtype.type(0 if relu else np.nan),  # no number is below NaN
         _parameter(weight, 1, x),
+        _parameter(bias, 0, x),
         np.array([mean, inverse_std], np.float64),
         of_batch,
         is_kept,
+        _rows(y) if is_kept else rows,
         grad_z,
         grad_x,
         grad_parameters,
     )
-    grad_residual = (_images(grad_z, x) if has_relu else grad) if residual else None
+    grad_residual = _images(grad_z, x) if is_kept else (None if relu else grad)
     return _images(grad_x, x), *grad_parameters, grad_residual
 
 
@@ -159,7 +161,7 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
     """
     rows, width = x.shape
     shifts, sums = np.empty((threads, width), x.dtype), np.empty((threads, 2, width))
-    factors = np.empty((4, width), x.dtype)
+    factors = np.empty((3, width), x.dtype)
     if first_pass == WRITE:
         _find_factors(weight, bias, statistics, factors)
     for this_pass in range(first_pass, WRITE + 1):
@@ -232,17 +234,16 @@ def _find_factors(weight, bias, statistics, factors):
 
 @compiled(parallel=True)
 def _differentiate(
-    threads, grad, x, y, limit, weight, statistics, of_batch, is_kept, grad_z, grad_x, grad_parameters
+    threads, grad, x, limit, weight, bias, statistics, of_batch, is_kept, y, grad_z, grad_x, grad_parameters
 ):  # fmt: skip
     """Write the gradients of x (rows, width), of weight and bias (2, C), and dL/dz (rows, width) if it is kept."""
     rows, width = x.shape
-    sums = np.empty((threads, 2, width))
-    factors = np.empty((4, width), x.dtype)
-    _find_factors(weight, weight, statistics, factors)
+    sums, factors = np.empty((threads, 2, width)), np.empty((5, width), x.dtype)
+    _find_factors(weight, bias, statistics, factors)
     for this_pass in range(WRITE + 1):
         for part in numba.prange(threads):
             _differentiate_part(
-                part, threads, this_pass, grad, x, y, limit, sums, factors, of_batch, is_kept, grad_z, grad_x
+                part, threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
             )  # fmt: skip
         if this_pass == SUM_UP:
             _find_gradients(rows, statistics, sums, grad_parameters, factors)
@@ -250,26 +251,31 @@ def _differentiate(
 
 @compiled
 def _differentiate_part(
-    part, threads, this_pass, grad, x, y, limit, sums, factors, of_batch, is_kept, grad_z, grad_x
+    part, threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
 ):  # fmt: skip
     """One thread's rows: add up in sums[part] (2, width) dL/dz, and its products with x - mean; or write dL/dx."""
     rows, width = x.shape
     first, last = part * rows // threads, (part + 1) * rows // threads
+    no_limit = x.dtype.type(np.nan)
     if this_pass == SUM_UP:
         sums[part] = 0
     for start in range(first, last, BLOCK_ROWS):
         end = min(start + BLOCK_ROWS, last)
         if this_pass == SUM_UP:
             sum_gradients(
-                grad, x, y, limit, start, end, width, factors, sums, part * 2 * width, is_kept, grad_z
+                grad, x, limit, start, end, width, factors, sums, part * 2 * width, is_kept, y, grad_z
+            )  # fmt: skip
+        elif is_kept:
+            write_gradients(
+                grad_z, x, no_limit, start, end, width, factors, of_batch, grad_x
             )  # fmt: skip
         else:
-            write_gradients(grad, x, y, limit, start, end, width, factors, of_batch, grad_x)
+            write_gradients(grad, x, limit, start, end, width, factors, of_batch, grad_x)
 
 
 @compiled
 def _find_gradients(rows, statistics, sums, grad_parameters, factors):
-    """Write the gradients of weight and bias (2, C), and factors[2:] for `write_gradients`."""
+    """Write the gradients of weight and bias (2, C), and factors[3:] for `write_gradients`."""
     threads, _, width = sums.shape
     C = grad_parameters.shape[1]
     count = rows * width // C
@@ -286,5 +292,5 @@ def _find_gradients(rows, statistics, sums, grad_parameters, factors):
         grad_parameters[1, c] = total
         slope = products * inverse_std * inverse_std / count
         for w in range(c, width, C):
-            factors[2, w] = total / count + rest * slope
-            factors[3, w] = slope
+            factors[3, w] = total / count + rest * slope
+            factors[4, w] = slope

@@ -37,11 +37,22 @@ def add_to_sums(block: Block, part: ir.Value, sums: Flat, place: ir.Value) -> No
     block.store(block.builder.fadd(block.load(sums, place), wide), sums, place)
 
 
+def load_rows(block: Block, numbers: Flat, width: ir.Value, count: int) -> list[ir.Value]:
+    """The block's part of the first rows of an array (count or more, width)."""
+    starts = (block.builder.mul(width, ir.Constant(INT64, i)) for i in range(count))
+    return [block.load(numbers, start) for start in starts]
+
+
+def normalized(block: Block, x: ir.Value, factors: list[ir.Value]) -> ir.Value:
+    """(x - factors[0]) * factors[1] + factors[2]: the same instructions forward and backward, and so the same bits."""
+    center, scale, shift = factors[:3]
+    return block.multiply_add(block.builder.fsub(x, center), scale, shift)
+
+
 def zero_below(block: Block, grad: ir.Value, y: ir.Value, limit: ir.Value) -> ir.Value:
     """Gradients, but 0 where y is not above the limit; no number is below NaN."""
-    builder = block.builder
-    low = builder.fcmp_ordered("<=", y, block.repeat(limit))
-    return builder.select(low, ir.Constant(grad.type, None), grad)
+    low = block.builder.fcmp_ordered("<=", y, limit)
+    return block.builder.select(low, ir.Constant(grad.type, None), grad)
 
 
 @intrinsic
@@ -49,8 +60,11 @@ def sum_differences(typing_context, x, first, last, width, shift, sums, at):
     """Add up x - shift, and its square, over rows of x (rows, width).
 
     Args:
+        typing_context: Numba's; not part of a call.
         x: float32 or float64, in whose precision these rows are summed.
-        first, last, width: which rows, and how long they are.
+        first: the first row.
+        last: the row after the last one.
+        width: length of a row.
         shift: (width,), of x's dtype.
         sums: float64; the first sum of channel c is added to element at + c, the second to
             at + width + c.
@@ -87,8 +101,11 @@ def write_normalized(typing_context, x, first, last, width, factors, is_added, r
     """Write rows of y = (x - factors[0]) * factors[1] + factors[2], plus a residual if there is one.
 
     Args:
+        typing_context: Numba's; not part of a call.
         x: float32 or float64 (rows, width).
-        first, last, width: which rows, and how long they are.
+        first: the first row.
+        last: the row after the last one.
+        width: length of a row.
         factors: (3 or more, width), of x's dtype.
         is_added: whether there is a residual.
         residual: (rows, width), of x's dtype.
@@ -106,24 +123,21 @@ def write_normalized(typing_context, x, first, last, width, factors, is_added, r
         )
 
         def emit_block(block: Block) -> None:
-            center, scale, shift = (
-                block.load(factors, builder.mul(width, ir.Constant(INT64, i))) for i in range(3)
-            )
+            per_channel = load_rows(block, factors, width, 3)
             lowest = block.repeat(floor)
 
-            def normalized(place: ir.Value) -> ir.Value:
-                difference = builder.fsub(block.load(x, place), center)
-                return block.multiply_add(difference, scale, shift)
+            def z_of(place: ir.Value) -> ir.Value:
+                return normalized(block, block.load(x, place), per_channel)
 
             def write(z: ir.Value, place: ir.Value) -> None:
                 low = builder.fcmp_ordered("<", z, lowest)
                 block.store(builder.select(low, lowest, z), y, place)
 
             def write_sum(place: ir.Value) -> None:
-                write(builder.fadd(normalized(place), block.load(residual, place)), place)
+                write(builder.fadd(z_of(place), block.load(residual, place)), place)
 
             def write_alone(place: ir.Value) -> None:
-                write(normalized(place), place)
+                write(z_of(place), place)
 
             with builder.if_else(is_added) as (with_residual, without):
                 with with_residual:
@@ -139,43 +153,61 @@ def write_normalized(typing_context, x, first, last, width, factors, is_added, r
 
 @intrinsic
 def sum_gradients(
-    typing_context, grad, x, y, limit, first, last, width, center, sums, at, is_kept, grad_z
+    typing_context, grad, x, limit, first, last, width, factors, sums, at, is_kept, y, grad_z
 ):
-    """Add up g, which is dL/dy but 0 where y <= limit, and g * (x - center), over rows (rows, width).
+    """Add up g = dL/dz, with z before the activation, and g * (x - factors[0]), over rows.
 
     Args:
-        grad, x, y: dL/dy, x and y, float32 or float64 (rows, width).
-        limit: 0 after a ReLU, else NaN.
-        first, last, width: which rows, and how long they are.
-        center: begins with (width,), of x's dtype.
-        sums, at: as in `sum_differences`.
-        is_kept: whether g is written to grad_z.
+        typing_context: Numba's; not part of a call.
+        grad: dL/dy, float32 or float64 (rows, width).
+        x: (rows, width).
+        limit: g is 0 where z, or y, is not above this number: 0 after a ReLU, else NaN.
+        first: the first row.
+        last: the row after the last one.
+        width: length of a row.
+        factors: (3 or more, width), with which z = (x - [0]) * [1] + [2] if there was no residual.
+        sums: see `sum_differences`.
+        at: see `sum_differences`.
+        is_kept: if so, y is compared with the limit, and g is written to grad_z.
+        y: (rows, width).
         grad_z: (rows, width).
     """
     int64 = types.int64
     signature = types.void(
-        grad, x, y, x.dtype, int64, int64, int64, center, sums, int64, types.boolean, grad_z
+        grad, x, x.dtype, int64, int64, int64, factors, sums, int64, types.boolean, y, grad_z
     )  # fmt: skip
 
     def emit(context, builder, signature, arguments):
-        grad, x, y, limit, first, last, width, center, sums, at, is_kept, grad_z = operands(
+        grad, x, limit, first, last, width, factors, sums, at, is_kept, y, grad_z = operands(
             context, builder, signature, arguments
         )
 
         def emit_block(block: Block) -> None:
-            middle = block.load(center, ZERO)
+            per_channel = load_rows(block, factors, width, 3)
+            limits = block.repeat(limit)
             total, products = block.variable(block.zeros(x)), block.variable(block.zeros(x))
 
-            def add(place: ir.Value) -> None:
-                g = zero_below(block, block.load(grad, place), block.load(y, place), limit)
-                with builder.if_then(is_kept):
-                    block.store(g, grad_z, place)
+            def add(g: ir.Value, difference: ir.Value) -> None:
                 builder.store(builder.fadd(builder.load(total), g), total)
-                difference = builder.fsub(block.load(x, place), middle)
                 product = block.multiply_add(g, difference, builder.load(products))
                 builder.store(product, products)
 
-            each_row(builder, first, last, width, add)
+            def add_by_y(place: ir.Value) -> None:
+                g = zero_below(block, block.load(grad, place), block.load(y, place), limits)
+                block.store(g, grad_z, place)
+                add(g, builder.fsub(block.load(x, place), per_channel[0]))
+
+            def add_by_z(place: ir.Value) -> None:
+                pixel = block.load(x, place)
+                z = normalized(block, pixel, per_channel)
+                g = zero_below(block, block.load(grad, place), z, limits)
+                add(g, builder.fsub(pixel, per_channel[0]))
+
+            with builder.if_else(is_kept) as (kept, not_kept):
+                with kept:
+                    each_row(builder, first, last, width, add_by_y)
+                with not_kept:
+                    each_row(builder, first, last, width, add_by_z)
             add_to_sums(block, builder.load(total), sums, at)
             add_to_sums(block, builder.load(products), sums, builder.add(at, width))
 
@@ -186,41 +218,47 @@ def sum_gradients(
 
 
 @intrinsic
-def write_gradients(
-    typing_context, grad, x, y, limit, first, last, width, factors, of_batch, grad_x
-):
-    """Write rows of dL/dx = (g - factors[2] - (x - factors[0]) * factors[3]) * factors[1].
+def write_gradients(typing_context, grad, x, limit, first, last, width, factors, of_batch, grad_x):
+    """Write rows of dL/dx = (g - factors[3] - (x - factors[0]) * factors[4]) * factors[1].
 
     Args:
-        grad, x, y, limit, first, last, width: as in `sum_gradients`, and so g.
-        factors: (4, width), of x's dtype.
+        typing_context: Numba's; not part of a call.
+        grad: as in `sum_gradients`, and so g.
+        x: see `sum_gradients`.
+        limit: see `sum_gradients`.
+        first: the first row.
+        last: the row after the last one.
+        width: length of a row.
+        factors: (5, width), of x's dtype.
         of_batch: if not, dL/dx = g * factors[1].
         grad_x: (rows, width), which is written.
     """
     int64 = types.int64
-    signature = types.void(grad, x, y, x.dtype, int64, int64, int64, factors, types.boolean, grad_x)
+    signature = types.void(grad, x, x.dtype, int64, int64, int64, factors, types.boolean, grad_x)
 
     def emit(context, builder, signature, arguments):
-        grad, x, y, limit, first, last, width, factors, of_batch, grad_x = operands(
+        grad, x, limit, first, last, width, factors, of_batch, grad_x = operands(
             context, builder, signature, arguments
         )
 
         def emit_block(block: Block) -> None:
-            center, scale, constant, slope = (
-                block.load(factors, builder.mul(width, ir.Constant(INT64, i))) for i in range(4)
-            )
+            per_channel = load_rows(block, factors, width, 5)
+            center, scale, _, constant, slope = per_channel
+            limits = block.repeat(limit)
 
-            def gradient(place: ir.Value) -> ir.Value:
-                return zero_below(block, block.load(grad, place), block.load(y, place), limit)
+            def gradient(place: ir.Value, pixel: ir.Value) -> ir.Value:
+                z = normalized(block, pixel, per_channel)
+                return zero_below(block, block.load(grad, place), z, limits)
 
             def write(place: ir.Value) -> None:
-                g = builder.fsub(gradient(place), constant)
-                difference = builder.fsub(center, block.load(x, place))
-                g = block.multiply_add(difference, slope, g)
+                pixel = block.load(x, place)
+                g = builder.fsub(gradient(place, pixel), constant)
+                g = block.multiply_add(builder.fsub(center, pixel), slope, g)
                 block.store(builder.fmul(g, scale), grad_x, place)
 
             def write_scaled(place: ir.Value) -> None:
-                block.store(builder.fmul(gradient(place), scale), grad_x, place)
+                g = gradient(place, block.load(x, place))
+                block.store(builder.fmul(g, scale), grad_x, place)
 
             with builder.if_else(of_batch) as (by_batch, by_constants):
                 with by_batch:

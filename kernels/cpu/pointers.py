@@ -13,7 +13,6 @@ import numpy as np
 
 from ..shapes import Pair, Window
 from .compiled import compiled
-from .simd import address_of
 
 OUTSIDE = -(2**56)
 """What stands in a table for a row or column that does not exist; any sum with it is negative, in bytes too."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import channels_first, channels_last, check_float_array, check_shape
 from ..pool import cached, counts, pool_layout
-from ..shapes import IntOrPair, Pair, Shape, Sides
+from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
 from .compiled import compiled
 from .pool_simd import add_gradients_won, add_up, keep_largest

@@ -127,6 +127,7 @@ def keep_largest(
     The first of equals wins; NaN is larger than every number. Without partners, y is -inf.
 
     Args:
+        typing_context: Numba's; not part of a call.
         x: array of float32 or float64 that holds the partners, in the image from element `image` on.
         image: see x.
         rows: table of rows; the pixel's row begins at element `row`.
@@ -188,11 +189,8 @@ def add_gradients_won(
 ):
     """Write to grad_x, for one pixel, the sum of its partners' gradients where the tap between them won.
 
-    Args:
-        grad: array of float32 or float64 that holds the partners, in the image from element `image` on.
-        winner: likewise.
-        grad_x: array that is written, from element `to` on.
-        image, rows, row, columns, column, to, channels, may_spill: as in `keep_largest`.
+    `grad` and `winner` hold the partners, and grad_x is written; the other arguments are those of
+    `keep_largest`.
     """
     int64 = types.int64
     signature = types.void(

@@ -278,6 +278,19 @@ def transpose_square(typing_context, to, to_step, source, source_step, like):
 
 
 @intrinsic
+def copy_memory(typing_context, to, source, size):
+    """Copy `size` bytes from one address to another."""
+
+    def emit(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        to, source = (builder.inttoptr(address, byte) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, to, source, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), emit
+
+
+@intrinsic
 def prefetch(typing_context, address):
     """Ask for the cache line at `address`, which may lie outside every array."""
 

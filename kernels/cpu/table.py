@@ -7,7 +7,10 @@ it. So a loop of update.py or clip.py gets a table with one row for each paramet
 
 The numbers of all parameters are counted through, and a parameter's are first to end - 1, so that
 threads can share them evenly. The loops read and write the arrays where they are. The alternative,
-one long vector of which all parameters are views, needs the gradients copied into such a vector too.
+one long vector of which all parameters are views, needs the gradients copied into such a vector too:
+for SGD with momentum on 10 million numbers in 60 arrays, that copy takes 4.7 ms and the step 5.0,
+where this table takes 5.0 in all. On the 6 arrays of a small CNN with 20,490 numbers it would be a
+little faster, 5 + 5 instead of 13.5 us; and parameters can remain arrays of their own.
 """
 
 import ctypes

@@ -6,7 +6,7 @@ time as a vector has lanes. The matrices are known when a kernel is compiled, so
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -14,33 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .simd import INT64, Vectors
-
-
-class Squares(NamedTuple):
-    """A convolution, cut into squares of m x m pixels of the output; see `SquaresOf2`, `SquaresOf4`.
-
-    Attributes:
-        m: height and width of a square.
-        count: how many there are in all images.
-        C: channels that are summed over.
-        K: channels of the result.
-        block: how many squares are worked on at a time.
-    """
-
-    m: int
-    count: int
-    C: int
-    K: int
-    block: int
-
-
-class SquaresOf2(Squares):
-    """F(2x2, 3x3): 16 multiplications where a direct convolution has 36."""
-
-
-class SquaresOf4(Squares):
-    """F(4x4, 3x3): 36 multiplications where a direct convolution has 144."""
-
+from .winograd_plan import SquaresOf2, SquaresOf4
 
 Matrices = dict[type, np.ndarray]
 """The matrix for each kind of squares. Each is a type of its own to Numba, so that only one is compiled."""

@@ -74,9 +74,7 @@ def simple_case(dtype=np.float32, N=2, C=3, K=4, size=6, kernel=3, seed=0, **set
     x_shape = (N, C, *pair(size, "size"))
     w_shape = (K, C // settings.get("groups", 1), *pair(kernel, "kernel"))
     y_shape = conv2d_shape(x_shape, w_shape, **settings_of_shape(settings))
-    x, w, grad = (
-        rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, y_shape)
-    )
+    x, w, grad = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, y_shape))
     return ConvCase(x, w, grad, settings)
 
 

@@ -63,7 +63,7 @@ def test_an_unknown_algorithm_is_refused(function):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_unknown_precision_is_refused(function):
     case = simple_case(precision="double")
-    with pytest.raises(ValueError, match="precision: expected \"fast\" or \"exact\", got 'double'"):
+    with pytest.raises(ValueError, match='precision: expected "fast" or "exact", got \'double\''):
         case.run(kernels, function)
 
 
@@ -107,6 +107,13 @@ def test_compiled_loops_refuse_half_precision(compiled):
     match = f'"{compiled}" computes in float32 or float64, got float16'
     with pytest.raises(TypeError, match=match):
         case.run(kernels, "conv2d")
+
+
+@pytest.mark.parametrize("compiled", ["direct", "winograd"])
+def test_compiled_loops_need_numba(monkeypatch, compiled):
+    monkeypatch.setattr(convolution, "can_compile", lambda: False)
+    with pytest.raises(RuntimeError, match=f'"{compiled}" needs Numba, .* use "auto" or "im2col"'):
+        simple_case(algorithm=compiled).run(kernels, "conv2d")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -188,5 +195,5 @@ def test_auto_takes_direct_where_winograd_cannot(window, function):
 
 
 def test_an_unknown_precision_is_refused_by_the_choice():
-    with pytest.raises(ValueError, match="precision: expected .* got 'slow'"):
+    with pytest.raises(ValueError, match=r"precision: expected .* got 'slow'"):
         choose(precision="slow")

@@ -90,15 +90,12 @@ def check_against_the_definition(kernel, case):
             )
             assert_near(y, expected_y)
         assert (y.dtype, y.shape) == (x.dtype, x.shape)
-        saved = y if relu else None
-        actual = kernel.batch_norm_grad(
-            grad, x, *statistics, weight, saved, of_batch, residual is not None
-        )
-        wanted = expected_gradients(grad, x_hat, variance, weight, saved, of_batch)
+        saved = y if relu and residual is not None else None
+        actual = kernel.batch_norm_grad(grad, x, *statistics, weight, bias, relu, saved, of_batch)
+        wanted = expected_gradients(grad, x_hat, variance, weight, y if relu else None, of_batch)
         for i in range(4 if residual is not None else 3):
             assert actual[i].dtype == x.dtype
             assert_near(actual[i], wanted[i])
-        assert residual is not None or actual[3] is None
         for array in (y, actual[0]):
             assert np.moveaxis(array, 1, -1).flags.c_contiguous
             assert not any(np.shares_memory(array, argument) for argument in arguments)
@@ -131,7 +128,7 @@ def test_an_empty_batch_has_gradients_of_zero(of_batch):
     x = np.zeros((0, 3, 2, 2), np.float32)
     y = norm.apply_statistics(x, np.zeros(3), np.ones(3), None, None)
     grad_x, grad_weight, grad_bias, _ = norm.batch_norm_grad(
-        y, x, np.zeros(3), np.ones(3), None, None, of_batch
+        y, x, np.zeros(3), np.ones(3), None, None, False, None, of_batch
     )
     assert y.shape == grad_x.shape == x.shape
     assert grad_weight.tolist() == grad_bias.tolist() == [0, 0, 0]

@@ -111,13 +111,15 @@ class BatchNorm(Function):
             y = kernel.apply_statistics(
                 x, self.mean, self.inverse_std, weight, bias, residual, self.relu
             )
-        self.save(x, weight, y if self.relu else None)
+        is_sum = residual is not None and self.relu  # without a residual, x says where y is 0
+        self.save(x, weight, bias, y if is_sum else None)
         return y
 
     def backward(self, grad):
-        x, weight, y = self.saved
+        x, weight, bias, y = self.saved
+        statistics = self.mean, self.inverse_std
         return sibling("norm", x).batch_norm_grad(
-            grad, x, self.mean, self.inverse_std, weight, y, self.given is None, self.needs_grad[3]
+            grad, x, *statistics, weight, bias, self.relu, y, self.given is None
         )
 
 

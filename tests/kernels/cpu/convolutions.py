@@ -1,14 +1,12 @@
 """Convolutions that reach every part of the compiled loops, and a program that compares them with the definition.
 
-    python -m tests.kernels.cpu.convolutions [VECTOR_BYTES TILE_ROWS]
+    python -m tests.kernels.cpu.convolutions [VECTOR_BYTES TILE_ROWS [DTYPE]]
 
 With numbers, the loops are compiled for tiles of another processor's shape; LLVM splits vectors that
 this one does not have. So the tests see more processors than the one that they run on.
 """
 
 import sys
-
-import numpy as np
 
 from minicnn.kernels import reference
 from tests.kernels.conv_cases import FUNCTIONS, check_against, simple_case
@@ -40,24 +38,24 @@ CONVOLUTIONS = {
 }  # fmt: skip
 
 
-def main(vector_bytes=None, tile_rows=None):
-    """Import the loops, and compare all convolutions, in float32 and float64."""
+def main(vector_bytes=None, tile_rows=None, *dtypes):
+    """Import the loops, and compare all convolutions, in float32 and float64 unless told otherwise."""
     from minicnn.kernels.cpu import target
 
     if vector_bytes is not None:
-        target.VECTOR_BYTES, target.TILE_ROWS = vector_bytes, tile_rows
+        target.VECTOR_BYTES, target.TILE_ROWS = int(vector_bytes), int(tile_rows)
 
     from minicnn.kernels.cpu import conv
 
     print(target.CPU_NAME, target.VECTOR_BYTES, target.TILE_ROWS)
     for name, convolution in CONVOLUTIONS.items():
-        for dtype in (np.float32, np.float64):
+        for dtype in dtypes or ("float32", "float64"):
             for function in FUNCTIONS:
                 try:
                     check_against(reference, conv, function, simple_case(dtype, **convolution))
                 except AssertionError as error:
-                    raise AssertionError(f"{function}, {name}, {dtype.__name__}") from error
+                    raise AssertionError(f"{function}, {name}, {dtype}") from error
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

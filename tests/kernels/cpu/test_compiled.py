@@ -114,7 +114,9 @@ def test_changed_source_is_compiled_again(folder, module):
 def test_a_changed_number_of_another_module_is_noticed(folder, module):
     path, load = module
     constants = path.with_name("constants_of_a_test.py")
-    path.write_text(path.read_text().replace("FACTOR = 2", "from constants_of_a_test import FACTOR"))
+    path.write_text(
+        path.read_text().replace("FACTOR = 2", "from constants_of_a_test import FACTOR")
+    )
     for factor in (2, 5):
         constants.write_text(f"FACTOR = {factor}\n")
         sys.modules.pop("constants_of_a_test", None)

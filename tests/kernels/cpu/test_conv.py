@@ -19,7 +19,9 @@ from tests.kernels.conv_cases import (
 )
 from tests.kernels.cpu.convolutions import CONVOLUTIONS
 
-numba = pytest.importorskip("numba")
+pytest.importorskip("numba")
+import numba
+
 from minicnn.kernels.cpu import conv
 from minicnn.kernels.cpu.target import L2_BYTES, TILE_VECTORS, VECTOR_BYTES
 
@@ -196,8 +198,8 @@ def test_relu_keeps_nan():
 def test_error_of_float32(function, convolution):
     """The largest error is below 1e-7 sqrt(n) of the largest result: sums of n products, in order of the taps.
 
-    The products and the sums have random signs here, so that sums grow like sqrt(n), and the
-    roundings of n steps, half an eps (6e-8) of the sum at most, add up to about n^(1/2) of them.
+    Numbers of random signs: a sum of n of them grows like sqrt(n), and so do n roundings of random
+    signs, each of up to 6e-8 of what the sum has grown to.
     """
     case = simple_case(**convolution)
     exact = simple_case(**convolution)

@@ -58,7 +58,7 @@ def test_results_are_the_same_bits_each_time():
     runs = []
     for _ in range(3):
         y, mean, inverse_std, variance = norm.batch_norm(x, weight, bias, EPS, residual, relu)
-        gradients = norm.batch_norm_grad(grad, x, mean, inverse_std, weight, y, True, True)
+        gradients = norm.batch_norm_grad(grad, x, mean, inverse_std, weight, bias, True, y)
         runs.append([a.tobytes() for a in (y, mean, inverse_std, variance, *gradients)])
     assert runs[0] == runs[1] == runs[2]
 
@@ -100,7 +100,7 @@ def test_nan_and_infinity_stay_in_their_channel(value):
     y, mean, inverse_std, _ = norm.batch_norm(x, None, None, EPS, None, True)
     assert np.isnan(y[:, 1]).any()
     assert np.isfinite(y[:, ::2]).all()
-    grad_x, *_ = norm.batch_norm_grad(np.ones_like(x), x, mean, inverse_std, None, y)
+    grad_x, *_ = norm.batch_norm_grad(np.ones_like(x), x, mean, inverse_std, None, None, True)
     assert np.isnan(grad_x[:, 1]).any()
     assert np.isfinite(grad_x[:, ::2]).all()
 
@@ -110,7 +110,7 @@ def test_given_statistics_keep_infinity_out_of_the_gradient():
     statistics = np.zeros(2), np.ones(2)
     y = norm.apply_statistics(x, *statistics, None, None)
     assert np.isposinf(y).all()
-    grad_x, *_ = norm.batch_norm_grad(np.ones_like(x), x, *statistics, None, None, False)
+    grad_x, *_ = norm.batch_norm_grad(np.ones_like(x), x, *statistics, None, None, of_batch=False)
     assert (grad_x == 1).all()
 
 
@@ -119,22 +119,39 @@ def test_nan_passes_the_relu_and_its_gradient():
     statistics = np.zeros(4), np.ones(4)
     y = norm.apply_statistics(x, *statistics, None, None, None, True)
     np.testing.assert_array_equal(y, [[np.nan, 0, 0, 2]])
-    grad_x, *_ = norm.batch_norm_grad(np.ones_like(x), x, *statistics, None, y, False)
-    np.testing.assert_array_equal(grad_x, [[1, 0, 0, 1]])
+    for saved in (y, None):
+        grad_x, *_ = norm.batch_norm_grad(
+            np.ones_like(x), x, *statistics, None, None, True, saved, False
+        )
+        np.testing.assert_array_equal(grad_x, [[1, 0, 0, 1]])
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 2), (2, 0, 2, 2), (0, 4)])
 def test_empty_arrays(shape):
     x, C = np.zeros(shape, np.float32), shape[1]
     y = norm.apply_statistics(x, np.zeros(C), np.ones(C), None, None)
-    grad_x, grad_weight, grad_bias, _ = norm.batch_norm_grad(y, x, np.zeros(C), np.ones(C), None)
+    grad_x, grad_weight, grad_bias, _ = norm.batch_norm_grad(
+        y, x, np.zeros(C), np.ones(C), None, None
+    )
     assert y.shape == grad_x.shape == shape
     assert grad_weight.tolist() == grad_bias.tolist() == [0] * C
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_backward_finds_the_zeros_of_the_relu_again(dtype):
+    """From x, to the last bit: where y is 0, nothing comes back."""
+    x, weight, bias, _, _, _ = a_case((64, 33, 20, 20), dtype)
+    y, mean, inverse_std, _ = norm.batch_norm(x, weight, bias, EPS, None, True)
+    statistics = mean, inverse_std
+    ones = np.ones_like(x)
+    by_x = norm.batch_norm_grad(ones, x, *statistics, weight, bias, True, None, False)
+    by_y = norm.batch_norm_grad(ones, x, *statistics, weight, bias, True, y, False)
+    np.testing.assert_array_equal(by_x[0], by_y[0])
 
 
 def test_the_gradient_of_a_residual_without_relu_is_the_gradient():
     x, weight, bias, residual, _, grad = a_case((2, 4, 3, 3))
     for kernel in (norm, sibling):
         _, mean, inverse_std, _ = kernel.batch_norm(x, weight, bias, EPS, residual)
-        gradients = kernel.batch_norm_grad(grad, x, mean, inverse_std, weight, residual=True)
+        gradients = kernel.batch_norm_grad(grad, x, mean, inverse_std, weight, bias)
         assert gradients[3] is grad

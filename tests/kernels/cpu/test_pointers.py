@@ -25,7 +25,11 @@ def windows(draw):
         for k, d, p in zip(kernel, dilation, padding, strict=True)
     )
     axes = zip(size, kernel, stride, padding, dilation, strict=True)
-    return Window(kernel, stride, padding, dilation), size, tuple(conv_output_size(*a) for a in axes)
+    return (
+        Window(kernel, stride, padding, dilation),
+        size,
+        tuple(conv_output_size(*a) for a in axes),
+    )
 
 
 def seen_by(window, i, j, r, s):

@@ -21,7 +21,9 @@ def multiply(x_rows, pitch, weights, first, y_rows, y_offset, start, taps, chann
 
 
 @compiled
-def multiply_narrow(x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns):
+def multiply_narrow(
+    x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
+):
     simd.multiply_narrow_tile(
         x_rows, pitch, weights, first, y_rows, y_offset, start, taps, channels, relu, columns
     )
@@ -78,7 +80,7 @@ def product(tile, dtype, taps=2, channels=3, columns=None, relu=False, change=No
     columns = width if columns is None else columns
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((taps, rows, channels)).astype(dtype)
-    weights = rng.standard_normal((5 + taps * channels * width)).astype(dtype)
+    weights = rng.standard_normal(5 + taps * channels * width).astype(dtype)
     start = rng.standard_normal(width).astype(dtype)
     if change is not None:
         change(x, weights, start)
@@ -140,7 +142,9 @@ def test_several_rows_may_be_the_same(dtype):
 def test_taps_may_lie_further_apart_than_a_tile(dtype):
     width = panel_width(np.dtype(dtype).itemsize)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 3 * TILE_ROWS, 4)).astype(dtype)  # three tiles' addresses in a table
+    x = rng.standard_normal((2, 3 * TILE_ROWS, 4)).astype(
+        dtype
+    )  # three tiles' addresses in a table
     weights = rng.standard_normal((2, 4, width)).astype(dtype)
     y, start = np.zeros((TILE_ROWS, width), dtype), np.zeros(width, dtype)
     multiply(

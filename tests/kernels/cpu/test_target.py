@@ -1,6 +1,6 @@
 """The shape of a tile on several processors, and convolutions compiled for them.
 
-The loops are compiled once for each processor, about half a minute; the machine code is kept in
+The loops are compiled for four processors, 150 s of a core together; the machine code is kept in
 pytest's cache folder for the next run.
 """
 
@@ -17,15 +17,18 @@ from llvmlite.binding import get_host_cpu_features
 from minicnn.kernels.cpu import target
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-HASWELL = "+64bit,+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3"
+HASWELL = (
+    "+64bit,+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,"
+    "+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3"
+)
 
 PROCESSORS = {
     "SSE2": ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, ()),
     "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}, ()),
     "AVX-512": ({}, (64, 12)),
-    "NEON": ({}, (16, 12)),
+    "NEON": ({}, (16, 12, "float32")),
 }
-"""The environment, and the tile's shape where the processor's own is not asked for."""
+"""The environment, and what to compute with where it is not the processor's own tile in both dtypes."""
 
 
 @pytest.mark.parametrize(
@@ -62,13 +65,14 @@ def test_the_second_level_cache_has_a_plausible_size():
 
 
 @pytest.fixture(scope="module")
-def programs(request):
+def programs(request, tmp_path_factory):
     """A running program for each processor that can be emulated here."""
     started = {}
-    for name, (processor, shape) in PROCESSORS.items():
+    cache = getattr(request.config, "cache", None)  # pytest -p no:cacheprovider has none
+    for name, (processor, options) in PROCESSORS.items():
         if name == "AVX2" and not (X86 and get_host_cpu_features().get("avx2")):
             continue
-        folder = name if request.config.cache is None else request.config.cache.mkdir(f"minicnn-{name}")
+        folder = cache.mkdir(f"minicnn-{name}") if cache else tmp_path_factory.mktemp(name)
         environment = {
             **os.environ,
             **processor,
@@ -77,7 +81,7 @@ def programs(request):
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         started[name] = subprocess.Popen(
-            [sys.executable, "-m", "tests.kernels.cpu.convolutions", *map(str, shape)],
+            [sys.executable, "-m", "tests.kernels.cpu.convolutions", *map(str, options)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,7 +90,8 @@ def programs(request):
     yield started
     for program in started.values():
         program.kill()
-        program.communicate()
+        program.wait()
+        program.stdout.close()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_max_pool2d_and_relu_like_torch(torch, case, dtype, memory, seed):
 
 
 def test_max_pool2d_refuses_other_activations():
-    with pytest.raises(ValueError, match="expected \"relu\" or None, got 'tanh'"):
+    with pytest.raises(ValueError, match="must be \"relu\" or None, got 'tanh'"):
         max_pool2d(Tensor(np.zeros((1, 1, 4, 4))), 2, activation="tanh")
 
 

@@ -127,7 +127,9 @@ def test_backward_keeps_the_precision_of_forward(asked):
 
 def test_a_transposed_convolution_keeps_it_too(asked):
     rng = np.random.default_rng(0)
-    x, w = (Tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3, 4, 4), (3, 5, 3, 3)))
+    x, w = (
+        Tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3, 4, 4), (3, 5, 3, 3))
+    )
     with precision("exact"):
         y = F.conv_transpose2d(x, w)
     y.sum().backward()
@@ -147,5 +149,5 @@ def test_a_convolution_of_sequences_follows_the_block(asked):
 
 def test_an_unknown_precision_of_a_call_is_refused():
     x, w = arrays()
-    with pytest.raises(ValueError, match="precision: expected \"fast\" or \"exact\", got 'best'"):
+    with pytest.raises(ValueError, match='precision: expected "fast" or "exact", got \'best\''):
         F.conv2d(x, w, precision="best")
