@@ -319,7 +319,7 @@ def _launch_add_products(threads, x, grad, sums, rows, runs, taps, counts, steps
 
 @compiled
 def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, steps):
-    """Add to sums[part] (R * S, C and more) what a part of the rows of grad (N, OH, OW, C) gives with x (N, H, W, C)."""
+    """Add to sums[part] (R * S, C and more) what a part of the rows of grad (N, OH, OW, C) gives with x."""
     N, OH, OW, C = grad.shape
     grad_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     tap_rows = address_of(sums, part * (sums.size // parts)), sums.shape[2] * x.itemsize
