@@ -62,9 +62,7 @@ def conv2d(
     if bias is not None:
         _check_bias(bias, w)
     settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
-    compute, fuses = _implementation(
-        "conv2d", algorithm, precision, x, x.shape, w.shape, settings
-    )
+    compute, fuses = _implementation("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
     if fuses:
         return compute(x, w, *settings, bias, relu)
     y = compute(x, w, *settings)
@@ -146,13 +144,12 @@ def choose_algorithm(
         array: one of its arguments.
         x_shape: (N, C, H, W).
         w_shape: (K, C / groups, R, S).
-        stride, padding, dilation, groups, precision: those of `conv2d`.
-
-    Raises:
-        ValueError: for a precision that does not exist.
+        stride: see `conv2d`.
+        padding: see `conv2d`.
+        dilation: see `conv2d`.
+        groups: see `conv2d`.
+        precision: see `conv2d`.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f'precision: expected "fast" or "exact", got {precision!r}')
     if not suits_compiled(array):
         return "im2col"
     if precision == "exact":
@@ -166,8 +163,6 @@ def _fast_algorithm(function, x_shape, w_shape, stride, padding, dilation, group
     from .cpu import winograd
 
     window = window_of(w_shape[2:], stride, padding, dilation)
-    if not hasattr(winograd, "suits"):
-        return "direct"
     return "winograd" if winograd.suits(function, x_shape, w_shape, window, groups) else "direct"
 
 
@@ -182,6 +177,8 @@ def _implementation(
 ) -> tuple[Callable[..., Array], bool]:
     """Return `function` as computed by `algorithm`, and whether it adds a bias and applies ReLU itself."""
     _output_shape(x_shape, w_shape, *settings)
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision: expected "fast" or "exact", got {precision!r}')
     if algorithm == "auto":
         algorithm = choose_algorithm(function, array, x_shape, w_shape, *settings, precision)
     elif algorithm not in ALGORITHMS:
@@ -201,8 +198,7 @@ def _function(
     if name is None:
         from .cpu import depthwise
 
-        suits = hasattr(depthwise, "conv2d_grad_weight") and depthwise.suits(x_shape, w_shape, settings[-1])
-        name = ".cpu.depthwise" if suits else ".cpu.conv"
+        suits = depthwise.suits(x_shape, w_shape, settings[-1])name = ".cpu.depthwise" if suits else ".cpu.conv"
     return getattr(import_module(name, __package__), function), ".cpu." in name
 
 
@@ -227,7 +223,7 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
 
 
-_output_shape = lru_cache(maxsize=4096)(conv2d_shape)
+_output_shape = lru_cache(maxsize=4096, typed=True)(conv2d_shape)
 
 
 def _hashable(setting: object) -> object:

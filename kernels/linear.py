@@ -4,7 +4,7 @@ from .arrays import Array, xp_of
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, relu: bool = False) -> Array:
-    """y = x w^T + bias for every row of x, and ReLU where that is asked for.
+    """Y = x w^T + bias for every row of x, and ReLU where that is asked for.
 
     Args:
         x: (rows, in), float.

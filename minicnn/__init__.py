@@ -63,9 +63,9 @@ from minicnn.autograd.functions import (
     where,
 )
 from minicnn.backend import cuda_is_available
-from minicnn.ops.function import Function
 from minicnn.nn.functional.precision import precision
 from minicnn.nn.fusion import fusion
+from minicnn.ops.function import Function
 from minicnn.random import manual_seed
 from minicnn.serialization import load, save
 

@@ -78,7 +78,7 @@ def _launched_by_one_thread(loop: Callable) -> Callable:
                     'multiprocessing.get_context("spawn"), or use algorithm="im2col"'
                 )
             result = loop(*args)
-            if not _threads.started:
+            if not _threads.started and not numba.config.DISABLE_JIT:
                 _threads.start()
             return result
 
@@ -96,14 +96,13 @@ class _Threads:
     def start(self) -> None:
         """Note the first parallel loop, and say once if threads are slow to start here."""
         self.started = True
-        if numba.get_num_threads() > 1 and numba.config.DISABLE_JIT == 0:
-            if numba.threading_layer() == "workqueue":
-                warnings.warn(
-                    'Numba found no OpenMP and uses its threading layer "workqueue", which takes about 0.1 ms to start '
-                    "a loop instead of 2 us; install libgomp (Debian: apt-get install libgomp1)",
-                    RuntimeWarning,
-                    stacklevel=5,
-                )
+        if numba.get_num_threads() > 1 and numba.threading_layer() == "workqueue":
+            warnings.warn(
+                'Numba found no OpenMP and uses its threading layer "workqueue", which takes about 0.1 ms to start a '
+                "loop instead of 2 us; install libgomp (Debian: apt-get install libgomp1)",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def after_fork(self) -> None:
         """Called in the child."""
@@ -207,7 +206,9 @@ def _modules_behind(name: str) -> list[str]:
     waiting = [name]
     while waiting:
         for value in vars(sys.modules[waiting.pop()]).values():
-            other = value.__name__ if isinstance(value, type(sys)) else getattr(value, "__module__", "")
+            other = (
+                value.__name__ if isinstance(value, type(sys)) else getattr(value, "__module__", "")
+            )
             if isinstance(other, str) and other.startswith(PACKAGE + ".") and other not in found:
                 found.add(other)
                 waiting.append(other)

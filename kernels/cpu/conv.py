@@ -20,24 +20,15 @@ Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images a
 and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
 """
 
-from functools import lru_cache
-from typing import NamedTuple
-
 import numba
 import numpy as np
 
 from ..arrays import channels_first
-from ..shapes import IntOrPair, Padding, Shape, Sides, Window, conv2d_shape, window_of
+from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled
-from .images import NO_FRAME, images_in_order, plain
-from .pointers import (
-    Tables,
-    input_seen,
-    output_that_saw,
-    pixels,
-    point_at_inputs,
-    point_at_outputs,
-)
+from .conv_plan import Plan, forward_plan, grad_input_plan
+from .images import images_in_order, plain
+from .pointers import point_at_inputs, point_at_outputs
 from .simd import (
     NARROW_TILE_ROWS,
     TILE_ROWS,
@@ -52,9 +43,6 @@ from .simd import (
 )
 from .target import L2_BYTES, TILE_VECTORS
 
-FEW_CHANNELS = 8
-"""With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
-
 STRIP_ROWS = 8 * TILE_ROWS
 """Addresses are looked up for several tiles at a time: so many output pixels."""
 
@@ -64,34 +52,6 @@ CHUNK_PIXELS = 128
 
 PREFETCH_ROWS = 8
 """How many rows ahead a panel's numbers are asked for while they are packed: they lie far apart."""
-
-
-class Sum(NamedTuple):
-    """A sum over the taps of windows: which numbers meet which weights, and where the results go.
-
-    Attributes:
-        seen: the offsets of what each output pixel sees (pointers.py).
-        layout: int64 (2, 5), the shape (groups, R, S, C, K) of the weights as the sum sees them, and
-            the strides that lead to each from there in the flat array.
-        first: the first weight's place in the flat array.
-        written: the offsets of the output pixels.
-    """
-
-    seen: Tables
-    layout: np.ndarray
-    first: int
-    written: Tables
-
-
-class Plan(NamedTuple):
-    """All that follows from shapes and settings alone."""
-
-    frame: Sides
-    """The frame of zeros that the images need."""
-    sums: tuple[Sum, ...]
-    y_shape: Shape
-    gaps: tuple[tuple[slice, ...], ...] = ()
-    """The parts of the output that no window reaches: zeros."""
 
 
 def conv2d(
@@ -106,14 +66,13 @@ def conv2d(
 ) -> np.ndarray:
     """Convolution of float32 or float64 arrays, see `reference.conv2d` for arguments and errors.
 
-    Args:
-        bias: (K,), added to each output pixel.
-        relu: whether negative results become 0.
+    `bias` (K,), if it is not None, is added to each output pixel; with `relu`, negative results
+    become 0.
 
     Returns:
         (N, K, OH, OW), a view of memory in the order (N, OH, OW, K)
     """
-    plan = _forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
+    plan = forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
     return _sum_over_taps(plan, x, w, bias, relu)
 
 
@@ -131,7 +90,7 @@ def conv2d_grad_input(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    plan = _grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
+    plan = grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
     return _sum_over_taps(plan, grad, w, None, False)
 
 
@@ -150,7 +109,7 @@ def conv2d_grad_weight(
         (K, C / groups, R, S), a view of memory in the order (R, S, C / groups, K)
     """
     K, C_per_group, R, S = w_shape
-    plan = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
+    plan = forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     seen, layout, _, _ = plan.sums[0]
     threads = numba.get_num_threads()
     images, grads = images_in_order(x, plan.frame), images_in_order(grad)
@@ -164,70 +123,6 @@ def conv2d_grad_weight(
     for other in sums[1:]:
         total += other
     return total.transpose(3, 2, 0, 1)
-
-
-@lru_cache(maxsize=1024)
-def _forward_plan(
-    x_shape: Shape,
-    w_shape: Shape,
-    stride: IntOrPair,
-    padding: Padding,
-    dilation: IntOrPair,
-    groups: int,
-) -> Plan:
-    """Which input pixels each output pixel sees, and through which weights."""
-    N, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
-    window = window_of(w_shape[2:], stride, padding, dilation)
-    C, H, W = x_shape[1:]
-    R, S = window.kernel
-    written = pixels((OH, OW), K)
-    if C >= FEW_CHANNELS or groups > 1 or window.dilation[1] > 1 or S == 1:
-        seen = input_seen(window, (H, W), (OH, OW), C)
-        shape = groups, R, S, C // groups, K // groups
-        strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
-        return Plan(NO_FRAME, (Sum(seen, np.array([shape, strides]), 0, written),), (N, OH, OW, K))
-    # Few channels: what a row of the window sees is one piece of memory, S * C numbers, provided that there is padding.
-    (top, bottom), (left, right) = window.padding
-    size = top + H + bottom, left + W + right
-    one_column = Window(
-        (R, 1), window.stride, ((0, 0), (0, 0)), (window.dilation[0], 1)
-    )
-    seen = input_seen(one_column, size, (OH, OW), C)
-    layout = np.array([(1, R, 1, S * C, K), (0, S * C * K, 0, K, 1)])
-    return Plan(window.padding, (Sum(seen, layout, 0, written),), (N, OH, OW, K))
-
-
-@lru_cache(maxsize=1024)
-def _grad_input_plan(
-    x_shape: Shape,
-    w_shape: Shape,
-    stride: IntOrPair,
-    padding: Padding,
-    dilation: IntOrPair,
-    groups: int,
-) -> Plan:
-    """Which output pixels saw each input pixel, and through which weights: a sum for each phase of the stride."""
-    _, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
-    window = window_of(w_shape[2:], stride, padding, dilation)
-    N, C, H, W = x_shape
-    C_per_group = C // groups
-    _, S = window.kernel
-    tap_strides = (S * C_per_group * K, C_per_group * K)
-    sums, gaps = [], []
-    for phase in np.ndindex(min(window.stride[0], H), min(window.stride[1], W)):
-        seen, taps = output_that_saw(window, phase, (H, W), (OH, OW), K)
-        if seen[0].size and seen[1].size:
-            shape = groups, seen[0].shape[1], len(seen[1]), K // groups, C_per_group
-            r_step, s_step = (by * tap.step for by, tap in zip(tap_strides, taps, strict=True))
-            layout = np.array([shape, (K // groups, r_step, s_step, 1, K)])
-            first = sum(by * tap.start for by, tap in zip(tap_strides, taps, strict=True))
-            sums.append(Sum(seen, layout, first, pixels((H, W), C, phase, window.stride)))
-        else:
-            rows, columns = (
-                slice(start, None, step) for start, step in zip(phase, window.stride, strict=True)
-            )
-            gaps.append((slice(None), rows, columns))
-    return Plan(NO_FRAME, tuple(sums), (N, H, W, C), tuple(gaps))
 
 
 def _sum_over_taps(
@@ -257,7 +152,7 @@ def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
 def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
     G, R, S, C, K = _five(layout[0])
-    narrow = K * TILE_VECTORS <= panel_width(x.itemsize)
+    narrow = panel_width(x.itemsize) >= K * TILE_VECTORS
     width = panel_width(x.itemsize) // TILE_VECTORS if narrow else panel_width(x.itemsize)
     rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
     panel_size = R * S * C * width
@@ -294,7 +189,9 @@ def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu
             strip_tiles = min(STRIP_ROWS // rows, last_tile - tile)
             pixel = tile * rows
             count = strip_tiles * rows
-            point_at_inputs(x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen)
+            point_at_inputs(
+                x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen
+            )
             point_at_outputs(y_rows, count, pixel, pixel_count - 1, y_images, written)
             for panel in range(first_panel, last_panel):
                 place = panel - first_panel
@@ -421,7 +318,9 @@ def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
     for pixel in range(begin, end, chunk):
         count = min(chunk, end - pixel)
         point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen)
-        for column in range(first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1):
+        for column in range(
+            first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1
+        ):
             group, panel = divmod(column, panels)
             columns = min(width, K - panel * width)
             k = group * K + panel * width

@@ -21,8 +21,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import INT64, Vectors
 from .target import TILE_VECTORS, VECTOR_BYTES
+from .vectors import INT64, Vectors
 
 BLOCK_BYTES = INT64(TILE_VECTORS * VECTOR_BYTES)
 """From one block of channels, those that are worked on at once, to the next."""

@@ -15,7 +15,7 @@ NO_FRAME = ((0, 0), (0, 0))
 
 
 def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
-    """Return images (N, C, H, W) as contiguous (N, H', W', C), framed by zeros; without a copy if they are that already.
+    """Return images (N, C, H, W) as contiguous (N, H', W', C), framed by zeros; no copy if they are that already.
 
     Args:
         x: float32 or float64, in any memory order.
@@ -27,7 +27,9 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
     (top, bottom), (left, right) = frame
     N, H, W, C = images.shape
     result = np.empty((N, top + H + bottom, left + W + right, C), x.dtype)
-    if not x.flags.writeable:  # nothing is written, but Numba would compile another version for arrays that are not
+    if (
+        not x.flags.writeable
+    ):  # nothing is written, but Numba would compile another version for arrays that are not
         x = x.copy()
     if result.size:
         _copy_images(numba.get_num_threads(), x, result, top, left)
@@ -42,7 +44,9 @@ def is_plain(array: np.ndarray) -> bool:
 
 def plain(array: np.ndarray) -> np.ndarray:
     """Return the array itself or a copy in order, see `is_plain`."""
-    return array if is_plain(array) else np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+    return (
+        array if is_plain(array) else np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+    )
 
 
 @compiled(parallel=True)
@@ -53,7 +57,7 @@ def _copy_images(threads, x, result, top, left):
 
 @compiled
 def _copy_rows(part, parts, x, result, top, left):
-    """Copy one part of the rows of x (N, C, H, W), any memory order, to result (N, H', W', C), and zeros around them."""
+    """Copy one part of the rows of x (N, C, H, W) to result (N, H', W', C), and write zeros around them."""
     N, C, H, W = x.shape
     _, height, width, _ = result.shape
     in_order = x.strides[3] == C * x.itemsize and (C == 1 or x.strides[1] == x.itemsize)

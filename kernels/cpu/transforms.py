@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .simd import INT64, Vectors
+from .vectors import INT64, Vectors
 from .winograd_plan import SquaresOf2, SquaresOf4
 
 Matrices = dict[type, np.ndarray]

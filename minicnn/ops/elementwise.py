@@ -6,8 +6,8 @@ result is what is saved.
 
 from typing import Any
 
-from minicnn.backend import Array, device_of, to_device, xp_of
-from minicnn.kernels.arrays import keep_where
+from minicnn.backend import device_of, to_device, xp_of
+from minicnn.kernels.dispatch import sibling
 from minicnn.ops.function import Function
 
 
@@ -110,44 +110,39 @@ class Tanh(Function):
     """y = tanh x; dL/dx = (1 - y^2) dL/dy."""
 
     def forward(self, x):
-        y = xp_of(x).tanh(x)
+        y = sibling("activation", x).tanh(x)
         self.save(y)
         return y
 
     def backward(self, grad):
         (y,) = self.saved
-        return (grad * (1 - y * y),)
-
-
-def sigmoid_of(x: Array) -> Array:
-    """Return the logistic sigmoid 1 / (1 + e^-x); its limits 0 and 1 are reached without an overflow that matters."""
-    return 1 / (1 + xp_of(x).exp(-x))
+        return (sibling("activation", y).tanh_grad(grad, y),)
 
 
 class Sigmoid(Function):
     """y = 1 / (1 + e^-x); dL/dx = y (1 - y) dL/dy."""
 
     def forward(self, x):
-        y = sigmoid_of(x)
+        y = sibling("activation", x).sigmoid(x)
         self.save(y)
         return y
 
     def backward(self, grad):
         (y,) = self.saved
-        return (grad * y * (1 - y),)
+        return (sibling("activation", y).sigmoid_grad(grad, y),)
 
 
 class ReLU(Function):
     """y = max(x, 0), NaN stays NaN; dL/dx = dL/dy where x > 0, else 0 (also at 0)."""
 
     def forward(self, x):
-        y = xp_of(x).maximum(x, 0)
+        y = sibling("activation", x).relu(x)
         self.save(y)
         return y
 
     def backward(self, grad):
         (y,) = self.saved
-        return (keep_where(~(y <= 0), grad),)
+        return (sibling("activation", y).relu_grad(grad, y),)
 
 
 class Clamp(Function):

@@ -111,7 +111,14 @@ def conv2d(
     check_dtypes("conv2d", x, weight=weight, bias=bias)
     check_bias("conv2d", bias, weight.shape[0])
     relu = check_activation("conv2d", activation)
-    settings = stride, padding, dilation, groups, algorithm, precision or precision_in_force()
+    settings = (
+        stride,
+        padding,
+        dilation,
+        groups,
+        algorithm,
+        precision_in_force() if precision is None else precision,
+    )
     return apply(Conv2d(*settings, relu), x, weight, bias)
 
 
@@ -137,7 +144,9 @@ def conv1d(
         padding: zeros on each side, or "same" or "valid".
         dilation: distance between the filter's taps.
         groups: number of independent channel groups.
-        algorithm, precision, activation: see `conv2d`.
+        algorithm: see `conv2d`.
+        precision: see `conv2d`.
+        activation: see `conv2d`.
 
     Returns:
         (N, K, OL).
@@ -225,7 +234,8 @@ def conv_transpose2d(
             convolution would map to the same H, W.
         groups: number of independent channel groups.
         dilation: distance between the filter's taps.
-        algorithm, precision: see `conv2d`.
+        algorithm: see `conv2d`.
+        precision: see `conv2d`.
 
     Returns:
         (N, K, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1,
@@ -240,7 +250,7 @@ def conv_transpose2d(
         x.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
     check_bias("conv_transpose2d", bias, output_shape[1])
-    precision = precision or precision_in_force()
+    precision = precision_in_force() if precision is None else precision
     settings = stride, padding, dilation, groups, algorithm, precision
     return apply(ConvTranspose2d(output_shape, *settings), x, weight, bias)
 

@@ -1,0 +1,108 @@
+"""What follows from the shapes and settings of a convolution alone: who sees whom, and through which weights.
+
+A plan is a list of sums over taps, each with tables of addresses (pointers.py). The forward pass is
+one such sum; the gradient with respect to the input has one for each phase of the stride. Plans are
+made once for each kind of convolution, and kept.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..shapes import IntOrPair, Padding, Shape, Sides, Window, conv2d_shape, window_of
+from .images import NO_FRAME
+from .pointers import Tables, input_seen, output_that_saw, pixels
+
+FEW_CHANNELS = 8
+"""With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
+
+
+class Sum(NamedTuple):
+    """A sum over the taps of windows: which numbers meet which weights, and where the results go.
+
+    Attributes:
+        seen: the offsets of what each output pixel sees (pointers.py).
+        layout: int64 (2, 5), the shape (groups, R, S, C, K) of the weights as the sum sees them, and
+            the strides that lead to each from there in the flat array.
+        first: the first weight's place in the flat array.
+        written: the offsets of the output pixels.
+    """
+
+    seen: Tables
+    layout: np.ndarray
+    first: int
+    written: Tables
+
+
+class Plan(NamedTuple):
+    """All that follows from shapes and settings alone."""
+
+    frame: Sides
+    """The frame of zeros that the images need."""
+    sums: tuple[Sum, ...]
+    y_shape: Shape
+    gaps: tuple[tuple[slice, ...], ...] = ()
+    """The parts of the output that no window reaches: zeros."""
+
+
+@lru_cache(maxsize=1024)
+def forward_plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+) -> Plan:
+    """Which input pixels each output pixel sees, and through which weights."""
+    N, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    C, H, W = x_shape[1:]
+    R, S = window.kernel
+    written = pixels((OH, OW), K)
+    if C >= FEW_CHANNELS or groups > 1 or window.dilation[1] > 1 or S == 1:
+        seen = input_seen(window, (H, W), (OH, OW), C)
+        shape = groups, R, S, C // groups, K // groups
+        strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
+        return Plan(NO_FRAME, (Sum(seen, np.array([shape, strides]), 0, written),), (N, OH, OW, K))
+    # Few channels: what a row of the window sees is one piece of memory, S * C numbers, provided that there is padding.
+    (top, bottom), (left, right) = window.padding
+    size = top + H + bottom, left + W + right
+    one_column = Window((R, 1), window.stride, ((0, 0), (0, 0)), (window.dilation[0], 1))
+    seen = input_seen(one_column, size, (OH, OW), C)
+    layout = np.array([(1, R, 1, S * C, K), (0, S * C * K, 0, K, 1)])
+    return Plan(window.padding, (Sum(seen, layout, 0, written),), (N, OH, OW, K))
+
+
+@lru_cache(maxsize=1024)
+def grad_input_plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+) -> Plan:
+    """Which output pixels saw each input pixel, and through which weights: a sum for each phase of the stride."""
+    _, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    N, C, H, W = x_shape
+    C_per_group = C // groups
+    _, S = window.kernel
+    tap_strides = (S * C_per_group * K, C_per_group * K)
+    sums, gaps = [], []
+    for phase in np.ndindex(min(window.stride[0], H), min(window.stride[1], W)):
+        seen, taps = output_that_saw(window, phase, (H, W), (OH, OW), K)
+        if seen[0].size and seen[1].size:
+            shape = groups, seen[0].shape[1], len(seen[1]), K // groups, C_per_group
+            r_step, s_step = (by * tap.step for by, tap in zip(tap_strides, taps, strict=True))
+            layout = np.array([shape, (K // groups, r_step, s_step, 1, K)])
+            first = sum(by * tap.start for by, tap in zip(tap_strides, taps, strict=True))
+            sums.append(Sum(seen, layout, first, pixels((H, W), C, phase, window.stride)))
+        else:
+            rows, columns = (
+                slice(start, None, step) for start, step in zip(phase, window.stride, strict=True)
+            )
+            gaps.append((slice(None), rows, columns))
+    return Plan(NO_FRAME, tuple(sums), (N, H, W, C), tuple(gaps))
