@@ -198,7 +198,8 @@ def _function(
     if name is None:
         from .cpu import depthwise
 
-        suits = depthwise.suits(x_shape, w_shape, settings[-1])name = ".cpu.depthwise" if suits else ".cpu.conv"
+        suits = depthwise.suits(x_shape, w_shape, settings[-1])
+        name = ".cpu.depthwise" if suits else ".cpu.conv"
     return getattr(import_module(name, __package__), function), ".cpu." in name
 
 

@@ -126,7 +126,7 @@ def conv2d_grad_weight(
     threads = numba.get_num_threads()
     sums = np.zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
     _launch_add_products(threads, images_in_order(x), images_in_order(grad), sums, *plan)
-    grad_w = sums.sum(axis=0)[:, :C].reshape(R, S, 1, C)
+    grad_w = sums[:, :, :C].sum(axis=0).reshape(R, S, 1, C)
     return grad_w.transpose(3, 2, 0, 1)
 
 
