@@ -11,6 +11,7 @@ import math
 import numba
 import numpy as np
 
+from ..memory import empty
 from .compiled import compiled
 from .flat import SERIAL_SIZE, share
 
@@ -33,7 +34,7 @@ def bias_grad(grad: np.ndarray) -> np.ndarray:
 def bias_relu_grad(grad: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """See ../bias.py."""
     grad_rows, y_rows = _as_vector(grad, y.dtype), _as_vector(y, y.dtype)
-    grad_z = np.empty_like(y_rows)
+    grad_z = empty(y_rows.shape, y_rows.dtype)
     sums, block, result = _memory(y)
     if len(sums) == 1:
         _mask_and_add_rows(grad_rows, y_rows, grad_z, sums[0], block[0])

@@ -24,6 +24,7 @@ import numba
 import numpy as np
 
 from ..arrays import channels_first
+from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled
 from .conv_plan import Plan, forward_plan, grad_input_plan
@@ -129,7 +130,7 @@ def _sum_over_taps(
     plan: Plan, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, relu: bool
 ) -> np.ndarray:
     """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
-    y = np.empty(plan.y_shape, x.dtype)
+    y = empty(plan.y_shape, x.dtype)
     if y.size:
         images = images_in_order(x, plan.frame)
         weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)

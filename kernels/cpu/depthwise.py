@@ -27,6 +27,7 @@ import numba
 import numpy as np
 
 from ..arrays import channels_first
+from ..memory import empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
 from .compiled import compiled
 from .depthwise_simd import add_products, multiply_pixels
@@ -169,7 +170,7 @@ def _row_length(channels: int, itemsize: int) -> int:
 def _aligned_empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
     """An array that begins with a cache line, as NumPy's do not: no vector of it then lies in two lines."""
     count = prod(shape)
-    memory = np.empty(count + 64 // dtype.itemsize, dtype)
+    memory = empty((count + 64 // dtype.itemsize,), dtype)
     first = -memory.ctypes.data % 64 // dtype.itemsize
     return memory[first : first + count].reshape(shape)
 

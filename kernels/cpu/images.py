@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from ..arrays import channels_last
+from ..memory import empty
 from ..shapes import Sides
 from .compiled import compiled
 from .simd import address_of, copy_memory
@@ -26,7 +27,7 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
         return images
     (top, bottom), (left, right) = frame
     N, H, W, C = images.shape
-    result = np.empty((N, top + H + bottom, left + W + right, C), x.dtype)
+    result = empty((N, top + H + bottom, left + W + right, C), x.dtype)
     if (
         not x.flags.writeable
     ):  # nothing is written, but Numba would compile another version for arrays that are not

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from ..memory import empty
 from .compiled import compiled
 from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
 
@@ -54,7 +55,7 @@ def apply_statistics(
 def _forward(x, weight, bias, statistics, eps, residual, relu, first_pass) -> np.ndarray:
     """Both passes, or the second only; with the first one, statistics (3, C) are written."""
     rows = _rows(x)
-    y = np.empty(rows.shape, x.dtype)
+    y = empty(rows.shape, x.dtype)
     _normalize(
         numba.get_num_threads(),
         first_pass,
@@ -85,8 +86,8 @@ def batch_norm_grad(
     """See ../norm.py."""
     rows, grad_rows = _rows(x), _rows(grad)
     is_kept = y is not None
-    grad_z = np.empty(rows.shape, x.dtype) if is_kept else grad_rows
-    grad_x = np.empty(rows.shape, x.dtype)
+    grad_z = empty(rows.shape, x.dtype) if is_kept else grad_rows
+    grad_x = empty(rows.shape, x.dtype)
     grad_parameters = np.empty((2, x.shape[1]), x.dtype)
     _differentiate(
         numba.get_num_threads(),

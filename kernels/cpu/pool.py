@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from ..arrays import channels_first, channels_last, check_float_array, check_shape
+from ..memory import empty
 from ..pool import cached, counts, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
@@ -37,7 +38,7 @@ def max_pool2d(
     """
     check_float_array(x, "max_pool2d: x")
     plan = _plan(x.shape, kernel, stride, padding, dilation, ceil_mode)
-    y = np.empty(plan.memory_shape, x.dtype)
+    y = empty(plan.memory_shape, x.dtype)
     winner = np.empty(plan.memory_shape, np.min_scalar_type(plan.taps - 1 + relu))
     threshold = x.dtype.type(0 if relu else np.nan)
     _maxima(
@@ -65,7 +66,7 @@ def max_pool2d_grad(
     check_shape(grad, plan.shape, "max_pool2d_grad: grad")
     check_shape(winner, plan.shape, "max_pool2d_grad: winner")
     N, C, H, W = x_shape
-    grad_x = np.empty((N, H, W, C), grad.dtype)
+    grad_x = empty((N, H, W, C), grad.dtype)
     _gradients_won(
         numba.get_num_threads(),
         _in_memory_order(grad),
@@ -93,7 +94,7 @@ def avg_pool2d(
     plan = _plan(x.shape, kernel, stride, padding, 1, ceil_mode)
     count = _counts(x.shape, x.dtype, kernel, stride, padding, ceil_mode, count_include_pad)
     same_everywhere = isinstance(count, float)
-    y = np.empty(plan.memory_shape, x.dtype)
+    y = empty(plan.memory_shape, x.dtype)
     divisor = x.dtype.type(count if same_everywhere else 1)
     _sums(numba.get_num_threads(), _in_memory_order(x), *plan.seen, divisor, y)
     if not same_everywhere:
@@ -121,7 +122,7 @@ def avg_pool2d_grad(
     same_everywhere = isinstance(count, float)
     grad_y = _in_memory_order(grad) if same_everywhere else channels_last(grad) / count
     N, C, H, W = x_shape
-    grad_x = np.empty((N, H, W, C), grad.dtype)
+    grad_x = empty((N, H, W, C), grad.dtype)
     divisor = grad.dtype.type(count if same_everywhere else 1)
     _sums(numba.get_num_threads(), np.ascontiguousarray(grad_y), *plan.seen_by, divisor, grad_x)
     return channels_first(grad_x)

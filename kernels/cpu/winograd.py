@@ -25,6 +25,7 @@ import numba
 import numpy as np
 
 from ..arrays import channels_first
+from ..memory import empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
 from .compiled import compiled
 from .images import images_in_order, plain
@@ -160,7 +161,7 @@ def _convolve(
     images = _whole_vectors(images_in_order(x))
     N, H, W, C = images.shape
     OH, OW = y_shape[2:]
-    y = np.empty((N, OH, OW, K), x.dtype)
+    y = empty((N, OH, OW, K), x.dtype)
     if y.size:
         squares = squares_of(tile, N, (OH, OW), C, K)
         seen, written = _tables(squares.m, padding, (H, W), (OH, OW), C, K)
