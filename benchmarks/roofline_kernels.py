@@ -140,11 +140,11 @@ def norm(with_relu: bool, with_sum: bool, backward: bool) -> Callable[[], object
         return module.batch_norm(x, weight, shift, 1e-5, residual, with_relu)
 
     y, mean, inverse_std, _ = forward()
-    result = y if with_relu else None
+    result = y if with_relu and with_sum else None
     if not backward:
         return forward
     return lambda: module.batch_norm_grad(
-        grad, x, mean, inverse_std, weight, result, True, with_sum
+        grad, x, mean, inverse_std, weight, shift, with_relu, result
     )
 
 

@@ -150,6 +150,7 @@ class PoolLayout(NamedTuple):
 
     @property
     def number_of_taps(self) -> int:
+        """How many elements a window has."""
         return self.window.kernel[0] * self.window.kernel[1]
 
 

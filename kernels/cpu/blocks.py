@@ -84,6 +84,7 @@ class Flat:
         self.itemsize = kind.dtype.bitwidth // 8
 
     def address(self, index: ir.Value) -> ir.Value:
+        """Where an element lies."""
         return self.builder.gep(self.data, [index])
 
     def __getitem__(self, index: ir.Value) -> ir.Value:

@@ -132,6 +132,7 @@ class MachineCodeFiles(_Cache):
 
     @property
     def cache_path(self) -> str:
+        """The folder."""
         return str(cache_folder())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -169,9 +170,11 @@ class MachineCodeFiles(_Cache):
             )
 
     def enable(self) -> None:
+        """Use the files."""
         self.enabled = True
 
     def disable(self) -> None:
+        """Leave the files alone."""
         self.enabled = False
 
     def flush(self) -> None:

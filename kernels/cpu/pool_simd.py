@@ -36,6 +36,7 @@ class Partners:
 
     @property
     def first_tap(self) -> ir.Value:
+        """The number of the first tap that has a partner."""
         return self.builder.add(
             self.rows[self.builder.add(self.row, TWO)],
             self.columns[self.builder.add(self.column, TWO)],

@@ -50,7 +50,10 @@ SHARED_BYTES = 32 * L2_BYTES
 """At most so much is taken by transformed numbers that all threads share: about half of an L3 cache."""
 
 SUM_SQUARES = 192
-"""Squares at a time in the weight gradient: of each point, a panel of gradients then stays in the L1 cache."""
+"""Squares at a time in the weight gradient: of each point, a panel of gradients then stays in the L1 cache.
+
+With few channels there are more, so that threads do not wait for each other too often.
+"""
 
 OWN_SQUARES = 48
 """Squares that a thread works on at a time, where it has squares of its own: about what its L2 cache holds."""
@@ -136,7 +139,7 @@ def conv2d_grad_weight(
     window = window_for(w_shape, stride, padding, dilation, groups)
     images, grads = _whole_vectors(images_in_order(x)), _whole_vectors(images_in_order(grad))
     C, K = images.shape[3], grads.shape[3]
-    grad_w = (np.empty if grads.size else np.zeros)((3, 3, C, K), x.dtype)
+    grad_w = (empty if grads.size else np.zeros)((3, 3, C, K), x.dtype)
     if grads.size:
         squares = squares_of(tile, len(x), grads.shape[1:3], C, K)
         tables = _tables(squares.m, window.padding, images.shape[1:3], grads.shape[1:3], C, K)
@@ -185,8 +188,9 @@ def _run_sums(
     """Transform the inputs of a block, for all threads; then each thread works on panels of its own."""
     threads, width = numba.get_num_threads(), panel_width(x.itemsize)
     seen, written = tables
+    share = _share(squares, squares.C, x.itemsize)
     squares = squares._replace(
-        block=_even_blocks(squares, min(SUM_SQUARES, _share(squares, squares.C, x.itemsize)))
+        block=_even_blocks(squares, min(max(SUM_SQUARES, share // 8), share))
     )
     inputs = _scratch(1, squares, squares.block, squares.C, x.dtype)[0]
     grads = _scratch(threads, squares, squares.block, width, x.dtype)
@@ -256,7 +260,7 @@ def _weights_in_order(w: np.ndarray) -> np.ndarray:
 def _scratch(count: int, squares: Squares, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """Memory for `count` times a matrix for each point, see `_points`."""
     line = CACHE_LINE // dtype.itemsize
-    return np.empty((count, (squares.m + 2) ** 2 * (rows * columns + line) + line), dtype)
+    return empty((count, (squares.m + 2) ** 2 * (rows * columns + line) + line), dtype)
 
 
 def _panels(K: int, itemsize: int) -> int:

@@ -120,13 +120,23 @@ def convolve_panels(
 
 @compiled
 def add_up_panels(part, parts, squares, first, last, grad, written, inputs, grads, sums, grad_w):
-    """Add to one part of the panels of grad_w what squares first ... last contribute."""
+    """Add to one part of grad_w what squares first ... last contribute.
+
+    The parts share the panels or, where these are fewer, pieces of panels: some of the rows c.
+    """
     width = panel_width(grad.itemsize)
     panels = (squares.K + width - 1) // width
-    for panel in range(part * panels // parts, (part + 1) * panels // parts):
+    tiles = (squares.C + TILE_ROWS - 1) // TILE_ROWS
+    pieces = min(tiles, (parts + panels - 1) // panels)
+    for piece in range(part * panels * pieces // parts, (part + 1) * panels * pieces // parts):
+        panel, piece_of_panel = divmod(piece, pieces)
+        rows = (
+            piece_of_panel * tiles // pieces * TILE_ROWS,
+            min(squares.C, (piece_of_panel + 1) * tiles // pieces * TILE_ROWS),
+        )
         _transform_grads(squares, grad, written, first, last, panel * width, grads[part])
-        _add_products(squares, inputs, grads[part], last - first, sums[part])
-        _transform_sums(squares, sums[part], panel * width, first > 0, grad_w)
+        _add_products(squares, inputs, grads[part], last - first, rows, sums[part])
+        _transform_sums(squares, sums[part], rows, panel * width, first > 0, grad_w)
 
 
 @compiled
@@ -325,18 +335,18 @@ def _transform_grads(squares, grad, written, first, last, k, grads):
 
 
 @compiled
-def _add_products(squares, inputs, grads, count, sums):
-    """For each point, inputs (C, count) times grads (count, width), to sums (C, width).
+def _add_products(squares, inputs, grads, count, rows, sums):
+    """For each point, inputs (C, count) times grads (count, width), to rows c of sums (C, width).
 
     Rows are summed in whole tiles. Those from C on are sums of numbers that happen to lie behind,
     and nobody reads them.
     """
     itemsize = inputs.itemsize
     width = panel_width(itemsize)
-    rows = (squares.C + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    size = (squares.C + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
     x_points = _points(squares, inputs, squares.block, squares.C)
     grad_points = _points(squares, grads, squares.block, width)
-    sum_points = _points(squares, sums, rows, width)
+    sum_points = _points(squares, sums, size, width)
     x_offsets, grad_offsets, sum_offsets = (
         _offsets(squares, x_points),
         _offsets(squares, grad_points),
@@ -347,7 +357,7 @@ def _add_products(squares, inputs, grads, count, sums):
         pixels[square] = _place(x_points, square)
     for point in range(len(x_offsets)):
         panel = inputs, _place(grad_points, 0) + grad_offsets[point]
-        for c in range(0, squares.C, TILE_ROWS):
+        for c in range(rows[0], rows[1], TILE_ROWS):
             add_outer_products(
                 pixels,
                 0,
@@ -363,17 +373,17 @@ def _add_products(squares, inputs, grads, count, sums):
 
 
 @compiled
-def _transform_sums(squares, sums, k, more, grad_w):
+def _transform_sums(squares, sums, rows, k, more, grad_w):
     """G^T [...] G for output channels k ... k + width, into grad_w (3, 3, C, K) or, with `more`, added to it."""
     itemsize = grad_w.itemsize
     width = panel_width(itemsize)
-    rows = (squares.C + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
-    points = _points(squares, sums, rows, width)
+    size = (squares.C + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    points = _points(squares, sums, size, width)
     offsets = _offsets(squares, points)
     targets = np.empty(9, np.int64)
     for tap in range(9):
         targets[tap] = address_of(grad_w, tap * squares.C * squares.K)
-    for c in range(squares.C):
+    for c in range(rows[0], rows[1]):
         place = _place(points, c)
         for offset in range(0, min(width, squares.K - k) * itemsize, VECTOR_BYTES):
             target = targets, 0, 1, (c * squares.K + k) * itemsize + offset

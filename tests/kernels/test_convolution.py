@@ -192,8 +192,3 @@ def test_auto_takes_direct_where_rounding_matters(dtype, function):
 def test_auto_takes_direct_where_winograd_cannot(window, function):
     pytest.importorskip("numba")
     assert choose(function=function, **window) == "direct"
-
-
-def test_an_unknown_precision_is_refused_by_the_choice():
-    with pytest.raises(ValueError, match=r"precision: expected .* got 'slow'"):
-        choose(precision="slow")

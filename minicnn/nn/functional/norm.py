@@ -183,19 +183,23 @@ def batch_norm(
 def _update(running: Tensor | None, batch: Array, momentum: float) -> None:
     """Move a running statistic (C,) towards that of the batch."""
     if running is not None:
-        running.array += momentum * (batch - running.array)
+        array = running.array
+        array += momentum * (batch.astype(array.dtype) - array)
         running.bump_version()
 
 
 def _check_batch(x, running_mean, running_var, weight, bias, residual) -> None:
-    if not isinstance(x, Tensor) or x.ndim < 2:
-        check_float("batch_norm", "x", x)
+    check_float("batch_norm", "x", x)
+    array = x.array
+    if array.ndim < 2:
         raise ValueError(f"batch_norm: expected x of shape (N, C, ...), got {x.shape}")
-    channels = (x.shape[1],)
-    parameters = {"running_mean": running_mean, "running_var": running_var}
-    _check("batch_norm", x, channels, weight=weight, bias=bias, **parameters)
+    channels, dtype = (array.shape[1],), array.dtype
+    for tensor in (running_mean, running_var, weight, bias):
+        if tensor is not None and (tensor.shape != channels or tensor.dtype != dtype):
+            parameters = {"running_mean": running_mean, "running_var": running_var}
+            _check("batch_norm", x, channels, weight=weight, bias=bias, **parameters)
     if residual is not None:
-        _check("batch_norm", x, x.shape, residual=residual)
+        _check("batch_norm", x, array.shape, residual=residual)
 
 
 def layer_norm(
