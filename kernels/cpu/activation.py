@@ -36,7 +36,7 @@ def _relu_of_share(x, y):
 @compiled(parallel=True)
 def _relu(threads, x, y):
     for part in numba.prange(threads):
-        mine = share(x.size, part, threads)
+        mine = share(x.size, np.int64(part), threads)
         _relu_of_share(x[mine], y[mine])
 
 
@@ -56,7 +56,7 @@ def _relu_grad_of_share(grad, y, grad_x):
 @compiled(parallel=True)
 def _relu_grad(threads, grad, y, grad_x):
     for part in numba.prange(threads):
-        mine = share(y.size, part, threads)
+        mine = share(y.size, np.int64(part), threads)
         _relu_grad_of_share(grad[mine], y[mine], grad_x[mine])
 
 
@@ -77,7 +77,7 @@ def _sigmoid_of_share(x, y):
 @compiled(parallel=True)
 def _sigmoid(threads, x, y):
     for part in numba.prange(threads):
-        mine = share(x.size, part, threads)
+        mine = share(x.size, np.int64(part), threads)
         _sigmoid_of_share(x[mine], y[mine])
 
 
@@ -96,7 +96,7 @@ def _sigmoid_grad_of_share(grad, y, grad_x):
 @compiled(parallel=True)
 def _sigmoid_grad(threads, grad, y, grad_x):
     for part in numba.prange(threads):
-        mine = share(y.size, part, threads)
+        mine = share(y.size, np.int64(part), threads)
         _sigmoid_grad_of_share(grad[mine], y[mine], grad_x[mine])
 
 
@@ -117,7 +117,7 @@ def _tanh_of_share(x, y):
 @compiled(parallel=True)
 def _tanh(threads, x, y):
     for part in numba.prange(threads):
-        mine = share(x.size, part, threads)
+        mine = share(x.size, np.int64(part), threads)
         _tanh_of_share(x[mine], y[mine])
 
 
@@ -136,7 +136,7 @@ def _tanh_grad_of_share(grad, y, grad_x):
 @compiled(parallel=True)
 def _tanh_grad(threads, grad, y, grad_x):
     for part in numba.prange(threads):
-        mine = share(y.size, part, threads)
+        mine = share(y.size, np.int64(part), threads)
         _tanh_grad_of_share(grad[mine], y[mine], grad_x[mine])
 
 
@@ -157,7 +157,7 @@ def _silu_of_share(x, y):
 @compiled(parallel=True)
 def _silu(threads, x, y):
     for part in numba.prange(threads):
-        mine = share(x.size, part, threads)
+        mine = share(x.size, np.int64(part), threads)
         _silu_of_share(x[mine], y[mine])
 
 
@@ -177,7 +177,7 @@ def _silu_grad_of_share(grad, x, grad_x):
 @compiled(parallel=True)
 def _silu_grad(threads, grad, x, grad_x):
     for part in numba.prange(threads):
-        mine = share(x.size, part, threads)
+        mine = share(x.size, np.int64(part), threads)
         _silu_grad_of_share(grad[mine], x[mine], grad_x[mine])
 
 

@@ -102,7 +102,7 @@ def _add_rows(grad, sums, block):
 @compiled(parallel=True)
 def _add_rows_on_threads(grad, K, sums, block):
     for part in numba.prange(len(sums)):
-        mine = _share_of_rows(grad.size, K, part, len(sums))
+        mine = _share_of_rows(grad.size, K, np.int64(part), len(sums))
         _add_rows(grad[mine], sums[part], block[part])
 
 
@@ -127,7 +127,7 @@ def _mask_and_add_rows(grad, y, grad_z, sums, block):
 @compiled(parallel=True)
 def _mask_and_add_rows_on_threads(grad, y, grad_z, K, sums, block):
     for part in numba.prange(len(sums)):
-        mine = _share_of_rows(y.size, K, part, len(sums))
+        mine = _share_of_rows(y.size, K, np.int64(part), len(sums))
         _mask_and_add_rows(grad[mine], y[mine], grad_z[mine], sums[part], block[part])
 
 

@@ -32,7 +32,7 @@ def _add_squares(part, parts, table, totals, like):
 @compiled(parallel=True)
 def _add_squares_on_threads(threads, table, totals, like):
     for part in numba.prange(threads):
-        _add_squares(part, threads, table, totals, like)
+        _add_squares(np.int64(part), threads, table, totals, like)
 
 
 def scale(arrays: Arrays, factor: float) -> None:
@@ -54,7 +54,7 @@ def _scale(part, parts, table, factor, like):
 @compiled(parallel=True)
 def _scale_on_threads(threads, table, factor, like):
     for part in numba.prange(threads):
-        _scale(part, threads, table, factor, like)
+        _scale(np.int64(part), threads, table, factor, like)
 
 
 def clip(arrays: Arrays, limit: float) -> None:
@@ -77,4 +77,4 @@ def _clip(part, parts, table, limit, like):
 @compiled(parallel=True)
 def _clip_on_threads(threads, table, limit, like):
     for part in numba.prange(threads):
-        _clip(part, threads, table, limit, like)
+        _clip(np.int64(part), threads, table, limit, like)

@@ -3,6 +3,9 @@
     @compiled                  def scale(x, y): ...              one thread; called from other loops
     @compiled(parallel=True)   def scale_rows(threads, x): ...   `numba.prange(threads)` inside
 
+A parallel loop hands its index on as `np.int64(part)`: Numba counts it unsigned on its threads, and
+would compile what is called there once for either kind.
+
 Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
 with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
 

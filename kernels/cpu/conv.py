@@ -146,7 +146,7 @@ def _sum_over_taps(
 @compiled(parallel=True)
 def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
     for part in numba.prange(threads):
-        _multiply_part(part, threads, x, weights, layout, y, seen, written, bias, relu)
+        _multiply_part(np.int64(part), threads, x, weights, layout, y, seen, written, bias, relu)
 
 
 @compiled
@@ -285,7 +285,7 @@ def _pack_start(start, bias, first, count, begin, end):
 @compiled(parallel=True)
 def _add_up(threads, copies, x, grad, sums, seen, layout):
     for part in numba.prange(threads):
-        _add_up_part(part, threads, copies, x, grad, sums, seen, layout)
+        _add_up_part(np.int64(part), threads, copies, x, grad, sums, seen, layout)
 
 
 @compiled

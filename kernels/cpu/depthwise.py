@@ -278,7 +278,9 @@ def _runs(columns: list[Pair], step: int) -> list[tuple[int, int, int, int]]:
 @compiled(parallel=True)
 def _launch_multiply(threads, x, weights, y, rows, runs, taps, counts, steps, relu):
     for part in numba.prange(threads):
-        _multiply_rows(part, threads, x, weights, y, rows, runs, taps, counts, steps, relu)
+        _multiply_rows(
+            np.int64(part), threads, x, weights, y, rows, runs, taps, counts, steps, relu
+        )
 
 
 @compiled
@@ -315,7 +317,9 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
 @compiled(parallel=True)
 def _launch_add_products(threads, x, grad, sums, rows, runs, taps, counts, steps):
     for part in numba.prange(threads):
-        _add_products_of_rows(part, threads, x, grad, sums, rows, runs, taps, counts, steps)
+        _add_products_of_rows(
+            np.int64(part), threads, x, grad, sums, rows, runs, taps, counts, steps
+        )
 
 
 @compiled

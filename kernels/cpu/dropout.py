@@ -68,4 +68,4 @@ def _dropout(part, parts, x, y, words, halves, limit, factor, key):
 @compiled(parallel=True)
 def _dropout_on_threads(threads, x, y, words, halves, limit, factor, key):
     for part in numba.prange(threads):
-        _dropout(part, threads, x, y, words, halves, limit, factor, key)
+        _dropout(np.int64(part), threads, x, y, words, halves, limit, factor, key)

@@ -53,7 +53,7 @@ def plain(array: np.ndarray) -> np.ndarray:
 @compiled(parallel=True)
 def _copy_images(threads, x, result, top, left):
     for part in numba.prange(threads):
-        _copy_rows(part, threads, x, result, top, left)
+        _copy_rows(np.int64(part), threads, x, result, top, left)
 
 
 @compiled

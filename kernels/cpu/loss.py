@@ -109,7 +109,7 @@ def _losses(part, parts, scores, truth, losses, probabilities, tallies):
 @compiled(parallel=True)
 def _losses_on_threads(threads, scores, truth, losses, probabilities, tallies):
     for part in numba.prange(threads):
-        _losses(part, threads, scores, truth, losses, probabilities, tallies)
+        _losses(np.int64(part), threads, scores, truth, losses, probabilities, tallies)
 
 
 @compiled
@@ -140,4 +140,4 @@ def _grad_of_losses(part, parts, grad, probabilities, truth, grad_x):
 @compiled(parallel=True)
 def _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x):
     for part in numba.prange(threads):
-        _grad_of_losses(part, threads, grad, probabilities, truth, grad_x)
+        _grad_of_losses(np.int64(part), threads, grad, probabilities, truth, grad_x)

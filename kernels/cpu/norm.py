@@ -168,7 +168,17 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
     for this_pass in range(first_pass, WRITE + 1):
         for part in numba.prange(threads):
             _normalize_part(
-                part, threads, this_pass, x, shifts, sums, factors, is_added, residual, floor, y
+                np.int64(part),
+                threads,
+                this_pass,
+                x,
+                shifts,
+                sums,
+                factors,
+                is_added,
+                residual,
+                floor,
+                y,
             )
         if this_pass == SUM_UP:
             _find_statistics(rows, shifts, sums, eps, statistics)
@@ -244,7 +254,7 @@ def _differentiate(
     for this_pass in range(WRITE + 1):
         for part in numba.prange(threads):
             _differentiate_part(
-                part, threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
+                np.int64(part), threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
             )  # fmt: skip
         if this_pass == SUM_UP:
             _find_gradients(rows, statistics, sums, grad_parameters, factors)

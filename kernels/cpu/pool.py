@@ -203,7 +203,7 @@ def _in_memory_order(x: np.ndarray) -> np.ndarray:
 @compiled(parallel=True)
 def _maxima(threads, x, rows, columns, threshold, nobody, y, winner):
     for part in numba.prange(threads):
-        _maxima_of_part(part, threads, x, rows, columns, threshold, nobody, y, winner)
+        _maxima_of_part(np.int64(part), threads, x, rows, columns, threshold, nobody, y, winner)
 
 
 @compiled
@@ -225,7 +225,7 @@ def _maxima_of_part(part, threads, x, rows, columns, threshold, nobody, y, winne
 @compiled(parallel=True)
 def _gradients_won(threads, grad, winner, rows, columns, grad_x):
     for part in numba.prange(threads):
-        _gradients_won_of_part(part, threads, grad, winner, rows, columns, grad_x)
+        _gradients_won_of_part(np.int64(part), threads, grad, winner, rows, columns, grad_x)
 
 
 @compiled
@@ -247,7 +247,7 @@ def _gradients_won_of_part(part, threads, grad, winner, rows, columns, grad_x):
 @compiled(parallel=True)
 def _sums(threads, x, rows, columns, divisor, y):
     for part in numba.prange(threads):
-        _sums_of_part(part, threads, x, rows, columns, divisor, y)
+        _sums_of_part(np.int64(part), threads, x, rows, columns, divisor, y)
 
 
 @compiled

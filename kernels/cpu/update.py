@@ -7,6 +7,7 @@ see table.py.
 import math
 
 import numba
+import numpy as np
 
 from .. import update as numpy_update
 from ..update import Arrays, adam_factors
@@ -69,7 +70,7 @@ def _decayed(g, w, decay):
 @compiled(parallel=True)
 def _sgd_on_threads(threads, table, options, like):
     for part in numba.prange(threads):
-        _sgd(part, threads, table, options, like)
+        _sgd(np.int64(part), threads, table, options, like)
 
 
 # --- Adam -----------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ def _adam(part, parts, table, options, like):
 @compiled(parallel=True)
 def _adam_on_threads(threads, table, options, like):
     for part in numba.prange(threads):
-        _adam(part, threads, table, options, like)
+        _adam(np.int64(part), threads, table, options, like)
 
 
 # --- RMSprop --------------------------------------------------------------------------------------
@@ -213,4 +214,4 @@ def _over_deviation(slope, i, s, a, memory):
 @compiled(parallel=True)
 def _rmsprop_on_threads(threads, table, options, like):
     for part in numba.prange(threads):
-        _rmsprop(part, threads, table, options, like)
+        _rmsprop(np.int64(part), threads, table, options, like)

@@ -49,12 +49,6 @@ __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "suits"]
 SHARED_BYTES = 32 * L2_BYTES
 """At most so much is taken by transformed numbers that all threads share: about half of an L3 cache."""
 
-SUM_SQUARES = 192
-"""Squares at a time in the weight gradient: of each point, a panel of gradients then stays in the L1 cache.
-
-With few channels there are more, so that threads do not wait for each other too often.
-"""
-
 OWN_SQUARES = 48
 """Squares that a thread works on at a time, where it has squares of its own: about what its L2 cache holds."""
 
@@ -189,9 +183,10 @@ def _run_sums(
     threads, width = numba.get_num_threads(), panel_width(x.itemsize)
     seen, written = tables
     share = _share(squares, squares.C, x.itemsize)
-    squares = squares._replace(
-        block=_even_blocks(squares, min(max(SUM_SQUARES, share // 8), share))
-    )
+    half_of_cache = L2_BYTES // 2 // ((squares.m + 2) ** 2 * width * x.itemsize)
+    # A panel's gradients stay in the L2 cache; or there are so many squares that sums are rarely transformed.
+    most = min(share, max(half_of_cache, squares.C))
+    squares = squares._replace(block=_even_blocks(squares, most))
     inputs = _scratch(1, squares, squares.block, squares.C, x.dtype)[0]
     grads = _scratch(threads, squares, squares.block, width, x.dtype)
     sums = _scratch(threads, squares, _whole_tiles(squares.C), width, x.dtype)
