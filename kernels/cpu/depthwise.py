@@ -288,6 +288,7 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
     """Compute one part of the rows of y (N, OH, OW, C) from x (N, H, W, C) and weights (R * S + 1, C and more)."""
     N, OH, OW, C = y.shape
     y_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
+    ahead = PIXELS * x_step if steps[0] == steps[1] == 1 else 0
     row_bytes = weights.shape[1] * x.itemsize
     tap_rows = address_of(weights, 0), row_bytes
     bias = address_of(weights, 0) + (len(weights) - 1) * row_bytes
@@ -311,7 +312,7 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
                     j = min(start, count - PIXELS)  # the last ones may be computed twice
                     xs, ys = (x_first + j * x_step, x_step), (y_first + j * y_step, y_step)
                     multiply_pixels(PIXELS, xs, seen, tap_rows, bias, ys, C, relu, x)
-                    _fetch(next_row + j * x_step, PIXELS * x_step)
+                    _fetch(next_row + j * x_step, ahead)
 
 
 @compiled(parallel=True)
@@ -327,6 +328,7 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
     """Add to sums[part] (R * S, C and more) what a part of the rows of grad (N, OH, OW, C) gives with x."""
     N, OH, OW, C = grad.shape
     grad_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
+    ahead = PIXELS * x_step if steps[0] == steps[1] == 1 else 0
     tap_rows = address_of(sums, part * (sums.size // parts)), sums.shape[2] * x.itemsize
     for row in range(part * N * OH // parts, (part + 1) * N * OH // parts):
         n, i = divmod(row, OH)
@@ -343,7 +345,7 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
             for j in range(0, whole, PIXELS):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
                 add_products(PIXELS, xs, seen, tap_rows, grads, C, x)
-                _fetch(next_row + j * x_step, PIXELS * x_step)
+                _fetch(next_row + j * x_step, ahead)
             for j in range(whole, count):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
                 add_products(1, xs, seen, tap_rows, grads, C, x)
@@ -368,10 +370,10 @@ def _last_of_next_row(i, column_kind, rows, taps, counts):
 
 @compiled
 def _fetch(address, size):
-    """Ask for bytes that will be needed soon.
+    """Ask for bytes that will be needed soon, those that the next row of outputs is the first to see.
 
     The processor does that by itself for memory that is read in order, but here pixels are read in
-    turn, a block of channels of each (56x56x128: a quarter less time).
+    turn, a block of channels of each (56x56x128: a quarter less time). At stride 2 it does not help.
     """
     for line in range(0, size, CACHE_LINE):
         prefetch(address + line)

@@ -183,9 +183,9 @@ def _run_sums(
     threads, width = numba.get_num_threads(), panel_width(x.itemsize)
     seen, written = tables
     share = _share(squares, squares.C, x.itemsize)
-    half_of_cache = L2_BYTES // 2 // ((squares.m + 2) ** 2 * width * x.itemsize)
+    in_cache = L2_BYTES // ((squares.m + 2) ** 2 * width * x.itemsize)
     # A panel's gradients stay in the L2 cache; or there are so many squares that sums are rarely transformed.
-    most = min(share, max(half_of_cache, squares.C))
+    most = min(share, max(in_cache, squares.C))
     squares = squares._replace(block=_even_blocks(squares, most))
     inputs = _scratch(1, squares, squares.block, squares.C, x.dtype)[0]
     grads = _scratch(threads, squares, squares.block, width, x.dtype)

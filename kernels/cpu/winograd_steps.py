@@ -19,7 +19,7 @@ import numpy as np
 
 from .compiled import compiled
 from .pointers import point_at_inputs
-from .simd import TILE_ROWS, add_outer_products, address_of, multiply_tile, panel_width, prefetch
+from .simd import TILE_ROWS, add_outer_products, address_of, multiply_tile, panel_width
 from .target import VECTOR_BYTES
 from .transforms import (
     copy_number,
@@ -36,7 +36,7 @@ AT_ONCE = 8
 """Squares whose addresses are looked up at a time."""
 
 ROWS_AT_ONCE = 16
-"""Input channels whose weights are gathered at a time, a cache line of them; or asked for ahead of time."""
+"""Input channels whose weights are gathered at a time: in whatever order they lie, cache lines are used up."""
 
 PANELS_AT_ONCE = 2
 """Panels whose products are transformed back at a time, where a thread has squares of its own."""
@@ -198,28 +198,18 @@ def transform_weights(squares, taps, panel, weights):
     columns = min(width, squares.K - panel * width)
     first = address_of(taps.numbers, taps.first + panel * width * taps.by_k)
     gathered = np.empty(9 * ROWS_AT_ONCE * width, weights.dtype)
-    lie_in_rows = taps.by_k == 1
     rows = np.empty(9, np.int64)
     for tap in range(9):
-        if lie_in_rows:
-            rows[tap] = first + tap * taps.by_tap * itemsize
-        else:
-            rows[tap] = address_of(gathered, tap * ROWS_AT_ONCE * width)
+        rows[tap] = address_of(gathered, tap * ROWS_AT_ONCE * width)
     for c in range(squares.C):
-        if lie_in_rows:
-            offset = c * taps.by_c * itemsize
-            for tap in range(9):
-                prefetch(rows[tap] + offset + ROWS_AT_ONCE * taps.by_c * itemsize)
-        else:
-            offset = c % ROWS_AT_ONCE * width * itemsize
-            if offset == 0:
-                count = min(ROWS_AT_ONCE, squares.C - c)
-                _gather(taps, first + c * taps.by_c * itemsize, count, columns, rows, width)
+        offset = c % ROWS_AT_ONCE * width * itemsize
+        if offset == 0:
+            count = min(ROWS_AT_ONCE, squares.C - c)
+            _gather(taps, first + c * taps.by_c * itemsize, count, columns, rows, width)
         place = _place(points, c)
         for k in range(0, columns * itemsize, VECTOR_BYTES):
-            transform_weight(
-                squares, weights, (rows, 0, 1, offset + k), (offsets, 0, 1, place + k), 0, 0
-            )
+            source, target = (rows, 0, 1, offset + k), (offsets, 0, 1, place + k)
+            transform_weight(squares, weights, source, target, 0, 0)
 
 
 @compiled
