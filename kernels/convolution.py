@@ -15,6 +15,7 @@ from importlib import import_module
 
 import numpy as np
 
+from . import activation
 from .arrays import Array, check_float_array, check_shape, xp_of
 from .dispatch import COMPILED_DTYPES, can_compile, suits_compiled
 from .shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
@@ -68,7 +69,7 @@ def conv2d(
     y = compute(x, w, *settings)
     if bias is not None:
         y += bias[:, None, None]
-    return xp_of(y).maximum(y, y.dtype.type(0)) if relu else y
+    return activation.relu(y) if relu else y
 
 
 def conv2d_grad_input(

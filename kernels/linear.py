@@ -1,6 +1,7 @@
 """The dense layer as matrix products, for arrays of either library; the sibling for the CPU is cpu/linear.py."""
 
-from .arrays import Array, xp_of
+from . import activation
+from .arrays import Array
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, relu: bool = False) -> Array:
@@ -18,7 +19,7 @@ def linear(x: Array, w: Array, bias: Array | None = None, relu: bool = False) ->
     y = x.dot(w.T)
     if bias is not None:
         y += bias
-    return xp_of(y).maximum(y, y.dtype.type(0)) if relu else y
+    return activation.relu(y) if relu else y
 
 
 def linear_grad_input(grad: Array, w: Array) -> Array:

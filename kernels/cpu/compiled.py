@@ -31,6 +31,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
@@ -67,6 +68,18 @@ def compiled(function: Callable | None = None, *, parallel: bool = False) -> Cal
     if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
         dispatcher._cache = MachineCodeFiles(function)
     return _launched_by_one_thread(dispatcher) if parallel else dispatcher
+
+
+def is_plain(array: np.ndarray) -> bool:
+    """Whether the compiled loops can take an array as it is: all arrays then have one type for Numba."""
+    return array.flags.carray  # contiguous, aligned, and writable, even where nothing is written
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return the array itself or a copy in order, see `is_plain`."""
+    if is_plain(array):
+        return array
+    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
 
 
 def _launched_by_one_thread(loop: Callable) -> Callable:

@@ -26,9 +26,9 @@ import numpy as np
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape
-from .compiled import compiled
+from .compiled import compiled, plain
 from .conv_plan import Plan, forward_plan, grad_input_plan
-from .images import images_in_order, plain
+from .images import images_in_order
 from .pointers import point_at_inputs, point_at_outputs
 from .simd import (
     NARROW_TILE_ROWS,

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from ..dropout import COUNTERS, KEY_STEPS, MULTIPLIERS, ROUNDS, limit_and_factor
-from .compiled import compiled
+from .compiled import compiled, plain
 from .flat import SERIAL_SIZE, share
 
 MULTIPLIER_A, MULTIPLIER_C = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
@@ -19,7 +19,7 @@ BLOCK = 8 * COUNTERS
 
 def dropout(x: np.ndarray, p: float, key: int) -> np.ndarray:
     """See ../dropout.py."""
-    x = np.require(x, None, ("C", "ALIGNED", "WRITEABLE"))
+    x = plain(x)
     y = np.empty_like(x)
     limit, factor = limit_and_factor(p)
     threads = 1 if x.size < SERIAL_SIZE else numba.get_num_threads()

@@ -6,7 +6,7 @@ import numpy as np
 from ..arrays import channels_last
 from ..memory import empty
 from ..shapes import Sides
-from .compiled import compiled
+from .compiled import compiled, is_plain
 from .simd import address_of, copy_memory
 
 COLUMNS_AT_ONCE = 16
@@ -35,19 +35,6 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
     if result.size:
         _copy_images(numba.get_num_threads(), x, result, top, left)
     return result
-
-
-def is_plain(array: np.ndarray) -> bool:
-    """Whether the compiled loops can take an array as it is: all arrays then have one type for Numba."""
-    flags = array.flags
-    return flags.c_contiguous and flags.writeable and flags.aligned
-
-
-def plain(array: np.ndarray) -> np.ndarray:
-    """Return the array itself or a copy in order, see `is_plain`."""
-    return (
-        array if is_plain(array) else np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
-    )
 
 
 @compiled(parallel=True)

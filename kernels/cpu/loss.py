@@ -9,7 +9,7 @@ import math
 import numba
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, plain
 from .flat import SERIAL_SIZE, share
 from .special import exp, minus_log_softmax
 
@@ -22,7 +22,7 @@ def cross_entropy(
     smoothing: float,
 ) -> tuple[np.ndarray, np.ndarray, float, int]:
     """See ../loss.py."""
-    scores, labels, weights = _plain(scores), _plain(labels), _plain(weights)
+    scores, labels, weights = plain(scores), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
     losses, probabilities = np.empty(len(scores), scores.dtype), np.empty_like(scores)
     threads = _threads(scores)
@@ -45,7 +45,7 @@ def cross_entropy_grad(
     smoothing: float,
 ) -> np.ndarray:
     """See ../loss.py."""
-    grad, labels, weights = _plain(grad), _plain(labels), _plain(weights)
+    grad, labels, weights = plain(grad), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
     grad_x = np.empty_like(probabilities)
     threads = _threads(probabilities)
@@ -54,11 +54,6 @@ def cross_entropy_grad(
     else:
         _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x)
     return grad_x
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Return `array` as the loops want it, copied where it is not."""
-    return array if array.flags.carray else np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))
 
 
 def _threads(rows: np.ndarray) -> int:

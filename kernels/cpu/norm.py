@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from ..memory import empty
-from .compiled import compiled
+from .compiled import compiled, plain
 from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
 
 LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
@@ -117,7 +117,7 @@ _FROM_MEMORY = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 33)}
 
 def _rows(x: np.ndarray) -> np.ndarray:
     """View (N, C, ...) as contiguous rows (N * ..., C), or several of them side by side if C is small."""
-    inside = _in_memory_order(x.transpose(_TO_MEMORY[x.ndim]))
+    inside = plain(x.transpose(_TO_MEMORY[x.ndim]))
     width = _width(x.size, x.shape[1])
     return inside.reshape(x.size // width if width else 0, width)
 
@@ -137,18 +137,11 @@ def _images(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
     return rows.reshape(N, *size, C).transpose(_FROM_MEMORY[like.ndim])
 
 
-def _in_memory_order(array: np.ndarray) -> np.ndarray:
-    """Return a contiguous array that can be written to: Numba would compile another version for one that cannot."""
-    if array.flags.carray:
-        return array
-    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
-
-
 def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
     """Weight or bias as a contiguous array (C,)."""
     if numbers is None:
         return np.full(x.shape[1], default, x.dtype)
-    return _in_memory_order(numbers)
+    return plain(numbers)
 
 
 # --- compiled loops -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ..memory import empty
 from ..pool import cached, counts, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
-from .compiled import compiled
+from .compiled import compiled, plain
 from .pool_simd import add_gradients_won, add_up, keep_largest
 
 
@@ -190,11 +190,7 @@ def _counts(x_shape, dtype, kernel, stride, padding, ceil_mode, count_include_pa
 
 def _in_memory_order(x: np.ndarray) -> np.ndarray:
     """Return images (N, C, H, W) as contiguous (N, H, W, C); no copy if that is their order in memory."""
-    inside = channels_last(x)
-    if inside.flags.carray:
-        return inside
-    # Writable, although nothing is written: Numba would compile another version for arrays that are not.
-    return np.require(inside, requirements=("C", "ALIGNED", "WRITEABLE"))
+    return plain(channels_last(x))
 
 
 # --- compiled loops -------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ import numpy as np
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
-from .compiled import compiled
-from .images import images_in_order, plain
+from .compiled import compiled, plain
+from .images import images_in_order
 from .pointers import Tables, input_seen
 from .simd import TILE_ROWS, panel_width
 from .target import L2_BYTES, TILE_VECTORS

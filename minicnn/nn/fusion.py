@@ -73,11 +73,11 @@ class fusion:  # noqa: N801 (used like a function)
     """
 
     def __init__(self, on: bool):
-        self.outer = _state.on
-        _state.on = bool(on)
+        self.on, self.outer = bool(on), _state.on
+        _state.on = self.on
 
     def __enter__(self) -> None:
-        pass
+        _state.on = self.on  # again: the block may be entered a second time
 
     def __exit__(self, *_: object) -> None:
         _state.on = self.outer

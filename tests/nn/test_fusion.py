@@ -92,6 +92,14 @@ def test_the_switch_is_for_a_block_or_from_now_on():
     minicnn.fusion(True)
 
 
+def test_a_block_may_be_entered_again():
+    alone = minicnn.fusion(False)
+    for _ in range(2):
+        with alone:
+            assert not fusion._state.on
+        assert fusion._state.on
+
+
 def test_an_error_names_the_part():
     chain = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.ReLU())
     with pytest.raises(ValueError, match="linear: expected x of shape") as error:

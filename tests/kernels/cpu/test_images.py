@@ -5,7 +5,8 @@ from tests.checks import MEMORY_ORDERS
 from tests.kernels.conv_cases import array_in
 
 pytest.importorskip("numba")
-from minicnn.kernels.cpu.images import images_in_order, is_plain, plain
+from minicnn.kernels.cpu.compiled import is_plain, plain
+from minicnn.kernels.cpu.images import images_in_order
 
 
 @pytest.mark.parametrize("frame", [((0, 0), (0, 0)), ((1, 2), (0, 3)), ((0, 1), (2, 0))])
