@@ -12,6 +12,7 @@ A convolution can be computed in several ways, which give the same numbers up to
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,14 +60,14 @@ def conv2d(
         TypeError: for arrays that are not of one float dtype.
         ValueError: for shapes, settings and algorithms that do not go together.
     """
-    _check_arrays("conv2d", x=x, w=w)
+    _check_arrays("conv2d", "x", x, "w", w)
     if bias is not None:
         _check_bias(bias, w)
     settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
-    compute, fuses = _implementation("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
-    if fuses:
-        return compute(x, w, *settings, bias, relu)
-    y = compute(x, w, *settings)
+    way = _choose("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
+    if way.fuses:
+        return way.compute(x, w, *settings, bias, relu)
+    y = way.compute(x, w, *settings)
     if bias is not None:
         y += bias[:, None, None]
     return activation.relu(y) if relu else y
@@ -88,14 +89,12 @@ def conv2d_grad_input(
     `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
     are those of `conv2d`.
     """
-    _check_arrays("conv2d_grad_input", grad=grad, w=w)
+    _check_arrays("conv2d_grad_input", "grad", grad, "w", w)
     settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
     x_shape = tuple(x_shape)
-    check_shape(grad, _output_shape(x_shape, w.shape, *settings), "conv2d_grad_input: grad")
-    compute, _ = _implementation(
-        "conv2d_grad_input", algorithm, precision, grad, x_shape, w.shape, settings
-    )
-    return compute(grad, w, x_shape, *settings)
+    way = _choose("conv2d_grad_input", algorithm, precision, grad, x_shape, w.shape, settings)
+    check_shape(grad, way.output_shape, "conv2d_grad_input: grad")
+    return way.compute(grad, w, x_shape, *settings)
 
 
 def conv2d_grad_weight(
@@ -114,14 +113,12 @@ def conv2d_grad_weight(
     `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
     are those of `conv2d`.
     """
-    _check_arrays("conv2d_grad_weight", grad=grad, x=x)
+    _check_arrays("conv2d_grad_weight", "grad", grad, "x", x)
     settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
     w_shape = tuple(w_shape)
-    check_shape(grad, _output_shape(x.shape, w_shape, *settings), "conv2d_grad_weight: grad")
-    compute, _ = _implementation(
-        "conv2d_grad_weight", algorithm, precision, grad, x.shape, w_shape, settings
-    )
-    return compute(grad, x, w_shape, *settings)
+    way = _choose("conv2d_grad_weight", algorithm, precision, grad, x.shape, w_shape, settings)
+    check_shape(grad, way.output_shape, "conv2d_grad_weight: grad")
+    return way.compute(grad, x, w_shape, *settings)
 
 
 def choose_algorithm(
@@ -151,23 +148,36 @@ def choose_algorithm(
         groups: see `conv2d`.
         precision: see `conv2d`.
     """
-    if not suits_compiled(array):
+    settings = stride, padding, dilation, groups
+    return _quickest(function, suits_compiled(array), precision, x_shape, w_shape, settings)
+
+
+def _quickest(
+    function: str, compiled: bool, precision: str, x_shape: Shape, w_shape: Shape, settings: tuple
+) -> str:
+    """Return what "auto" stands for, see `choose_algorithm`; `compiled` says whether the compiled loops may be used."""
+    if not compiled:
         return "im2col"
     if precision == "exact":
         return "direct"
-    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
-    return _fast_algorithm(function, tuple(x_shape), tuple(w_shape), *settings)
-
-
-@lru_cache(maxsize=4096)
-def _fast_algorithm(function, x_shape, w_shape, stride, padding, dilation, groups) -> str:
     from .cpu import winograd
 
-    window = window_of(w_shape[2:], stride, padding, dilation)
+    *window_settings, groups = settings
+    window = window_of(w_shape[2:], *window_settings)
     return "winograd" if winograd.suits(function, x_shape, w_shape, window, groups) else "direct"
 
 
-def _implementation(
+class _Way(NamedTuple):
+    """How a convolution is computed."""
+
+    compute: Callable[..., Array]
+    fuses: bool
+    """Whether it adds a bias and applies ReLU itself."""
+    output_shape: Shape
+    """That of the forward pass, (N, K, OH, OW)."""
+
+
+def _choose(
     function: str,
     algorithm: str,
     precision: str,
@@ -175,33 +185,50 @@ def _implementation(
     x_shape: Shape,
     w_shape: Shape,
     settings: tuple,
-) -> tuple[Callable[..., Array], bool]:
-    """Return `function` as computed by `algorithm`, and whether it adds a bias and applies ReLU itself."""
-    _output_shape(x_shape, w_shape, *settings)
+) -> _Way:
+    """Return how to compute `function`, after checks of everything but the arrays."""
+    compiled = suits_compiled(array)
+    way = _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
+    if algorithm != "auto":
+        _check_algorithm(algorithm, array)
+    return way
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _way(
+    function: str,
+    algorithm: str,
+    precision: str,
+    compiled: bool,
+    x_shape: Shape,
+    w_shape: Shape,
+    *settings: object,
+) -> _Way:
+    """Check and choose once for all calls alike: a network convolves the same shapes in every step."""
+    output_shape = conv2d_shape(x_shape, w_shape, *settings)
     if precision not in PRECISIONS:
         raise ValueError(f'precision: expected "fast" or "exact", got {precision!r}')
-    if algorithm == "auto":
-        algorithm = choose_algorithm(function, array, x_shape, w_shape, *settings, precision)
-    elif algorithm not in ALGORITHMS:
+    if algorithm not in ALGORITHMS:
         names = '"auto", "im2col", "direct", "winograd" or "naive"'
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
-    else:
-        _check_algorithm(algorithm, array)
-    return _function(function, algorithm, x_shape, w_shape, settings)
+    if algorithm == "auto":
+        algorithm = _quickest(function, compiled, precision, x_shape, w_shape, settings)
+    module = _module(algorithm, x_shape, w_shape, settings[-1])
+    compute = getattr(import_module(module, __package__), function)
+    return _Way(compute, ".cpu." in module, output_shape)
 
 
-@lru_cache(maxsize=4096)
-def _function(
-    function: str, algorithm: str, x_shape: Shape, w_shape: Shape, settings: tuple
-) -> tuple[Callable[..., Array], bool]:
-    """Import an implementation when it is first needed: Numba takes its time to load."""
-    name = {"naive": ".reference", "im2col": ".im2col", "winograd": ".cpu.winograd"}.get(algorithm)
-    if name is None:
-        from .cpu import depthwise
+def _module(algorithm: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
+    """Name the module of an algorithm, which is imported when it is first needed: Numba takes its time to load."""
+    if algorithm == "naive":
+        return ".reference"
+    if algorithm == "im2col":
+        return ".im2col"
+    if algorithm == "winograd":
+        return ".cpu.winograd"
+    from .cpu import depthwise
 
-        suits = depthwise.suits(x_shape, w_shape, settings[-1])
-        name = ".cpu.depthwise" if suits else ".cpu.conv"
-    return getattr(import_module(name, __package__), function), ".cpu." in name
+    return ".cpu.depthwise" if depthwise.suits(x_shape, w_shape, groups) else ".cpu.conv"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:
@@ -225,9 +252,6 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
 
 
-_output_shape = lru_cache(maxsize=4096, typed=True)(conv2d_shape)
-
-
 def _hashable(setting: object) -> object:
     """Return a setting given as a list as a tuple: settings are keys of caches."""
     return tuple(map(_hashable, setting)) if isinstance(setting, list) else setting
@@ -243,14 +267,12 @@ def _check_bias(bias: Array, w: Array) -> None:
         )
 
 
-def _check_arrays(where: str, **arrays: Array) -> None:
+def _check_arrays(where: str, a_name: str, a: Array, b_name: str, b: Array) -> None:
     """Both arguments must be float arrays of one dtype, in one place."""
-    a, b = arrays.values()
     if type(a) is type(b) is np.ndarray and a.dtype == b.dtype and a.dtype in COMPILED_DTYPES:
         return
-    for name, array in arrays.items():
-        check_float_array(array, f"{where}: {name}")
-    a_name, b_name = arrays
+    check_float_array(a, f"{where}: {a_name}")
+    check_float_array(b, f"{where}: {b_name}")
     if a.dtype != b.dtype:
         raise TypeError(
             f"{where}: expected {a_name} and {b_name} of the same dtype, got {a_name} {a.dtype} and {b_name} "

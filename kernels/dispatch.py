@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import Array
 
-COMPILED_DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+COMPILED_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 @functools.cache
@@ -30,10 +30,10 @@ def suits_compiled(array: Array) -> bool:
 
 def sibling(name: str, array: Array) -> ModuleType:
     """Return `cpu.<name>` if the compiled loops suit `array`, and `<name>` otherwise."""
-    return _module(f".cpu.{name}" if suits_compiled(array) else f".{name}")
+    return _module(name, suits_compiled(array))
 
 
 @functools.cache
-def _module(name: str) -> ModuleType:
-    """Import a module of this package when it is first needed: Numba takes its time to load."""
-    return import_module(name, __package__)
+def _module(name: str, is_compiled: bool) -> ModuleType:
+    """Import one of two siblings when it is first needed: Numba takes its time to load."""
+    return import_module(f".cpu.{name}" if is_compiled else f".{name}", __package__)

@@ -20,6 +20,9 @@ import numpy as np
 LARGE = 2**20
 """The size in bytes from which on a block is worth the bookkeeping."""
 
+CACHE_LINE = 64
+"""Arrays on blocks begin with a cache line: a row of results is then written to as few lines as possible."""
+
 
 class _Block(np.ndarray):
     """The bytes of a block; were it a plain array, NumPy would take it, and not the loan, as the base of views.
@@ -68,7 +71,9 @@ class Pool:
             block = self._take(size)
             if block is None:
                 self._make_room(size)
-                block = np.empty(size, np.uint8).view(_Block)
+                memory = np.empty(size + CACHE_LINE, np.uint8)
+                first = -memory.ctypes.data % CACHE_LINE
+                block = memory[first : first + size].view(_Block)
                 block.pool = self
             self.lent += size
             self.peak = max(self.peak, self.lent)
@@ -127,7 +132,8 @@ _pool = Pool()
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new C-contiguous array with arbitrary elements: `numpy.empty`, in used memory where that is quicker."""
-    dtype = np.dtype(dtype)
+    if not isinstance(dtype, np.dtype):
+        dtype = np.dtype(dtype)
     if math.prod(shape) * dtype.itemsize < LARGE:
         return np.empty(shape, dtype)
     return _pool.empty(shape, dtype)

@@ -8,12 +8,11 @@ wide rows are added in float32 first, so that this costs little.
 
 import math
 
-import numba
 import numpy as np
 
 from ..memory import empty
-from .compiled import compiled
-from .flat import SERIAL_SIZE, share
+from .compiled import compiled, on_threads
+from .flat import share, threads_for
 
 WIDTH = 64
 BLOCK = 16
@@ -23,10 +22,7 @@ def bias_grad(grad: np.ndarray) -> np.ndarray:
     """See ../bias.py."""
     rows = _as_vector(grad, grad.dtype)
     sums, block, result = _memory(grad)
-    if len(sums) == 1:
-        _add_rows(rows, sums[0], block[0])
-    else:
-        _add_rows_on_threads(rows, grad.shape[1], sums, block)
+    _add_rows(len(sums), rows, grad.shape[1], sums, block)
     _fold(sums, result)
     return result
 
@@ -36,10 +32,7 @@ def bias_relu_grad(grad: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
     grad_rows, y_rows = _as_vector(grad, y.dtype), _as_vector(y, y.dtype)
     grad_z = empty(y_rows.shape, y_rows.dtype)
     sums, block, result = _memory(y)
-    if len(sums) == 1:
-        _mask_and_add_rows(grad_rows, y_rows, grad_z, sums[0], block[0])
-    else:
-        _mask_and_add_rows_on_threads(grad_rows, y_rows, grad_z, y.shape[1], sums, block)
+    _mask_and_add_rows(len(sums), grad_rows, y_rows, grad_z, y.shape[1], sums, block)
     _fold(sums, result)
     return grad_z.reshape(y.shape), result
 
@@ -58,7 +51,7 @@ def _memory(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if 0 < K < WIDTH:
         width = math.lcm(K, 16)
         width *= -(-WIDTH // width)
-    threads = 1 if rows.size < SERIAL_SIZE else numba.get_num_threads()
+    threads = threads_for(rows.size)
     sums = np.empty((threads, width), np.float64)
     return sums, np.empty((threads, width), rows.dtype), np.empty(K, rows.dtype)
 
@@ -85,13 +78,14 @@ def _move(block, sums):
         block[j] = 0
 
 
-@compiled
-def _add_rows(grad, sums, block):
-    """Sum up the wide rows of `grad`, a vector of whole rows; the last wide row may be short."""
+@on_threads
+def _add_rows(part, parts, grad, K, all_sums, blocks):
+    """Sum up one part of the wide rows of `grad`, a vector of rows (K,); the last wide row may be short."""
+    mine, sums, block = _share_of_rows(grad.size, K, part, parts), all_sums[part], blocks[part]
     _clear(sums, block)
-    width = sums.size
-    for r in range(-(-grad.size // width)):
-        row = grad[r * width : (r + 1) * width]
+    rows, width = grad[mine], sums.size
+    for r in range(-(-rows.size // width)):
+        row = rows[r * width : (r + 1) * width]
         for j in range(row.size):
             block[j] += row[j]
         if r % BLOCK == BLOCK - 1:
@@ -99,21 +93,16 @@ def _add_rows(grad, sums, block):
     _move(block, sums)
 
 
-@compiled(parallel=True)
-def _add_rows_on_threads(grad, K, sums, block):
-    for part in numba.prange(len(sums)):
-        mine = _share_of_rows(grad.size, K, np.int64(part), len(sums))
-        _add_rows(grad[mine], sums[part], block[part])
-
-
-@compiled
-def _mask_and_add_rows(grad, y, grad_z, sums, block):
+@on_threads
+def _mask_and_add_rows(part, parts, grad, y, grad_z, K, all_sums, blocks):
     """Write `grad` where y > 0 to `grad_z`, and sum up its wide rows like `_add_rows`."""
+    mine, sums, block = _share_of_rows(grad.size, K, part, parts), all_sums[part], blocks[part]
     _clear(sums, block)
     zero, width = y.dtype.type(0), sums.size
-    for r in range(-(-y.size // width)):
+    grad_rows, y_rows, z_rows = grad[mine], y[mine], grad_z[mine]
+    for r in range(-(-y_rows.size // width)):
         here = slice(r * width, (r + 1) * width)
-        grad_row, y_row, z_row = grad[here], y[here], grad_z[here]
+        grad_row, y_row, z_row = grad_rows[here], y_rows[here], z_rows[here]
         for j in range(y_row.size):
             g = grad_row[j]
             g = zero if y_row[j] <= zero else g
@@ -122,13 +111,6 @@ def _mask_and_add_rows(grad, y, grad_z, sums, block):
         if r % BLOCK == BLOCK - 1:
             _move(block, sums)
     _move(block, sums)
-
-
-@compiled(parallel=True)
-def _mask_and_add_rows_on_threads(grad, y, grad_z, K, sums, block):
-    for part in numba.prange(len(sums)):
-        mine = _share_of_rows(y.size, K, np.int64(part), len(sums))
-        _mask_and_add_rows(grad[mine], y[mine], grad_z[mine], sums[part], block[part])
 
 
 @compiled

@@ -36,6 +36,9 @@ from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
+from numba.np.ufunc import parallel as numba_threads
+
+from .parallel import for_each_part, run_parts, symbols
 
 # Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
 OPTIONS = {
@@ -60,14 +63,42 @@ def compiled(function: Callable | None = None, *, parallel: bool = False) -> Cal
     Args:
         function: a module-level function, not a closure.
         parallel: whether it holds a `numba.prange`. It is then called from Python only, by one
-            thread at a time; `numba.prange` runs on `numba.get_num_threads()` threads.
+            thread at a time; `numba.prange` runs on `thread_count()` threads.
     """
     if function is None:
         return functools.partial(compiled, parallel=parallel)
     dispatcher = numba.njit(function, parallel=parallel, **OPTIONS)
     if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
         dispatcher._cache = MachineCodeFiles(function)
-    return _launched_by_one_thread(dispatcher) if parallel else dispatcher
+    return _launched_by_one_thread(dispatcher, function) if parallel else dispatcher
+
+
+def on_threads(function: Callable) -> Callable:
+    """Decorate a function of (part, parts, *arguments), which does one part of some work.
+
+    It is then called as function(parts, *arguments), from Python, and runs for each part in
+    range(parts), on as many threads; see `parallel`.
+    """
+    worker = compiled(function)
+    if not isinstance(worker, Dispatcher):
+
+        def launch(parts, *arguments):
+            for part in range(parts):
+                worker(part, parts, *arguments)
+
+    else:
+
+        def launch(parts, *arguments):
+            run_parts(_loop, worker, parts, arguments)
+
+        launch = numba.njit(launch, **OPTIONS)
+        launch._cache = MachineCodeFiles(function, worker)
+    return _launched_by_one_thread(launch, function)
+
+
+def thread_count() -> int:
+    """Return `numba.get_num_threads()`, once loops have run in parallel in a tenth of the time."""
+    return _threads.count()
 
 
 def is_plain(array: np.ndarray) -> bool:
@@ -82,15 +113,15 @@ def plain(array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
 
 
-def _launched_by_one_thread(loop: Callable) -> Callable:
-    """Wrap a parallel loop, so that what would end the process raises an error or waits instead."""
+def _launched_by_one_thread(loop: Callable, function: Callable) -> Callable:
+    """Wrap a parallel loop made from `function`: what would end the process raises an error or waits instead."""
 
     def launch(*args: Any) -> Any:
         with PARALLEL_LOOP:
             if _threads.lost_in_fork:
                 raise RuntimeError(
-                    f"{loop.__name__}: this process was made by os.fork() from one whose compiled loops had started "
-                    "threads, and those do not survive a fork; start worker processes with "
+                    f"{function.__name__}: this process was made by os.fork() from one whose compiled loops had "
+                    "started threads, and those do not survive a fork; start worker processes with "
                     'multiprocessing.get_context("spawn"), or use algorithm="im2col"'
                 )
             result = loop(*args)
@@ -98,20 +129,28 @@ def _launched_by_one_thread(loop: Callable) -> Callable:
                 _threads.start()
             return result
 
-    functools.update_wrapper(launch, loop)
+    functools.update_wrapper(launch, function)
     launch.loop = loop
     return launch
 
 
 class _Threads:
-    """What is known of Numba's threads: whether there are any, and whether a fork has lost them."""
+    """What is known of Numba's threads: whether there are any, and whether a fork has lost them.
+
+    Attributes:
+        count: tells how many a loop may use, which `numba.set_num_threads` changes. Numba's own
+            function asks at each call, under two locks, whether the threads have been started; what
+            it calls then, a private function of the threading layer, needs no such question.
+    """
 
     started = False
     lost_in_fork = False
+    count = staticmethod(numba.get_num_threads)
 
     def start(self) -> None:
         """Note the first parallel loop, and say once if threads are slow to start here."""
         self.started = True
+        self.count = getattr(numba_threads, "_get_num_threads", numba.get_num_threads)
         if numba.get_num_threads() > 1 and numba.threading_layer() == "workqueue":
             warnings.warn(
                 'Numba found no OpenMP and uses its threading layer "workqueue", which takes about 0.1 ms to start a '
@@ -138,12 +177,18 @@ def cache_folder() -> Path:
 
 
 class MachineCodeFiles(_Cache):
-    """The files of one function: one for each signature and processor. Numba calls load and save."""
+    """The files of one function: one for each signature and processor. Numba calls load and save.
+
+    Args:
+        function: that is compiled.
+        launched: the worker that the files launch, if they do not hold the machine code of `function` itself.
+    """
 
     may_write = True  # until it fails once
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, launched: Dispatcher | None = None):
         self.function = function
+        self.launched = launched
         self.enabled = True
 
     @property
@@ -163,6 +208,9 @@ class MachineCodeFiles(_Cache):
         content = stamped[2 * DIGEST_BYTES :]
         if stamped != self._stamped(content):
             return None
+        if self.launched is not None:
+            _, arguments = sig
+            symbols(_loop, self.launched, arguments)  # what is loaded calls them by these names
         return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(content))
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -215,7 +263,8 @@ class MachineCodeFiles(_Cache):
     def _path(self, sig: Any, codegen: Any) -> Path:
         module = self.function.__module__.removeprefix(PACKAGE + ".")
         version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
-        return cache_folder() / f"{module}.{self.function.__qualname__}-{version[:24]}.machinecode"
+        name = f"{module}.{self.function.__qualname__}" + (".launch" if self.launched else "")
+        return cache_folder() / f"{name}-{version[:24]}.machinecode"
 
 
 @functools.cache
@@ -232,3 +281,8 @@ def _modules_behind(name: str) -> list[str]:
                 found.add(other)
                 waiting.append(other)
     return sorted(found)
+
+
+_loop = numba.njit(for_each_part, parallel=True, **OPTIONS)
+if isinstance(_loop, Dispatcher):
+    _loop._cache = MachineCodeFiles(for_each_part)

@@ -20,20 +20,23 @@ Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images a
 and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
 """
 
+import math
+
 import numba
 import numpy as np
 
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape
-from .compiled import compiled, plain
-from .conv_plan import Plan, forward_plan, grad_input_plan
+from .compiled import compiled, plain, thread_count
+from .conv_few import multiply_few
+from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
+from .conv_weights import add_up
 from .images import images_in_order
 from .pointers import point_at_inputs, point_at_outputs
 from .simd import (
     NARROW_TILE_ROWS,
     TILE_ROWS,
-    add_outer_products,
     address_of,
     copy_row,
     multiply_narrow_tile,
@@ -46,10 +49,6 @@ from .target import L2_BYTES, TILE_VECTORS
 
 STRIP_ROWS = 8 * TILE_ROWS
 """Addresses are looked up for several tiles at a time: so many output pixels."""
-
-CHUNK_PIXELS = 128
-"""Pixels at a time in the weight gradient: their gradients, a panel wide, stay in the L1 cache."""
-
 
 PREFETCH_ROWS = 8
 """How many rows ahead a panel's numbers are asked for while they are packed: they lie far apart."""
@@ -111,36 +110,51 @@ def conv2d_grad_weight(
     """
     K, C_per_group, R, S = w_shape
     plan = forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
-    seen, layout, _, _ = plan.sums[0]
-    threads = numba.get_num_threads()
     images, grads = images_in_order(x, plan.frame), images_in_order(grad)
+    return sum_of_products(plan, images, grads, (R, S, C_per_group, K)).transpose(3, 2, 0, 1)
+
+
+def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Shape) -> np.ndarray:
+    """The gradient of weights with `shape` (R, S, C / groups, K), from images and gradients (N, ., ., .) in order."""
     if not grads.size:
-        return np.zeros((R, S, C_per_group, K), grad.dtype).transpose(3, 2, 0, 1)
+        return np.zeros(shape, grads.dtype)
+    seen, layout, _, _ = plan.sums[0]
+    threads, K = thread_count(), shape[-1]
     # Few weights: each thread adds up its share of the pixels. Many: each thread adds up its share of the weights.
-    copies = threads if K * C_per_group * R * S * grad.itemsize <= L2_BYTES else 1
-    sums = np.zeros((copies, R, S, C_per_group, K), grad.dtype)
-    _add_up(threads, copies, images, grads, sums.reshape(-1), seen, layout)
+    few = math.prod(shape) * grads.itemsize <= L2_BYTES
+    copies = min(threads, grads.size // K) if few else 1  # no share is empty: each copy is written
+    sums = empty((copies, *shape), grads.dtype)
+    parts = copies if copies > 1 else threads
+    add_up(parts, copies, images, grads, sums.reshape(-1), seen, layout)
     total = sums[0]
     for other in sums[1:]:
         total += other
-    return total.transpose(3, 2, 0, 1)
+    return total
 
 
 def _sum_over_taps(
     plan: Plan, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, relu: bool
 ) -> np.ndarray:
     """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
-    y = empty(plan.y_shape, x.dtype)
+    weights = plain(w.transpose(2, 3, 1, 0))  # (R, S, C, K)
+    return channels_first(carry_out(plan, images_in_order(x, plan.frame), weights, bias, relu))
+
+
+def carry_out(
+    plan: Plan, images: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, relu: bool
+) -> np.ndarray:
+    """Carry out a plan for arrays in order: images (N, H', W', C) and weights (R, S, C, K) -> (N, ., ., .)."""
+    y = empty(plan.y_shape, images.dtype)
     if y.size:
-        images = images_in_order(x, plan.frame)
-        weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
+        weights = weights.reshape(-1)
         start = weights[:0] if bias is None else plain(bias)
-        threads = numba.get_num_threads()
+        threads = thread_count()
+        multiply = multiply_few if plan.is_small else _multiply
         for seen, layout, first, written in plan.sums:
-            _multiply(threads, images, weights[first:], layout, y, seen, written, start, relu)
+            multiply(threads, images, weights[first:], layout, y, seen, written, start, relu)
         for gap in plan.gaps:
             y[gap] = 0
-    return channels_first(y)
+    return y
 
 
 @compiled(parallel=True)
@@ -152,7 +166,7 @@ def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
 @compiled
 def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
-    G, R, S, C, K = _five(layout[0])
+    G, R, S, C, K = unpack(layout[0])
     narrow = panel_width(x.itemsize) >= K * TILE_VECTORS
     width = panel_width(x.itemsize) // TILE_VECTORS if narrow else panel_width(x.itemsize)
     rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
@@ -229,16 +243,10 @@ def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu
 
 
 @compiled
-def _five(numbers):
-    """Unpack an array of five numbers, which Numba can do by hand only."""
-    return numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-
-
-@compiled
 def _pack(packed, first, weights, layout, group, first_panel, last_panel, width):
     """Copy panels of a group's weights to packed[first:], each (R * S, C, width), with zeros after the last column."""
-    _, R, S, C, K = _five(layout[0])
-    group_step, r_step, s_step, c_step, k_step = _five(layout[1])
+    _, R, S, C, K = unpack(layout[0])
+    group_step, r_step, s_step, c_step, k_step = unpack(layout[1])
     zero, itemsize = weights.dtype.type(0), weights.itemsize
     lanes = panel_width(itemsize) // TILE_VECTORS
     to = first
@@ -280,77 +288,3 @@ def _pack_start(start, bias, first, count, begin, end):
     zero = start.dtype.type(0)
     for k in range(begin, end):
         start[k - begin] = bias[first + k] if bias.size and k < count else zero
-
-
-@compiled(parallel=True)
-def _add_up(threads, copies, x, grad, sums, seen, layout):
-    for part in numba.prange(threads):
-        _add_up_part(np.int64(part), threads, copies, x, grad, sums, seen, layout)
-
-
-@compiled
-def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
-    """Add up one part of the weight gradient, over chunks of pixels.
-
-    There is an item of work for each group, panel of outputs, tap, and tile of inputs. The parts
-    share the pixels among them, where each has a copy of the sums to itself, or else the items.
-    """
-    G, R, S, C, K = _five(layout[0])
-    taps = R * S
-    width = panel_width(x.itemsize)
-    panels = (K + width - 1) // width
-    c_tiles = (C + TILE_ROWS - 1) // TILE_ROWS
-    items = G * panels * taps * c_tiles
-    pixel_count = grad.size // (G * K)
-    copy = part if copies > 1 else 0
-    if copies > 1:
-        begin, end = part * pixel_count // parts, (part + 1) * pixel_count // parts
-        first_item, last_item = 0, items
-    else:
-        begin, end = 0, pixel_count
-        first_item, last_item = part * items // parts, (part + 1) * items // parts
-    chunk = min(CHUNK_PIXELS, max(1, end - begin))
-
-    zeros = np.zeros(G * C + TILE_ROWS, x.dtype)
-    packed = np.empty(chunk * width + 64, x.dtype)
-    aligned = -address_of(packed, 0) % 64 // x.itemsize
-    x_pixels = np.empty(taps * chunk, np.int64)
-    images = address_of(x, 0), x.size // x.shape[0] * x.itemsize, x.itemsize
-    for pixel in range(begin, end, chunk):
-        count = min(chunk, end - pixel)
-        point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen)
-        for column in range(
-            first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1
-        ):
-            group, panel = divmod(column, panels)
-            columns = min(width, K - panel * width)
-            k = group * K + panel * width
-            _pack_grads(packed, aligned, grad, pixel, count, G * K, k, columns, width)
-            item = column * taps * c_tiles
-            for tap in range(taps):
-                for c_tile in range(c_tiles):
-                    if first_item <= item < last_item:
-                        c, c_end = c_tile * C // c_tiles, (c_tile + 1) * C // c_tiles
-                        place = ((copy * taps + tap) * C + c) * G * K + k
-                        add_outer_products(
-                            x_pixels,
-                            tap * chunk,
-                            (group * C + c) * x.itemsize,
-                            c_end - c,
-                            (grad, address_of(packed, aligned)),
-                            address_of(sums, place),
-                            G * K * x.itemsize,
-                            count,
-                            pixel > begin,
-                            columns,
-                        )
-                    item += 1
-
-
-@compiled
-def _pack_grads(packed, first, grad, pixel, count, row, k, columns, width):
-    """Copy columns k, k + 1, ... of the gradients of `count` pixels to packed[first:], (count, width)."""
-    for p in range(count):
-        address = address_of(grad, (pixel + p) * row + k)
-        prefetch(address + PREFETCH_ROWS * row * grad.itemsize)
-        copy_row(address_of(packed, first + p * width), address, columns, grad)

@@ -4,12 +4,11 @@ The words of one block of numbers are drawn into memory that stays in the fastes
 a time by vector instructions; then they decide over the numbers.
 """
 
-import numba
 import numpy as np
 
 from ..dropout import COUNTERS, KEY_STEPS, MULTIPLIERS, ROUNDS, limit_and_factor
-from .compiled import compiled, plain
-from .flat import SERIAL_SIZE, share
+from .compiled import compiled, on_threads, plain
+from .flat import share, threads_for
 
 MULTIPLIER_A, MULTIPLIER_C = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
 STEP_A, STEP_B = np.uint32(KEY_STEPS[0]), np.uint32(KEY_STEPS[1])
@@ -22,14 +21,11 @@ def dropout(x: np.ndarray, p: float, key: int) -> np.ndarray:
     x = plain(x)
     y = np.empty_like(x)
     limit, factor = limit_and_factor(p)
-    threads = 1 if x.size < SERIAL_SIZE else numba.get_num_threads()
+    threads = threads_for(x.size)
     words = np.empty((threads, 4, COUNTERS), np.uint32)
     halves = words.reshape(threads, -1).view(np.uint16)  # (threads, BLOCK), lower halves first
     arguments = x.reshape(-1), y.reshape(-1), words, halves, limit, factor, np.uint64(key)
-    if threads == 1:
-        _dropout(0, 1, *arguments)
-    else:
-        _dropout_on_threads(threads, *arguments)
+    _dropout(threads, *arguments)
     return y
 
 
@@ -51,7 +47,7 @@ def _draw(words, block, key):
         key_a, key_b = np.uint32(key_a + STEP_A), np.uint32(key_b + STEP_B)
 
 
-@compiled
+@on_threads
 def _dropout(part, parts, x, y, words, halves, limit, factor, key):
     zero, kept, limit_of_half = x.dtype.type(0), x.dtype.type(factor), np.uint32(limit)
     mine = share((x.size + BLOCK - 1) // BLOCK, part, parts)
@@ -63,9 +59,3 @@ def _dropout(part, parts, x, y, words, halves, limit, factor, key):
         for i in range(x_block.size):
             scaled = x_block[i] * kept
             y_block[i] = scaled if np.uint32(half[i]) >= limit_of_half else zero
-
-
-@compiled(parallel=True)
-def _dropout_on_threads(threads, x, y, words, halves, limit, factor, key):
-    for part in numba.prange(threads):
-        _dropout(np.int64(part), threads, x, y, words, halves, limit, factor, key)

@@ -5,12 +5,9 @@ memory, in whatever order of axes, is a row of numbers to it: nothing is copied,
 the same order.
 """
 
-from collections.abc import Callable
-
-import numba
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, thread_count
 
 SERIAL_SIZE = 16_384
 """Numbers below which one thread does the work: to wake the others takes as long as to do it."""
@@ -41,12 +38,6 @@ def share(size, part, parts):
     return slice(part * size // parts, (part + 1) * size // parts)
 
 
-def run(serial: Callable, parallel: Callable, size: int, *arguments: np.ndarray | float) -> None:
-    """Call `serial(*arguments)` for few numbers, and `parallel(threads, *arguments)` for many.
-
-    The choice depends on `size` only, so that equal inputs take equal ways.
-    """
-    if size < SERIAL_SIZE:
-        serial(*arguments)
-    else:
-        parallel(numba.get_num_threads(), *arguments)
+def threads_for(size: int) -> int:
+    """How many threads work on so many numbers. Few are left to one, so that equal inputs take equal ways."""
+    return 1 if size < SERIAL_SIZE else thread_count()

@@ -11,9 +11,13 @@ import numpy as np
 
 from .. import linear as with_blas
 from . import conv
+from .compiled import compiled, plain
 
 SMALL = 2**18
 """Multiply-adds up to which OpenBLAS uses one thread (65,536 * GEMM_MULTITHREAD_THRESHOLD, interface/gemm.c)."""
+
+SETTINGS = 1, 0, 1, 1
+"""Stride, padding, dilation and groups of that convolution."""
 
 
 def linear(
@@ -21,8 +25,12 @@ def linear(
 ) -> np.ndarray:
     """See ../linear.py."""
     if len(x) * w.size <= SMALL:
-        return with_blas.linear(x, w, bias, relu)
-    return conv.conv2d(_pixels(x), _pixels(w), bias=bias, relu=relu)[:, :, 0, 0]
+        y = x.dot(w.T)
+        if relu or bias is not None:
+            _add_bias(y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
+        return y
+    plan = conv.forward_plan((*x.shape, 1, 1), (*w.shape, 1, 1), *SETTINGS)
+    return conv.carry_out(plan, _images(x), plain(w.T), bias, relu)[:, 0, 0]
 
 
 def linear_grad_input(grad: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -30,17 +38,29 @@ def linear_grad_input(grad: np.ndarray, w: np.ndarray) -> np.ndarray:
     if len(grad) * w.size <= SMALL:
         return with_blas.linear_grad_input(grad, w)
     x_shape = len(grad), w.shape[1], 1, 1
-    return conv.conv2d_grad_input(_pixels(grad), _pixels(w), x_shape)[:, :, 0, 0]
+    plan = conv.grad_input_plan(x_shape, (*w.shape, 1, 1), *SETTINGS)
+    return conv.carry_out(plan, _images(grad), plain(w.T), None, False)[:, 0, 0]
 
 
 def linear_grad_weight(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
     """See ../linear.py. The result lies in memory as (in, out)."""
     if grad.size * x.shape[1] <= SMALL:
         return x.T.dot(grad).T
-    w_shape = grad.shape[1], x.shape[1], 1, 1
-    return conv.conv2d_grad_weight(_pixels(grad), _pixels(x), w_shape)[:, :, 0, 0]
+    K, C = grad.shape[1], x.shape[1]
+    plan = conv.forward_plan((*x.shape, 1, 1), (K, C, 1, 1), *SETTINGS)
+    return conv.sum_of_products(plan, _images(x), _images(grad), (1, 1, C, K))[0, 0].T
 
 
-def _pixels(rows: np.ndarray) -> np.ndarray:
-    """View (N, C) as images (N, C, 1, 1)."""
-    return rows[:, :, None, None]
+@compiled
+def _add_bias(y, bias, relu):
+    """Add `bias`, which may be empty, to each row of y, and replace negative results by 0 if `relu`."""
+    zero = y.dtype.type(0)
+    for row in range(y.shape[0]):
+        for k in range(y.shape[1]):
+            z = y[row, k] + bias[k] if bias.size else y[row, k]
+            y[row, k] = zero if relu and z < zero else z
+
+
+def _images(rows: np.ndarray) -> np.ndarray:
+    """Return (N, C) as images of one pixel in their order in memory, (N, 1, 1, C)."""
+    return plain(rows)[:, None, None]

@@ -6,11 +6,10 @@ an equal share of the rows. `truth` stands for (labels, weights, ignore_index, s
 
 import math
 
-import numba
 import numpy as np
 
-from .compiled import compiled, plain
-from .flat import SERIAL_SIZE, share
+from .compiled import compiled, on_threads, plain
+from .flat import share, threads_for
 from .special import exp, minus_log_softmax
 
 
@@ -25,12 +24,9 @@ def cross_entropy(
     scores, labels, weights = plain(scores), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
     losses, probabilities = np.empty(len(scores), scores.dtype), np.empty_like(scores)
-    threads = _threads(scores)
+    threads = threads_for(scores.size)
     tallies = np.empty((threads, 2))  # of each thread: sum of weights, first wrong row
-    if threads == 1:
-        _losses(0, 1, scores, truth, losses, probabilities, tallies)
-    else:
-        _losses_on_threads(threads, scores, truth, losses, probabilities, tallies)
+    _losses(threads, scores, truth, losses, probabilities, tallies)
     tallies = tallies.tolist()
     wrong = min((row for _, row in tallies if row >= 0), default=-1)
     return losses, probabilities, sum(weight for weight, _ in tallies), int(wrong)
@@ -48,16 +44,8 @@ def cross_entropy_grad(
     grad, labels, weights = plain(grad), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
     grad_x = np.empty_like(probabilities)
-    threads = _threads(probabilities)
-    if threads == 1:
-        _grad_of_losses(0, 1, grad, probabilities, truth, grad_x)
-    else:
-        _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x)
+    _grad_of_losses(threads_for(probabilities.size), grad, probabilities, truth, grad_x)
     return grad_x
-
-
-def _threads(rows: np.ndarray) -> int:
-    return 1 if rows.size < SERIAL_SIZE else numba.get_num_threads()
 
 
 @compiled
@@ -75,7 +63,7 @@ def _softmax(x, p):
     return total, highest
 
 
-@compiled
+@on_threads
 def _losses(part, parts, scores, truth, losses, probabilities, tallies):
     labels, weights, ignore_index, smoothing = truth
     C, number = scores.shape[1], scores.dtype.type
@@ -101,13 +89,7 @@ def _losses(part, parts, scores, truth, losses, probabilities, tallies):
     tallies[part, 0], tallies[part, 1] = weight_sum, wrong
 
 
-@compiled(parallel=True)
-def _losses_on_threads(threads, scores, truth, losses, probabilities, tallies):
-    for part in numba.prange(threads):
-        _losses(np.int64(part), threads, scores, truth, losses, probabilities, tallies)
-
-
-@compiled
+@on_threads
 def _grad_of_losses(part, parts, grad, probabilities, truth, grad_x):
     labels, weights, ignore_index, smoothing = truth
     C, number = probabilities.shape[1], probabilities.dtype.type
@@ -130,9 +112,3 @@ def _grad_of_losses(part, parts, grad, probabilities, truth, grad_x):
         for c in range(C):
             row[c] = (p[c] * total_truth - even * weights[c]) * g
         row[label] = (p[label] * total_truth - even * weights[label] - weight) * g
-
-
-@compiled(parallel=True)
-def _grad_of_losses_on_threads(threads, grad, probabilities, truth, grad_x):
-    for part in numba.prange(threads):
-        _grad_of_losses(np.int64(part), threads, grad, probabilities, truth, grad_x)

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from ..memory import empty
-from .compiled import compiled, plain
+from .compiled import compiled, plain, thread_count
 from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
 
 LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
@@ -57,7 +57,7 @@ def _forward(x, weight, bias, statistics, eps, residual, relu, first_pass) -> np
     rows = _rows(x)
     y = empty(rows.shape, x.dtype)
     _normalize(
-        numba.get_num_threads(),
+        thread_count(),
         first_pass,
         rows,
         _parameter(weight, 1, x),
@@ -90,7 +90,7 @@ def batch_norm_grad(
     grad_x = empty(rows.shape, x.dtype)
     grad_parameters = np.empty((2, x.shape[1]), x.dtype)
     _differentiate(
-        numba.get_num_threads(),
+        thread_count(),
         grad_rows,
         rows,
         x.dtype.type(0 if relu else np.nan),  # no number is below NaN

@@ -10,7 +10,6 @@ Names, arguments and results are those of the sibling for NumPy and CuPy, `kerne
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..arrays import channels_first, channels_last, check_float_array, check_shape
@@ -18,7 +17,7 @@ from ..memory import empty
 from ..pool import cached, counts, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
-from .compiled import compiled, plain
+from .compiled import compiled, on_threads, plain, thread_count
 from .pool_simd import add_gradients_won, add_up, keep_largest
 
 
@@ -41,9 +40,7 @@ def max_pool2d(
     y = empty(plan.memory_shape, x.dtype)
     winner = np.empty(plan.memory_shape, np.min_scalar_type(plan.taps - 1 + relu))
     threshold = x.dtype.type(0 if relu else np.nan)
-    _maxima(
-        numba.get_num_threads(), _in_memory_order(x), *plan.seen, threshold, plan.taps, y, winner
-    )
+    _maxima(thread_count(), _in_memory_order(x), *plan.seen, threshold, plan.taps, y, winner)
     return channels_first(y), channels_first(winner)
 
 
@@ -68,7 +65,7 @@ def max_pool2d_grad(
     N, C, H, W = x_shape
     grad_x = empty((N, H, W, C), grad.dtype)
     _gradients_won(
-        numba.get_num_threads(),
+        thread_count(),
         _in_memory_order(grad),
         _in_memory_order(winner),
         *plan.seen_by,
@@ -96,7 +93,7 @@ def avg_pool2d(
     same_everywhere = isinstance(count, float)
     y = empty(plan.memory_shape, x.dtype)
     divisor = x.dtype.type(count if same_everywhere else 1)
-    _sums(numba.get_num_threads(), _in_memory_order(x), *plan.seen, divisor, y)
+    _sums(thread_count(), _in_memory_order(x), *plan.seen, divisor, y)
     if not same_everywhere:
         y /= count
     return channels_first(y)
@@ -124,7 +121,7 @@ def avg_pool2d_grad(
     N, C, H, W = x_shape
     grad_x = empty((N, H, W, C), grad.dtype)
     divisor = grad.dtype.type(count if same_everywhere else 1)
-    _sums(numba.get_num_threads(), np.ascontiguousarray(grad_y), *plan.seen_by, divisor, grad_x)
+    _sums(thread_count(), np.ascontiguousarray(grad_y), *plan.seen_by, divisor, grad_x)
     return channels_first(grad_x)
 
 
@@ -196,14 +193,8 @@ def _in_memory_order(x: np.ndarray) -> np.ndarray:
 # --- compiled loops -------------------------------------------------------------------------------
 
 
-@compiled(parallel=True)
-def _maxima(threads, x, rows, columns, threshold, nobody, y, winner):
-    for part in numba.prange(threads):
-        _maxima_of_part(np.int64(part), threads, x, rows, columns, threshold, nobody, y, winner)
-
-
-@compiled
-def _maxima_of_part(part, threads, x, rows, columns, threshold, nobody, y, winner):
+@on_threads
+def _maxima(part, threads, x, rows, columns, threshold, nobody, y, winner):
     """Write one thread's share of the rows of y and winner (N, OH, OW, C); x is (N, H, W, C)."""
     N, OH, OW, C = y.shape
     image_size = x.shape[1] * x.shape[2] * C
@@ -218,14 +209,8 @@ def _maxima_of_part(part, threads, x, rows, columns, threshold, nobody, y, winne
             )  # fmt: skip
 
 
-@compiled(parallel=True)
-def _gradients_won(threads, grad, winner, rows, columns, grad_x):
-    for part in numba.prange(threads):
-        _gradients_won_of_part(np.int64(part), threads, grad, winner, rows, columns, grad_x)
-
-
-@compiled
-def _gradients_won_of_part(part, threads, grad, winner, rows, columns, grad_x):
+@on_threads
+def _gradients_won(part, threads, grad, winner, rows, columns, grad_x):
     """Write one thread's share of the rows of grad_x (N, H, W, C); grad and winner are (N, OH, OW, C)."""
     N, H, W, C = grad_x.shape
     image_size = grad.shape[1] * grad.shape[2] * C
@@ -240,14 +225,8 @@ def _gradients_won_of_part(part, threads, grad, winner, rows, columns, grad_x):
             )  # fmt: skip
 
 
-@compiled(parallel=True)
-def _sums(threads, x, rows, columns, divisor, y):
-    for part in numba.prange(threads):
-        _sums_of_part(np.int64(part), threads, x, rows, columns, divisor, y)
-
-
-@compiled
-def _sums_of_part(part, threads, x, rows, columns, divisor, y):
+@on_threads
+def _sums(part, threads, x, rows, columns, divisor, y):
     """Write one thread's share of the rows of y (N, OH, OW, C), sums over x (N, H, W, C), or the other way round."""
     N, OH, OW, C = y.shape
     image_size = x.shape[1] * x.shape[2] * C

@@ -15,6 +15,7 @@ elements.
 """
 
 from collections.abc import Callable
+from itertools import chain
 
 from llvmlite import ir
 from numba import types
@@ -261,15 +262,19 @@ def add_outer_products(
         itemsize = ir.Constant(INT64, vectors.itemsize)
         step = ir.Constant(INT64, TILE_VECTORS * VECTOR_BYTES)
 
+        # A tile with fewer columns is left here, and written row by row: rarely, and in little code.
+        finished = cgutils.alloca_once(builder, vectors.type, TILE_ROWS * TILE_VECTORS)
+        adds = builder.icmp_signed("!=", more, ir.Constant(INT64, 0))
+
+        def row_address(i: ir.Value) -> ir.Value:
+            return builder.add(sums, builder.mul(row_bytes, i))
+
         def emit_for(row_count: int) -> None:
             tile = Tile(vectors, row_count, TILE_VECTORS, columns)
             tile.start_at([vectors.constant(0)] * TILE_VECTORS)
-            addresses = [
-                builder.add(sums, builder.mul(row_bytes, ir.Constant(INT64, i)))
-                for i in range(row_count)
-            ]
-            with builder.if_then(builder.icmp_signed("!=", more, ir.Constant(INT64, 0))):
-                tile.load(addresses)
+            addresses = [row_address(ir.Constant(INT64, i)) for i in range(row_count)]
+            with builder.if_then(builder.and_(adds, tile.is_whole)):
+                tile.load_whole(addresses)
             with cgutils.for_range(builder, pixels) as pixel:
                 row = tile.row(builder.add(panel, builder.mul(pixel.index, step)))
                 entry = builder.gep(table, [builder.add(first, pixel.index)])
@@ -277,12 +282,85 @@ def add_outer_products(
                 for i in range(row_count):
                     place = builder.add(x, builder.mul(itemsize, ir.Constant(INT64, i)))
                     tile.add_product(i, vectors.number(place), row)
-            tile.store(addresses)
+            with builder.if_else(tile.is_whole) as (whole, part):
+                with whole:
+                    tile.store_whole(addresses)
+                with part:
+                    for place, total in enumerate(chain(*tile.sums)):
+                        target = builder.gep(finished, [ir.Constant(INT64, place)])
+                        builder.store(builder.load(total), target)
 
         for row_count in range(1, TILE_ROWS + 1):
             is_it = builder.icmp_signed("==", rows, ir.Constant(INT64, row_count))
             with builder.if_then(is_it):
                 emit_for(row_count)
+        row = Tile(vectors, 1, TILE_VECTORS, columns)
+        rows_left = builder.select(row.is_whole, ir.Constant(INT64, 0), rows)
+        with cgutils.for_range(builder, rows_left) as loop:
+            address = [row_address(loop.index)]
+            row.start_at([vectors.constant(0)] * TILE_VECTORS)
+            with builder.if_then(adds):
+                row.load(address)
+            place = builder.mul(loop.index, ir.Constant(INT64, TILE_VECTORS))
+            for j, total in enumerate(row.sums[0]):
+                source = builder.gep(finished, [builder.add(place, ir.Constant(INT64, j))])
+                builder.store(builder.fadd(builder.load(total), builder.load(source)), total)
+            row.store(address)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic(prefer_literal=True)
+def add_rows(typing_context, rows, x_pixels, first, x_offset, pixels, weights, sums, columns):
+    """sums_p[:] += sum over i < rows of x_p[i] * weights_i[:], for p < pixels, in columns a panel wide.
+
+    Args:
+        typing_context: Numba's; not part of a call.
+        rows: how many, a constant.
+        x_pixels: int64 addresses at [first + p], to which `x_offset` bytes are added: those of x_p[0].
+        first: see x_pixels.
+        x_offset: see x_pixels.
+        pixels: how many.
+        weights: an array that only tells the dtype, the address of weights_0, and the bytes from
+            there to weights_1, and so on: a tuple.
+        sums: address of sums_0, and the bytes from there to sums_1, and so on: a tuple. Whole vectors
+            are read and written.
+        columns: how many of the panel's columns exist in `weights`.
+    """
+    signature = types.void(
+        rows, x_pixels, types.int64, types.int64, types.int64, weights, sums, types.int64
+    )
+
+    def emit(context, builder, signature, arguments):
+        _, x_pixels, first, x_offset, pixels, weights, sums, columns = arguments
+        row_count = signature.args[0].literal_value
+        vectors = Vectors(builder, signature.args[5][0].dtype)
+        table = context.make_array(signature.args[1])(context, builder, x_pixels).data
+        source, row_bytes = (builder.extract_value(weights, i) for i in (1, 2))
+        target, pixel_bytes = cgutils.unpack_tuple(builder, sums)
+        panel = Tile(vectors, row_count, TILE_VECTORS, columns)
+        panel.load(
+            [
+                builder.add(source, builder.mul(row_bytes, ir.Constant(INT64, i)))
+                for i in range(row_count)
+            ]
+        )
+        factors = [[builder.load(place) for place in row] for row in panel.sums]
+        with cgutils.for_range(builder, pixels) as pixel:
+            place = builder.add(target, builder.mul(pixel.index, pixel_bytes))
+            x = builder.load(builder.gep(table, [builder.add(first, pixel.index)]))
+            x = builder.add(x, x_offset)
+            totals = panel.row(place)
+            for i, row in enumerate(factors):
+                address = builder.add(x, ir.Constant(INT64, i * vectors.itemsize))
+                number = vectors.splat(vectors.number(address))
+                totals = [
+                    vectors.multiply_add(number, weight, total)
+                    for weight, total in zip(row, totals, strict=True)
+                ]
+            for j, total in enumerate(totals):
+                vectors.store(total, builder.add(place, panel.offset(j)))
         return context.get_dummy_value()
 
     return signature, emit

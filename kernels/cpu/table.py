@@ -15,6 +15,7 @@ little faster, 5 + 5 instead of 13.5 us; and parameters can remain arrays of the
 
 import ctypes
 import functools
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -23,7 +24,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import compiled, thread_count
 
 Arrays = Sequence[np.ndarray]
 
@@ -80,10 +81,8 @@ class Table:
     def is_of(self, columns: Sequence[Arrays]) -> bool:
         """Whether this is the table of these very arrays."""
         arrays = [array for column in columns for array in column]
-        known = self.references
-        return len(arrays) == len(known) and all(
-            reference() is array for reference, array in zip(known, arrays, strict=True)
-        )
+        known = [reference() for reference in self.references]
+        return len(arrays) == len(known) and all(map(operator.is_, arrays, known))
 
     def _overlap(self) -> bool:
         """Whether parameters share memory."""
@@ -109,8 +108,7 @@ def _table_of(loop: Callable, columns: Sequence[Arrays]) -> Table:
 
 
 def run(
-    serial: Callable,
-    parallel: Callable,
+    loop: Callable,
     params: Arrays,
     grads: Arrays | None,
     memory: Sequence[Arrays],
@@ -119,8 +117,7 @@ def run(
     """Call a loop for the table of all arrays.
 
     Args:
-        serial: called as serial(0, 1, table, options, like) for few numbers.
-        parallel: called as parallel(threads, table, options, like) for many.
+        loop: called as loop(threads, table, options, like), with one thread for few numbers.
         params: the parameters, or whatever is to be changed, of one dtype.
         grads: their gradients, or None where the loop needs none.
         memory: lists of what is remembered of the parameters.
@@ -129,7 +126,7 @@ def run(
     Returns:
         The indices of those parameters that do not suit the loop, and are left to the caller.
     """
-    table = _table_of(serial, (params, *memory))
+    table = _table_of(loop, (params, *memory))
     if table.members:
         lines, like = table.lines, _like(table.dtype)
         if grads is not None:
@@ -138,11 +135,8 @@ def run(
                 for index, strides in zip(table.members, table.strides, strict=True)
             ]  # a copy has to live until the loop is done
             lines = lines.copy()
-            lines[:, GRAD] = [_read_address(id(grad) + DATA_OFFSET).value for grad in fitting]
-        if table.serial:
-            serial(0, 1, lines, options, like)
-        else:
-            parallel(numba.get_num_threads(), lines, options, like)
+            lines[:, GRAD] = [address_of(grad) for grad in fitting]
+        loop(1 if table.serial else thread_count(), lines, options, like)
     return table.left
 
 

@@ -6,12 +6,9 @@ see table.py.
 
 import math
 
-import numba
-import numpy as np
-
 from .. import update as numpy_update
 from ..update import Arrays, adam_factors
-from .compiled import compiled
+from .compiled import compiled, on_threads
 from .flat import share
 from .table import END, GRAD, MEMORY, PARAM, part_of, run
 
@@ -37,12 +34,12 @@ def sgd(
     """See ../update.py."""
     options = float(lr), float(momentum), float(dampening), float(weight_decay), float(nesterov)
     memory = [] if velocities is None else [velocities]
-    left = run(_sgd, _sgd_on_threads, params, grads, memory, options)
+    left = run(_sgd, params, grads, memory, options)
     if left:
         numpy_update.sgd(*chosen(left, params, grads, velocities), *options)
 
 
-@compiled
+@on_threads
 def _sgd(part, parts, table, options, like):
     number = like.dtype.type
     lr, momentum, share_of_grad = number(options[0]), number(options[1]), number(1 - options[2])
@@ -67,12 +64,6 @@ def _decayed(g, w, decay):
     return g + decay * w if decay != 0 else g
 
 
-@compiled(parallel=True)
-def _sgd_on_threads(threads, table, options, like):
-    for part in numba.prange(threads):
-        _sgd(np.int64(part), threads, table, options, like)
-
-
 # --- Adam -----------------------------------------------------------------------------------------
 
 
@@ -95,13 +86,13 @@ def adam(
     options = step_size, root_factor, float(betas[0]), float(betas[1]), float(eps)
     memory = [means, squares] if largest is None else [means, squares, largest]
     options = *options, float(shrink), float(decay)
-    left = run(_adam, _adam_on_threads, params, grads, memory, options)
+    left = run(_adam, params, grads, memory, options)
     if left:
         columns = chosen(left, params, grads, means, squares, largest)
         numpy_update.adam(*columns, step, lr, betas, eps, weight_decay, decoupled)
 
 
-@compiled
+@on_threads
 def _adam(part, parts, table, options, like):
     number = like.dtype.type
     step_size, root_factor, eps = number(options[0]), number(options[1]), number(options[4])
@@ -130,12 +121,6 @@ def _adam(part, parts, table, options, like):
                 w[i] = shrink * w[i] - step_size * m[i] / (root + eps)
 
 
-@compiled(parallel=True)
-def _adam_on_threads(threads, table, options, like):
-    for part in numba.prange(threads):
-        _adam(np.int64(part), threads, table, options, like)
-
-
 # --- RMSprop --------------------------------------------------------------------------------------
 
 
@@ -155,13 +140,13 @@ def rmsprop(
     settings = float(lr), float(alpha), float(eps), float(weight_decay), float(momentum)
     options = *settings, float(means is not None), float(velocities is not None)
     memory = [column for column in (squares, means, velocities) if column is not None]
-    left = run(_rmsprop, _rmsprop_on_threads, params, grads, memory, options)
+    left = run(_rmsprop, params, grads, memory, options)
     if left:
         columns = chosen(left, params, grads, squares, means, velocities)
         numpy_update.rmsprop(*columns, *settings)
 
 
-@compiled
+@on_threads
 def _rmsprop(part, parts, table, options, like):
     number = like.dtype.type
     lr, decay, momentum = number(options[0]), number(options[3]), number(options[4])
@@ -209,9 +194,3 @@ def _over_deviation(slope, i, s, a, memory):
     variance = s[i] - a[i] * a[i]
     variance = zero if variance < zero else variance  # rounding can leave less than 0
     return slope / (math.sqrt(variance) + eps)
-
-
-@compiled(parallel=True)
-def _rmsprop_on_threads(threads, table, options, like):
-    for part in numba.prange(threads):
-        _rmsprop(np.int64(part), threads, table, options, like)

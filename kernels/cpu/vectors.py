@@ -159,8 +159,7 @@ class Tile:
         """Begin with what is in memory, row by row."""
         with self.builder.if_else(self.is_whole) as (whole, part):
             with whole:
-                for total, address, _ in self._places(addresses):
-                    self.builder.store(self.vectors.load(address), total)
+                self.load_whole(addresses)
             with part:
                 for total, address, mask in self._places(addresses):
                     self.builder.store(self.vectors.load_some(address, mask), total)
@@ -169,8 +168,7 @@ class Tile:
         """Write the tile to memory, row by row, the columns that exist."""
         with self.builder.if_else(self.is_whole) as (whole, part):
             with whole:
-                for total, address, _ in self._places(addresses):
-                    self.vectors.store(self.builder.load(total), address)
+                self.store_whole(addresses)
             with part:
                 # Many processors are slow to store part of a vector, even if it is no part at all.
                 for j in range(self.width):
@@ -181,6 +179,16 @@ class Tile:
                             place = self.builder.add(address, self.offset(j))
                             total = self.builder.load(row[j])
                             self.vectors.store_some(total, place, self.masks[j])
+
+    def load_whole(self, addresses: list[ir.Value]) -> None:
+        """Begin with what is in memory, where all columns exist."""
+        for total, address, _ in self._places(addresses):
+            self.builder.store(self.vectors.load(address), total)
+
+    def store_whole(self, addresses: list[ir.Value]) -> None:
+        """Write the tile to memory, where all columns exist."""
+        for total, address, _ in self._places(addresses):
+            self.vectors.store(self.builder.load(total), address)
 
     def _places(self, addresses: list[ir.Value]) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
         for row, address in zip(self.sums, addresses, strict=True):

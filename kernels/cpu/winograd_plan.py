@@ -10,7 +10,7 @@ TRANSFORM = 18
 GAIN = 1.3
 """So many times the multiplications `suits` wants to be saved, as an estimate is not exact."""
 
-ENOUGH = 8e6
+ENOUGH = 3e7
 """Multiplications of a direct convolution below which more steps take more time, whatever they save."""
 
 

@@ -39,19 +39,18 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     """
     if not isinstance(function, Function) or function.needs_grad:
         raise _misused(function)
-    arrays, nodes, wanted = [], [], []
+    recording = modes.is_grad_enabled()
+    nodes: tuple[Node | None, ...] = ()
     try:
-        for tensor in inputs:
-            array, node = (None, None) if tensor is None else (tensor.array, tensor.node)
-            arrays.append(array)
-            nodes.append(node)
-            wanted.append(node is not None)
+        arrays = [None if tensor is None else tensor.array for tensor in inputs]
+        if recording:
+            nodes = tuple([None if tensor is None else tensor.node for tensor in inputs])
     except AttributeError:
         raise _not_tensors(function, inputs) from None
     if "cupy" in sys.modules:  # otherwise there is one device
         _check_devices(function, arrays)
-    recording = True in wanted and modes.is_grad_enabled()
-    function.needs_grad = tuple(wanted) if recording else (False,) * len(wanted)
+    recording = any(nodes)
+    function.needs_grad = tuple(map(bool, nodes)) if recording else (False,) * len(inputs)
     # A view computes nothing, and so cannot meet infinity or NaN.
     output = function.forward(*arrays) if function.returns_view else _quietly(function, arrays)
     if type(output) is not np.ndarray:
@@ -62,8 +61,8 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     if modes.anomaly_mode_is_on():
         tape.check_forward(function, arrays, output)
     if recording:
-        result.node = Node(function, tuple(nodes), output.shape)
-        result.node.watch((*inputs, result))
+        node = result.node = Node(function, nodes, output.shape)
+        node.watch((*inputs, result))
     return result
 
 
@@ -334,7 +333,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
                     f"backward: only a tensor with one element has an implied gradient of 1, this one has shape "
                     f"{self.shape}; reduce it first (.sum(), .mean()) or pass backward(gradient=...) of that shape"
                 )
-            seed = xp_of(self.array).ones_like(self.array)
+            seed = xp_of(self.array).asarray(1, self.dtype).reshape(self.shape)
         else:
             seed = as_array(gradient, self.dtype)
             if seed.shape != self.shape:

@@ -79,21 +79,21 @@ class Node:
         self.shape = shape
         self.target: weakref.ref | None = None
         self.hooks: list[Callable] = []
-        self.memories: set[int] = set()
-        self.guards: list[tuple[Version, int]] = []
-        self.fingerprints: list[bytes] = []
+        self.memories: Sequence[int] = ()
+        self.guards: Sequence[tuple[Version, int]] = ()
+        self.fingerprints: Sequence[bytes] = ()
         self.origin = ""
 
     def watch(self, tensors: Sequence) -> None:
         """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
-        saved, memories = self.function.saved, self.memories
-        for array in saved:
-            memories.add(id(memory_of(array)))
-        if memories:
-            for tensor in tensors:
-                if tensor is not None and id(memory_of(tensor.array)) in memories:
-                    version = tensor.version
-                    self.guards.append((version, version.count))
+        saved = self.function.saved
+        if saved:
+            self.memories = memories = [id(memory_of(array)) for array in saved]
+            self.guards = [
+                (tensor.version, tensor.version.count)
+                for tensor in tensors
+                if tensor is not None and id(memory_of(tensor.array)) in memories
+            ]
         if anomaly_mode_is_on():
             self.fingerprints = [_fingerprint(array) for array in saved]
             self.origin = _callers()
@@ -212,14 +212,15 @@ def _send_on(
             continue
         if part.shape != parent.shape:
             raise _wrong_shape(node, parts)
-        new = part.size >= LARGE and is_new(part, node, gradient, parts)
-        earlier = gradients.get(parent)
+        earlier, is_leaf = gradients.get(parent), parent.function is None
+        may_be_kept = part.size >= LARGE and (is_leaf or earlier is not None)
+        new = may_be_kept and is_new(part, node, gradient, parts)
         if earlier is not None:
             in_place = new and part.dtype == earlier.dtype
             part = xp_of(part).add(part, earlier, out=part if in_place else None)
             new = True
         gradients[parent] = part
-        if new and parent.function is None:
+        if new and is_leaf:
             unshared.add(parent)
 
 
@@ -232,7 +233,7 @@ def is_new(part: Array, node: Node, gradient: Array, parts: Parts) -> bool:
     memory = memory_of(part)
     if memory is memory_of(gradient) or id(memory) in node.memories:
         return False
-    if sum(memory_of(other) is memory for other in parts) > 1:
+    if sum([memory_of(other) is memory for other in parts]) > 1:
         return False
     return getattr(part.flags, "writeable", True) and 0 not in part.strides
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from minicnn.nn.fusion import steps
+from minicnn.nn.fusion import Plan, plan_of
 from minicnn.nn.module import Module
 
 
@@ -57,6 +57,8 @@ class Sequential(_Indexed):
     modules under the same names.
     """
 
+    _plan: Plan | None = None
+
     def __init__(self, *modules: Any):
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
@@ -72,9 +74,12 @@ class Sequential(_Indexed):
 
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules, some of them joined, see `nn.fusion`."""
-        for name, step in steps(self._modules):
+        plan = plan_of(self._modules, self._plan)
+        if plan is not self._plan:
+            self._plan = plan
+        for name, compute, layers in plan.steps:
             try:
-                x = step(x)
+                x = compute(x, *layers)
             except Exception as error:
                 error.add_note(f"which is part {name} of a {type(self).__name__}")
                 raise

@@ -118,8 +118,10 @@ class Conv2d(_Convolution):
         )
         self._create_parameters((out_channels, in_channels // groups, *size), bias)
 
-    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """Convolve `x` with the layer's filters; `activation` may be "relu"."""
+    def forward(
+        self, x: Tensor, activation: str | None = None, max_pool: IntOrPair | None = None
+    ) -> Tensor:
+        """Convolve `x` with the layer's filters; `activation` may be "relu", for `max_pool` see `functional.conv2d`."""
         return F.conv2d(
             x,
             self.weight,
@@ -131,6 +133,7 @@ class Conv2d(_Convolution):
             self.algorithm,
             self.precision,
             activation,
+            max_pool,
         )
 
 

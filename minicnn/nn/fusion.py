@@ -7,6 +7,7 @@ what `Sequential` joins; each rule calls a public function of `nn.functional`, w
 in a `forward` of their own:
 
     F.conv2d(..., activation="relu")
+    F.conv2d(..., activation="relu", max_pool=2)
     F.linear(..., activation="relu")
     F.batch_norm(..., activation="relu")
     F.max_pool2d(..., activation="relu")    relu(max(x)) is max(relu(x)), on a quarter of the numbers
@@ -17,7 +18,8 @@ switches all of it off.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 from minicnn.autograd import Tensor
 from minicnn.nn.activation import ReLU
@@ -27,23 +29,36 @@ from minicnn.nn.module import Module
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d
 from minicnn.nn.pool import MaxPool2d
 
-Step = Callable[[Tensor], Tensor]
+
+def _alone(x: Tensor, layer: Module) -> Tensor:
+    return layer(x)
 
 
-def _with_relu(layer: Module, _: ReLU) -> Step:
-    return lambda x: layer(x, activation="relu")
+def _with_relu(x: Tensor, layer: Module, _: ReLU) -> Tensor:
+    return layer(x, activation="relu")
 
 
-def _relu_after_pool(_: ReLU, pool: MaxPool2d) -> Step:
-    return lambda x: pool(x, activation="relu")
+def _relu_after_pool(x: Tensor, _: ReLU, pool: MaxPool2d) -> Tensor:
+    return pool(x, activation="relu")
 
 
-def _layer_and_relu_after_pool(layer: Module, _: ReLU, pool: MaxPool2d) -> Step:
-    return lambda x: pool(layer(x), activation="relu")
+def _layer_and_relu_after_pool(x: Tensor, layer: Module, _: ReLU, pool: MaxPool2d) -> Tensor:
+    return pool(layer(x), activation="relu")
 
 
-RULES: dict[tuple[type[Module], ...], Callable[..., Step]] = {
-    (Conv2d, ReLU, MaxPool2d): _layer_and_relu_after_pool,
+def _conv_and_relu_after_pool(x: Tensor, conv: Conv2d, _: ReLU, pool: MaxPool2d) -> Tensor:
+    if pool.lies_side_by_side:
+        return conv(x, activation="relu", max_pool=pool.kernel_size)
+    return pool(conv(x), activation="relu")
+
+
+def _conv_and_pool(x: Tensor, conv: Conv2d, pool: MaxPool2d) -> Tensor:
+    return conv(x, max_pool=pool.kernel_size) if pool.lies_side_by_side else pool(conv(x))
+
+
+RULES: dict[tuple[type[Module], ...], Callable[..., Tensor]] = {
+    (Conv2d, ReLU, MaxPool2d): _conv_and_relu_after_pool,
+    (Conv2d, MaxPool2d): _conv_and_pool,
     (BatchNorm2d, ReLU, MaxPool2d): _layer_and_relu_after_pool,
     (ReLU, MaxPool2d): _relu_after_pool,
     (Conv2d, ReLU): _with_relu,
@@ -51,9 +66,7 @@ RULES: dict[tuple[type[Module], ...], Callable[..., Step]] = {
     (BatchNorm1d, ReLU): _with_relu,
     (BatchNorm2d, ReLU): _with_relu,
 }
-"""For layers that follow one another: what makes one step of them. The first rule that fits is taken."""
-
-STARTS = frozenset(pattern[0] for pattern in RULES)
+"""For layers that follow one another: what computes all of them in one step. The first rule that fits is taken."""
 
 
 class _State(threading.local):
@@ -83,26 +96,54 @@ class fusion:  # noqa: N801 (used like a function)
         _state.on = self.outer
 
 
-def steps(layers: dict[str, Module]) -> Iterator[tuple[str, Step]]:
-    """Give the calls that a chain of layers takes, each with its first layer's name, joined where a rule fits."""
-    names, modules = list(layers), list(layers.values())
-    i = 0
-    while i < len(modules):
-        step, length = modules[i], 1
-        if type(step) in STARTS and _state.on:
-            step, length = _joined(modules[i:])
-        yield names[i], step
-        i += length
+class Step(NamedTuple):
+    """One call out of those that a chain of layers takes: compute(x, *layers)."""
+
+    name: str  # of its first layer
+    compute: Callable[..., Tensor]
+    layers: tuple[Module, ...]
 
 
-def _joined(modules: list[Module]) -> tuple[Step, int]:
-    """Return the first step of a chain of layers, and how many of them it takes."""
-    for pattern, join in RULES.items():
-        group = modules[: len(pattern)]
-        if tuple(map(type, group)) == pattern and not any(map(_has_hooks, group)):
-            return join(*group), len(group)
-    return modules[0], 1
+class Plan(NamedTuple):
+    """The steps of a chain of layers, and all that they depend on."""
+
+    basis: list
+    steps: list[Step]
 
 
-def _has_hooks(module: Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def plan_of(layers: dict[str, Module], earlier: Plan | None = None) -> Plan:
+    """Divide a chain of layers into steps, joined where a rule fits.
+
+    Args:
+        layers: the chain, by name.
+        earlier: an earlier plan, which is returned if it still holds: if the same layers have the same
+            names, classes (a lazy layer changes its own) and hooks or none, and fusion is as it was.
+    """
+    chain = layers.values()
+    hooks = [bool(layer._forward_hooks or layer._forward_pre_hooks) for layer in chain]
+    basis = [_state.on, *layers, *chain, *map(type, chain), *hooks]
+    if earlier is not None and earlier.basis == basis:
+        return earlier
+    return Plan(basis, _steps(list(layers), list(chain), hooks))
+
+
+def _steps(names: list[str], layers: list[Module], hooks: list[bool]) -> list[Step]:
+    """Divide a chain of layers into steps."""
+    steps, done = [], 0
+    while done < len(layers):
+        compute, length = _alone, 1
+        if _state.on:
+            compute, length = _first_rule(layers[done:], hooks[done:])
+        steps.append(Step(names[done], compute, tuple(layers[done : done + length])))
+        done += length
+    return steps
+
+
+def _first_rule(layers: list[Module], hooks: list[bool]) -> tuple[Callable[..., Tensor], int]:
+    """Return what computes the first layers of a chain, and how many of them it takes."""
+    kinds = tuple(map(type, layers))
+    for pattern, compute in RULES.items():
+        length = len(pattern)
+        if kinds[:length] == pattern and not any(hooks[:length]):
+            return compute, length
+    return _alone, 1

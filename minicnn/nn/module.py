@@ -40,16 +40,28 @@ class Module(Stateful):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output with `forward`, and call the hooks around it."""
-        for hook in tuple(self._forward_pre_hooks):
-            changed = hook(self, inputs)
-            if changed is not None:
-                inputs = changed if isinstance(changed, tuple) else (changed,)
+        if self._forward_pre_hooks:
+            inputs = self._changed_inputs(inputs)
         try:
             output = self.forward(*inputs, **options)
         except Exception as error:
             if not self._modules:  # a layer; what holds it says where it stands
                 error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
             raise
+        if self._forward_hooks:
+            output = self._changed_output(inputs, output)
+        return output
+
+    def _changed_inputs(self, inputs: tuple) -> tuple:
+        """Return what the hooks before forward make of its inputs."""
+        for hook in tuple(self._forward_pre_hooks):  # a hook may remove itself
+            changed = hook(self, inputs)
+            if changed is not None:
+                inputs = changed if isinstance(changed, tuple) else (changed,)
+        return inputs
+
+    def _changed_output(self, inputs: tuple, output: Any) -> Any:
+        """Return what the hooks after forward make of its output."""
         for hook in tuple(self._forward_hooks):
             changed = hook(self, inputs, output)
             output = output if changed is None else changed
@@ -92,11 +104,13 @@ class Module(Stateful):
     def __getattr__(self, name: str) -> Any:
         """Find what `__setattr__` registered; Python calls this where `__dict__` has no such name."""
         own = self.__dict__
-        for registry in ("_parameters", "_buffers", "_modules"):
-            if registry not in own:
-                raise _not_initialized(self, name)
-            if name in own[registry]:
-                return own[registry][name]
+        if "_modules" not in own:
+            raise _not_initialized(self, name)
+        if name in own["_parameters"]:  # what layers ask for in every call comes first
+            return own["_parameters"][name]
+        for registry in own["_buffers"], own["_modules"]:
+            if name in registry:
+                return registry[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

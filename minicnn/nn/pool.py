@@ -44,6 +44,16 @@ class _ExtremePool(_WindowPool):
 class MaxPool2d(_ExtremePool):
     """Maximum over windows: (N, C, H, W) -> (N, C, OH, OW)."""
 
+    @property
+    def lies_side_by_side(self) -> bool:
+        """Whether the windows neither overlap nor reach over the border: `kernel_size` says it all."""
+        return (
+            self.stride in (self.kernel_size, (self.kernel_size,) * 2)
+            and self.padding in (0, (0, 0))
+            and self.dilation in (1, (1, 1))
+            and not self.ceil_mode
+        )
+
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         return F.max_pool2d(x, *self.window, activation)
 

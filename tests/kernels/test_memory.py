@@ -50,6 +50,11 @@ def test_small_arrays_do_not_come_from_the_pool():
     assert empty((LARGE,), np.uint8).base is not None
 
 
+@pytest.mark.parametrize("rows", [ROWS, ROWS + 1, 7 * ROWS])
+def test_blocks_begin_with_a_cache_line(pool, rows):
+    assert address(new(pool, rows)) % 64 == 0
+
+
 # --- reuse ----------------------------------------------------------------------------------------
 
 

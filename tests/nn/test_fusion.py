@@ -1,3 +1,7 @@
+import copy
+import pickle
+import threading
+
 import numpy as np
 import pytest
 
@@ -46,6 +50,11 @@ def test_the_same_results_and_gradients(name, training):
         np.testing.assert_allclose(joined, alone, rtol=1e-10, atol=1e-12)
 
 
+def names(plan):
+    """The first layer of each step."""
+    return [step.name for step in plan.steps]
+
+
 @pytest.mark.parametrize("pattern", fusion.RULES, ids=lambda p: " ".join(c.__name__ for c in p))
 def test_each_rule_makes_one_step(pattern):
     layers = {
@@ -57,9 +66,9 @@ def test_each_rule_makes_one_step(pattern):
         nn.MaxPool2d: nn.MaxPool2d(1),
     }
     chain = {str(i): layers[kind] for i, kind in enumerate(pattern)}
-    assert [name for name, _ in fusion.steps(chain)] == ["0"]
+    assert names(fusion.plan_of(chain)) == ["0"]
     with minicnn.fusion(False):
-        assert [step for _, step in fusion.steps(chain)] == list(chain.values())
+        assert names(fusion.plan_of(chain)) == list(chain)
 
 
 def test_a_layer_with_a_hook_is_called_alone():
@@ -68,6 +77,103 @@ def test_a_layer_with_a_hook_is_called_alone():
     chain[0].register_forward_hook(lambda module, inputs, output: seen.append(output.min().item()))
     chain(minicnn.tensor(np.linspace(-3, 3, 50, dtype=np.float32).reshape(1, 1, 5, 10)))
     assert seen[0] < 0  # before the ReLU
+
+
+# --- the plan of a chain is kept, as long as it holds ---------------------------------------------
+
+
+@pytest.fixture
+def chain():
+    """Linear and ReLU, called once as one step."""
+    minicnn.manual_seed(0)
+    chain = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    chain(minicnn.ones(1, 3))
+    assert names(chain._plan) == ["0"]
+    return chain
+
+
+def as_one_by_one(chain, x):
+    """Whether the chain returns what its layers return, called one after the other."""
+    expected = x
+    for layer in chain:
+        expected = layer(expected)
+    return np.array_equal(chain(x).detach().numpy(), expected.detach().numpy())
+
+
+def test_the_plan_is_kept(chain):
+    plan = chain._plan
+    chain(minicnn.ones(2, 3))
+    assert chain._plan is plan
+
+
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_hook_may_come_later_and_go_again(chain, place, hook):
+    calls = []
+    handle = getattr(chain[place], hook)(lambda *arguments: calls.append(1))
+    chain(minicnn.ones(1, 3))
+    assert len(calls) == 1
+    assert names(chain._plan) == ["0", "1"]
+    handle.remove()
+    chain(minicnn.ones(1, 3))
+    assert names(chain._plan) == ["0"]
+
+
+def test_fusion_may_be_switched_later(chain):
+    with minicnn.fusion(False):
+        chain(minicnn.ones(1, 3))
+        assert names(chain._plan) == ["0", "1"]
+    chain(minicnn.ones(1, 3))
+    assert names(chain._plan) == ["0"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda chain: chain.__setitem__(0, nn.Linear(3, 3)),
+        lambda chain: chain.__setitem__(1, nn.Sigmoid()),
+        lambda chain: chain.__delitem__(1),
+        lambda chain: chain.append(nn.Linear(3, 2)),
+        lambda chain: chain.insert(1, nn.Tanh()),
+        lambda chain: setattr(chain, "0", nn.Linear(3, 1)),
+        lambda chain: setattr(chain[0], "weight", nn.Parameter(minicnn.zeros(3, 3))),
+    ],
+)
+def test_layers_may_change_later(chain, change):
+    change(chain)
+    assert as_one_by_one(chain, minicnn.ones(2, 3))
+
+
+def test_a_lazy_layer_is_joined_once_it_knows_its_class():
+    chain = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
+    for expected in (["0", "1"], ["0"]):
+        chain(minicnn.ones(1, 4))
+        assert names(chain._plan) == expected
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda chain: pickle.loads(pickle.dumps(chain))])
+def test_a_copy_calls_its_own_layers(chain, copied):
+    other, x = copied(chain), minicnn.ones(1, 3)
+    before = chain(x).detach().numpy()
+    with minicnn.no_grad():
+        other[0].weight.fill_(2)
+        other[0].bias.fill_(1)
+    np.testing.assert_array_equal(other(x).detach().numpy(), np.full((1, 3), 7))
+    np.testing.assert_array_equal(chain(x).detach().numpy(), before)
+
+
+def test_threads_have_plans_of_their_own_setting(chain):
+    found = []
+
+    def alone():
+        with minicnn.fusion(False):
+            found.append(names(fusion.plan_of(chain._modules, chain._plan)))
+
+    thread = threading.Thread(target=alone)
+    thread.start()
+    thread.join()
+    found.append(names(fusion.plan_of(chain._modules, chain._plan)))
+    assert found == [["0", "1"], ["0"]]
 
 
 def test_a_derived_class_is_called_alone():

@@ -67,16 +67,18 @@ class CrossEntropy(Function):
         self.save(probabilities)
         if self.reduction == "none":
             return losses.reshape(self.labels.shape)
-        total = losses.sum(
-            dtype=sum_dtype(x.dtype)
-        )  # a sum in float16 may be infinite, the mean is not
-        return (total / self.weight if self.reduction == "mean" else total).astype(x.dtype)
+        total = losses.sum(dtype=sum_dtype(x.dtype))  # in float16, it may be infinite
+        if self.reduction == "mean":
+            total = total / self.weight
+        return xp_of(x).asarray(total, x.dtype)
 
     def backward(self, grad):
         (probabilities,) = self.saved
-        share = (grad / self.weight).astype(grad.dtype) if self.reduction == "mean" else grad
+        share = grad.reshape(-1)  # (rows,), or (1,) for all rows
+        if self.reduction == "mean":
+            share = (share / self.weight).astype(grad.dtype, copy=False)
         grad_rows = sibling("loss", probabilities).cross_entropy_grad(
-            share.reshape(-1), probabilities, self.by_row, *self.settings
+            share, probabilities, self.by_row, *self.settings
         )
         return (images_of(grad_rows, self.shape),)
 

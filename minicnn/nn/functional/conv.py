@@ -7,11 +7,13 @@ called with what. Transposed convolution is the input gradient of convolution, u
 
 from minicnn import kernels
 from minicnn.autograd import Tensor, apply
-from minicnn.kernels import shapes
+from minicnn.kernels import conv_pool, shapes
 from minicnn.kernels.arrays import channels_first, channels_last
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import IntOrPair, Padding
 from minicnn.nn.functional.checks import check_activation, check_bias, check_dtypes
+from minicnn.nn.functional.conv_pool import Conv2dMaxPool2d
+from minicnn.nn.functional.pool import max_pool2d
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.ops.function import Function
 
@@ -81,6 +83,7 @@ def conv2d(
     algorithm: str = "auto",
     precision: str | None = None,
     activation: str | None = None,
+    max_pool: IntOrPair | None = None,
 ) -> Tensor:
     """2-D convolution of a batch of images.
 
@@ -99,10 +102,12 @@ def conv2d(
         precision: "exact" keeps "auto" from Winograd's algorithm, which rounds more; "fast" does
             not; None is what `minicnn.precision` says.
         activation: "relu", to replace negative results by 0 in the same pass; or None.
+        max_pool: size of windows, side by side, of whose results only the largest is kept, as by
+            `max_pool2d`: where that is quicker, in the same pass, and the others are never written.
 
     Returns:
         (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW
-        likewise.
+        likewise; with `max_pool`, (N, K, OH // height, OW // width) of its windows.
 
     Raises:
         ValueError: where shapes and settings do not fit, with the arithmetic.
@@ -119,7 +124,11 @@ def conv2d(
         algorithm,
         precision_in_force() if precision is None else precision,
     )
-    return apply(Conv2d(*settings, relu), x, weight, bias)
+    if max_pool is None:
+        return apply(Conv2d(*settings, relu), x, weight, bias)
+    if conv_pool.suits(x.array, weight.array, *settings, max_pool):
+        return apply(Conv2dMaxPool2d(stride, padding, dilation, max_pool, relu), x, weight, bias)
+    return max_pool2d(apply(Conv2d(*settings), x, weight, bias), max_pool, activation=activation)
 
 
 def conv1d(

@@ -68,7 +68,7 @@ def linear(
         TypeError: for mixed dtypes.
     """
     check_dtypes("linear", x, weight=weight, bias=bias)
-    x_shape, weight_shape = x.shape, weight.shape
+    x_shape, weight_shape = x.array.shape, weight.array.shape
     if len(weight_shape) != 2 or not x_shape or x_shape[-1] != weight_shape[1]:
         raise _misfit(x_shape, weight_shape)
     check_bias("linear", bias, weight_shape[0])

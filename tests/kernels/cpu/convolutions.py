@@ -13,9 +13,10 @@ from tests.kernels.conv_cases import FUNCTIONS, check_against, simple_case
 
 CONVOLUTIONS = {
     "one number": {"N": 1, "C": 1, "K": 1, "size": 1, "kernel": 1},
-    "several panels of weights": {"C": 16, "K": 70, "size": 4},
+    "several panels of weights": {"C": 16, "K": 70, "size": 5},
+    "few pixels": {"C": 18, "K": 70, "size": 4},
     "channels that fill no vector": {"C": 13, "K": 19, "size": 5, "padding": 1},
-    "channels that fill squares": {"C": 32, "K": 64, "size": 3, "padding": 1, "N": 1},
+    "channels that fill squares": {"C": 32, "K": 64, "size": 4, "padding": 1, "N": 1},
     "few channels, as one piece of memory": {"C": 3, "K": 5, "size": (5, 9), "kernel": 3, "padding": 1},
     "one channel and a large window": {"C": 1, "K": 6, "size": 9, "kernel": 5, "padding": 2, "stride": 2},
     "few channels and a window of one column": {"C": 2, "K": 3, "size": 7, "kernel": (3, 1)},

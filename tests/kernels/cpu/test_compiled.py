@@ -5,18 +5,19 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
+import numba
+
 from minicnn.kernels.cpu import compiled as machinery
 from minicnn.kernels.cpu.compiled import MachineCodeFiles, compiled
 
 LOOPS = """
-    import numba
-
-    from minicnn.kernels.cpu.compiled import compiled
+    from minicnn.kernels.cpu.compiled import compiled, on_threads
 
     FACTOR = 2
 
@@ -27,9 +28,9 @@ LOOPS = """
             x[i] *= FACTOR
 
 
-    @compiled(parallel=True)
-    def scale_rows(x):
-        for i in numba.prange(len(x)):
+    @on_threads
+    def scale_rows(part, parts, x):
+        for i in range(part, len(x), parts):
             scale(x[i])
 """
 
@@ -97,10 +98,22 @@ def test_a_parallel_loop_and_what_it_calls_are_kept(folder, module):
     for hits, misses in [(0, 1), (1, 0)]:
         loops = load()
         x = np.ones((4, 5))
-        loops.scale_rows(x)
+        loops.scale_rows(2, x)
         assert (x == 2).all()
         stats = loops.scale_rows.loop.stats
         assert (sum(stats.cache_hits.values()), sum(stats.cache_misses.values())) == (hits, misses)
+
+
+@pytest.mark.parametrize("lost", ["scale_rows-", "scale_rows.launch-"])
+def test_a_file_that_was_lost_is_made_again(folder, module, lost):
+    """What launches a worker calls it by name: neither may rely on the other's file."""
+    _, load = module
+    for _ in range(3):
+        x = np.ones((4, 5))
+        load().scale_rows(2, x)
+        assert (x == 2).all()
+        (file,) = (file for file in folder.iterdir() if f".{lost}" in file.name)
+        file.unlink()
 
 
 def test_changed_source_is_compiled_again(folder, module):
@@ -168,7 +181,7 @@ def test_the_modules_behind_a_function_are_found():
 def test_numbers_of_the_processor_are_part_of_the_stamp(monkeypatch):
     from minicnn.kernels.cpu import conv, simd
 
-    function = conv._multiply_part.py_func
+    function = conv._multiply.__wrapped__
     before = MachineCodeFiles(function).stamp
     assert MachineCodeFiles(function).stamp == before
     monkeypatch.setattr(simd, "TILE_ROWS", simd.TILE_ROWS + 1)
@@ -194,10 +207,26 @@ def start(script, tmp_path, **environment):
 
 PROGRAM = """
 import numpy as np, loops
-x = np.ones((4, 5)); loops.scale_rows(x); assert (x == 2).all()
+x = np.ones((4, 5)); loops.scale_rows(2, x); assert (x == 2).all()
 x = np.ones(5, np.float32); loops.scale(x); assert (x == 2).all()
 print(getattr(loops.scale_rows.loop, "stats", None))
 """
+
+
+@pytest.mark.parametrize("has_private_counter", [True, False])
+def test_threads_are_counted_as_numba_counts_them(monkeypatch, has_private_counter):
+    threads = numba.get_num_threads()
+    if not has_private_counter:
+        monkeypatch.setattr(machinery, "numba_threads", types.SimpleNamespace())
+    monkeypatch.setattr(machinery, "_threads", machinery._Threads())
+    for _ in range(2):
+        assert machinery.thread_count() == threads
+        numba.set_num_threads(1)
+        try:
+            assert machinery.thread_count() == 1
+        finally:
+            numba.set_num_threads(threads)
+        machinery._threads.start()  # from now on, another function counts
 
 
 def test_several_processes_may_start_at_once(tmp_path):

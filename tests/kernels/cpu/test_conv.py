@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from minicnn.kernels import reference
+from minicnn.kernels import im2col, reference
 from tests.checks import MEMORY_ORDERS
 from tests.kernels.conv_cases import (
     FUNCTIONS,
@@ -23,6 +23,7 @@ pytest.importorskip("numba")
 import numba
 
 from minicnn.kernels.cpu import conv
+from minicnn.kernels.cpu.conv_weights import FAR_APART
 from minicnn.kernels.cpu.target import L2_BYTES, TILE_VECTORS, VECTOR_BYTES
 
 DTYPES = (np.float32, np.float64)
@@ -43,7 +44,7 @@ def run_program(script, **environment):
 @pytest.fixture
 def split_work(monkeypatch):
     """A function that makes the kernels split their work into so many parts, whatever the machine."""
-    return lambda parts: monkeypatch.setattr(conv.numba, "get_num_threads", lambda: parts)
+    return lambda parts: monkeypatch.setattr(conv, "thread_count", lambda: parts)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -69,7 +70,19 @@ def test_panels_that_do_not_fit_in_the_cache_together(function):
     shape = {"C": channels, "K": outputs}
     if function == "conv2d_grad_input":
         shape = {"C": outputs, "K": channels}
-    check_against(reference, conv, function, simple_case(N=1, size=3, padding=1, **shape))
+    check_against(reference, conv, function, simple_case(N=2, size=3, padding=1, **shape))
+
+
+@pytest.mark.parametrize("l2_bytes", [0, L2_BYTES])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weight_gradient_of_one_tap_and_many_channels(monkeypatch, l2_bytes, dtype, groups):
+    """Inputs are packed; there are several chunks of pixels, and shares of weights or of pixels."""
+    monkeypatch.setattr(conv, "L2_BYTES", l2_bytes)
+    channels = FAR_APART // np.dtype(dtype).itemsize + 3
+    shape = {"C": groups * channels, "K": groups * 18, "kernel": 1, "groups": groups}
+    pixels = {"N": 2, "size": (17, 18), "stride": (1, 1)}
+    check_against(im2col, conv, "conv2d_grad_weight", simple_case(dtype, **shape, **pixels))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
@@ -86,6 +99,16 @@ def test_weight_gradient_that_threads_share(monkeypatch, split_work, dtype, part
 def test_more_threads_than_work(split_work, function, convolution):
     split_work(500)
     check_against(reference, conv, function, simple_case(**convolution))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 500])
+@pytest.mark.parametrize("l2_bytes", [0, L2_BYTES])
+def test_every_sum_of_a_weight_gradient_is_written(monkeypatch, split_work, l2_bytes, parts):
+    """What was in the memory before does not matter."""
+    monkeypatch.setattr(conv, "L2_BYTES", l2_bytes)
+    monkeypatch.setattr(conv, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    split_work(parts)
+    check_against(reference, conv, "conv2d_grad_weight", simple_case(**MANY))
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
@@ -228,7 +251,7 @@ def test_arrays_of_every_memory_order_use_the_same_compiled_version():
                 conv.conv2d_grad_input(grad, w, x.shape)
                 conv.conv2d_grad_weight(grad, x, w.shape)
     assert len(conv._multiply.loop.signatures) == len(DTYPES)
-    assert len(conv._add_up.loop.signatures) == len(DTYPES)
+    assert len(conv.add_up.loop.signatures) == len(DTYPES)
 
 
 def test_arrays_that_are_not_aligned():
@@ -257,6 +280,7 @@ FORK = """
 import os, sys
 import numpy as np
 from minicnn.kernels.cpu import conv
+from minicnn.kernels.cpu.conv_weights import FAR_APART
 
 x, w = np.ones((2, 3, 8, 8), "f4"), np.ones((4, 3, 3, 3), "f4")
 if {before}:

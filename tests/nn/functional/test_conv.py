@@ -292,3 +292,50 @@ def test_conv1d_refuses_sequences_without_channels():
 def test_conv_transpose2d_refuses(x_shape, w_shape, options, message):
     with pytest.raises(ValueError, match=message):
         F.conv_transpose2d(*x_and_w(x_shape, w_shape), **options)
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"padding": 1}, {"stride": 2, "padding": (0, 1)}, {"groups": 2}]
+)
+@pytest.mark.parametrize("max_pool", [2, (1, 3)])
+def test_conv2d_with_max_pool_is_both_after_another(settings, activation, max_pool):
+    def both(x, weight, bias):
+        return F.max_pool2d(F.conv2d(x, weight, bias, **settings), max_pool, activation=activation)
+
+    def one(x, weight, bias):
+        return F.conv2d(x, weight, bias, **settings, activation=activation, max_pool=max_pool)
+
+    results = []
+    for function in (both, one):
+        groups = settings.get("groups", 1)
+        shapes = (3, 4, 9, 10), (6, 4 // groups, 3, 3), (6,)
+        tensors = [
+            Tensor(random_array(shape, np.float64, seed), requires_grad=True)
+            for seed, shape in enumerate(shapes)
+        ]
+        y = function(*tensors)
+        (y * y).sum().backward()
+        results.append([y.detach().numpy(), *(tensor.grad.numpy() for tensor in tensors)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_gradients_of_conv2d_with_max_pool():
+    shapes = (2, 3, 6, 6), (4, 3, 3, 3), (4,)
+    tensors = [Tensor(random_array(shape, np.float64, 5), requires_grad=True) for shape in shapes]
+    gradcheck(lambda *t: F.conv2d(*t, activation="relu", max_pool=2), tensors)
+
+
+def test_a_frozen_weight_gets_no_gradient_through_conv2d_with_max_pool():
+    x = Tensor(random_array((2, 3, 6, 6), np.float32, 0), requires_grad=True)
+    weight = Tensor(random_array((4, 3, 3, 3), np.float32, 1))
+    F.conv2d(x, weight, max_pool=2).sum().backward()
+    assert weight.grad is None
+    assert x.grad.shape == x.shape
+
+
+def test_max_pool_that_does_not_fit_is_refused():
+    x, weight = Tensor(np.ones((1, 1, 4, 4))), Tensor(np.ones((1, 1, 3, 3)))
+    with pytest.raises(ValueError, match="pool2d: the window is larger"):
+        F.conv2d(x, weight, max_pool=3)

@@ -1,0 +1,114 @@
+"""Convolution, bias, ReLU and max pooling as one kernel, where that is possible and quicker than one after another.
+
+It exists in compiled loops only (cpu/conv_pool.py, which tells how); `suits` says when to call it.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from .arrays import check_shape
+from .convolution import choose_algorithm
+from .dispatch import suits_compiled
+from .shapes import IntOrPair, Padding
+
+
+def suits(
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+    algorithm: str,
+    precision: str,
+    pool: IntOrPair,
+) -> bool:
+    """Whether one pass is possible, and quicker.
+
+    It is not where the convolution is large enough for Winograd's algorithm, nor with many weights:
+    the less a gradient meets, the more it matters that most of the gradients are not there.
+
+    Args:
+        x: images (N, C, H, W).
+        w: weights (K, C / groups, R, S).
+        stride: see `convolution.conv2d`, as for the arguments that follow.
+        padding: see stride.
+        dilation: see stride.
+        groups: see stride.
+        algorithm: see stride.
+        precision: see stride.
+        pool: size of the pooling windows, which lie side by side.
+    """
+    settings = stride, padding, dilation, groups
+    if algorithm not in ("auto", "direct") or w.dtype != x.dtype or not suits_compiled(x):
+        return False
+    return _suits(x.shape, w.shape, *settings, algorithm, precision, pool, x.dtype)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, precision, pool, dtype):
+    from .cpu import conv_pool
+
+    settings = stride, padding, dilation, groups
+    if algorithm == "auto":
+        algorithm = choose_algorithm(
+            "conv2d", np.empty(0, dtype), x_shape, w_shape, *settings, precision
+        )
+    return algorithm == "direct" and conv_pool.suits(x_shape, w_shape, *settings, pool)
+
+
+def conv2d_max_pool2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    pool: IntOrPair,
+    relu: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest numbers in windows of a convolution of x with w, after ReLU if `relu`.
+
+    Args:
+        x: images (N, C, H, W), float32 or float64.
+        w: weights (K, C, R, S), of the same dtype.
+        bias: (K,) likewise, or None.
+        stride: see `convolution.conv2d`.
+        padding: see `convolution.conv2d`.
+        dilation: see `convolution.conv2d`; the taps of a row must be neighbours.
+        pool: size of the windows, which lie side by side.
+        relu: whether negative results become 0.
+
+    Returns:
+        the results (N, K, PH, PW), and which tap of its window won each of them, as from `pool.max_pool2d`
+    """
+    from .cpu import conv_pool
+
+    return conv_pool.conv2d_max_pool2d(x, w, bias, stride, padding, dilation, pool, relu)
+
+
+def conv2d_max_pool2d_grad(
+    grad: np.ndarray,
+    winner: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    pool: IntOrPair,
+    need_x: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Gradients of `conv2d_max_pool2d` with respect to x (None unless `need_x`), w and the bias.
+
+    `grad` (N, K, PH, PW) is the gradient with respect to the results, `winner` what came with them.
+
+    Raises:
+        ValueError: where `winner` has another shape than `grad`.
+    """
+    from .cpu import conv_pool
+
+    check_shape(winner, grad.shape, "conv2d_max_pool2d_grad: winner")
+    return conv_pool.conv2d_max_pool2d_grad(
+        grad, winner, x, w, stride, padding, dilation, pool, need_x
+    )

@@ -1,0 +1,213 @@
+"""Convolution, bias, ReLU and max pooling in one pass, for the first layers of small networks.
+
+Forwards, a thread computes a strip of the convolution, a few rows that stay in its cache, and writes
+the largest number of each window: three of four results of the convolution never reach memory, and
+it has to be computed only where a window lies.
+
+Backwards, the gradient that comes out of the pooling is nearly empty. Of each window only the winner
+has one, and where ReLU let nothing pass, nobody has. So a list is made of those that have, and for
+each of them, pixel p of output channel k with gradient g,
+
+    grad_w[k] += g * (what p saw)        grad_x[what p saw] += g * w[k]
+
+With windows of 2x2 and half of the winners negative, that is an eighth of the multiplications. They
+run slower than those of a matrix product, because every sum is read and written again; on the whole
+it is several times quicker. The bias gets the sum of g.
+
+What a row of the convolution's window sees is one piece of memory, S * C numbers, provided that the
+images have their frame of zeros around them, and the taps of a row are neighbours.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import channels_first, channels_last
+from ..memory import empty
+from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
+from .compiled import plain, thread_count
+from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
+from .images import images_in_order
+from .simd import panel_width
+from .target import VECTOR_BYTES
+
+STRIP_BYTES = 16 * 1024
+"""About so much of the convolution is computed before it is pooled: half of an L1 cache."""
+
+MOST_WEIGHTS = 2**15
+"""With more weights than this, the products with the losers' gradients cost less than to go without them."""
+
+
+class Plan(NamedTuple):
+    """What follows from shapes and settings alone. Offsets are int64, and count elements.
+
+    Attributes:
+        frame: of zeros around the images.
+        y_shape: (N, PH, PW, K).
+        taps: of a pooling window.
+        layout: the weights' shape and strides as `conv` packs them, the taps of a row being one.
+        seen: (R, pixels of a strip), offsets of what they see from the strip's beginning in the image.
+        strip: of an image, how many strips; of a strip, how many pooled rows, and the offset of the
+            next; the convolution's pixels for a pooled row, and for a pooled pixel of its first row.
+        places: (taps,), offsets in the strip of what a pooled pixel sees.
+        won: (taps,), offsets in the image of what the tap's pixel of the convolution sees.
+        steps: offset in the image from what a pooled pixel sees to the next below, to the next beside;
+            from a row of the convolution's window to the next; and the length of such a row.
+        inside: offsets in a framed image of the first row and of its first pixel, and of the next row.
+    """
+
+    frame: Sides
+    y_shape: Shape
+    taps: int
+    layout: np.ndarray
+    seen: np.ndarray
+    strip: np.ndarray
+    places: np.ndarray
+    won: np.ndarray
+    steps: np.ndarray
+    inside: np.ndarray
+
+
+def suits(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+    pool: IntOrPair,
+) -> bool:
+    """Whether this way of computing is possible, and quicker than layer by layer, see ../conv_pool.py."""
+    _, _, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, groups)
+    height, width = pair(pool, "max_pool")
+    return (
+        groups == 1
+        and (pair(dilation, "dilation")[1] == 1 or w_shape[3] == 1)
+        and 1 <= height <= OH
+        and 1 <= width <= OW
+        and 0 not in x_shape
+        and 0 < prod(w_shape) <= MOST_WEIGHTS
+    )
+
+
+def conv2d_max_pool2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    pool: IntOrPair,
+    relu: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """See ../conv_pool.py."""
+    plan = _plan(x.shape, w.shape, stride, padding, dilation, pool, x.dtype)
+    y = empty(plan.y_shape, x.dtype)
+    winner = np.empty(plan.y_shape, np.min_scalar_type(plan.taps - 1 + relu))
+    weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
+    compute_strips(
+        thread_count(),
+        images_in_order(x, plan.frame),
+        weights,
+        plan.layout,
+        weights[:0] if bias is None else plain(bias),
+        plan.seen,
+        plan.strip,
+        plan.places,
+        x.dtype.type(0 if relu else -np.inf),
+        plan.taps if relu else 0,
+        y,
+        winner,
+    )
+    return channels_first(y), channels_first(winner)
+
+
+def conv2d_max_pool2d_grad(
+    grad: np.ndarray,
+    winner: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    pool: IntOrPair,
+    need_x: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """See ../conv_pool.py."""
+    plan = _plan(x.shape, w.shape, stride, padding, dilation, pool, x.dtype)
+    K, C, R, S = w.shape
+    N, _, H, W = x.shape
+    images = images_in_order(x, plan.frame)
+    threads = thread_count()
+    lanes, width = VECTOR_BYTES // w.itemsize, panel_width(w.itemsize)
+    filters = np.zeros((K, R, -(-S * C // lanes) * lanes), w.dtype)  # rows of whole vectors
+    filters[:, :, : S * C] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
+    sums = np.zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # and of whole panels
+    bias_sums = np.empty((threads, K), np.float64)
+    grad_x = empty((N, H, W, C) if need_x else (0, 0, 0, 0), x.dtype)
+    follow_winners(
+        threads,
+        images.reshape(-1),
+        filters,
+        plain(channels_last(grad)).reshape(-1),
+        plain(channels_last(winner)).reshape(-1),
+        np.array(plan.y_shape),
+        plan.won,
+        plan.steps,
+        plan.inside,
+        sums,
+        bias_sums,
+        grad_x,
+    )
+    total = sums.sum(axis=0)[:, :, :K]
+    return (
+        channels_first(grad_x) if need_x else None,
+        np.ascontiguousarray(total).reshape(R, S, C, K).transpose(3, 2, 0, 1),
+        bias_sums.sum(axis=0).astype(w.dtype),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    pool: IntOrPair,
+    dtype: np.dtype,
+) -> Plan:
+    N, K, OH, OW = conv2d_shape(x_shape, w_shape, stride, padding, dilation, 1)
+    window = window_of(w_shape[2:], stride, padding, dilation)
+    (R, S), (row_step, column_step) = window.kernel, window.stride
+    C, _, W = x_shape[1:]
+    length = (W + sum(window.padding[1])) * C  # of a row of a framed image
+    height, width = pair(pool, "max_pool")
+    PH, PW = OH // height, OW // width
+
+    pitch = strip_pitch(K, dtype.itemsize)
+    row_pixels = height * PW * width  # of the convolution, for a row of pooled pixels
+    strip_rows = min(PH, max(1, STRIP_BYTES // (row_pixels * pitch * dtype.itemsize)))
+    down, right, tap_step = row_step * length, column_step * C, window.dilation[0] * length
+    pixels = _offsets(strip_rows * height, down, PW * width, right)
+    strip = -(-PH // strip_rows), strip_rows, strip_rows * height * down, row_pixels, width
+    (top, _), (left, _) = window.padding
+    return Plan(
+        frame=window.padding,
+        y_shape=(N, PH, PW, K),
+        taps=height * width,
+        layout=np.array([(1, R, 1, S * C, K), (0, S * C * K, 0, K, 1)]),
+        seen=np.add.outer(np.arange(R) * tap_step, pixels),
+        strip=np.array(strip),
+        places=_offsets(height, PW * width * pitch, width, pitch),
+        won=_offsets(height, down, width, right),
+        steps=np.array([height * down, width * right, tap_step, S * C]),
+        inside=np.array([top * length, left * C, length]),
+    )
+
+
+def _offsets(rows: int, down: int, columns: int, right: int) -> np.ndarray:
+    """The offsets of some rows of some columns, one after the other."""
+    return np.add.outer(np.arange(rows) * down, np.arange(columns) * right).reshape(-1)
