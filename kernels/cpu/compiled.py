@@ -1,10 +1,7 @@
 """How the loops of this folder become machine code: compiled at the first call, kept for the next run.
 
-    @compiled                  def scale(x, y): ...              one thread; called from other loops
-    @compiled(parallel=True)   def scale_rows(threads, x): ...   `numba.prange(threads)` inside
-
-A parallel loop hands its index on as `np.int64(part)`: Numba counts it unsigned on its threads, and
-would compile what is called there once for either kind.
+    @compiled     def scale(x, y): ...                 one thread; called from other loops
+    @on_threads   def scale_rows(part, parts, x): ...  one part of the work; called as scale_rows(parts, x)
 
 Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
 with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
@@ -57,20 +54,12 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 PARALLEL_LOOP = threading.Lock()
 
 
-def compiled(function: Callable | None = None, *, parallel: bool = False) -> Callable:
-    """Decorate a function of arrays and numbers: compile it when it is first called.
-
-    Args:
-        function: a module-level function, not a closure.
-        parallel: whether it holds a `numba.prange`. It is then called from Python only, by one
-            thread at a time; `numba.prange` runs on `thread_count()` threads.
-    """
-    if function is None:
-        return functools.partial(compiled, parallel=parallel)
-    dispatcher = numba.njit(function, parallel=parallel, **OPTIONS)
+def compiled(function: Callable) -> Callable:
+    """Decorate a module-level function of arrays and numbers: compile it when it is first called."""
+    dispatcher = numba.njit(function, **OPTIONS)
     if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
         dispatcher._cache = MachineCodeFiles(function)
-    return _launched_by_one_thread(dispatcher, function) if parallel else dispatcher
+    return dispatcher
 
 
 def on_threads(function: Callable) -> Callable:

@@ -22,13 +22,12 @@ and weights (R, S, C, K), as conv layers hold them. Other orders are copied firs
 
 import math
 
-import numba
 import numpy as np
 
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape
-from .compiled import compiled, plain, thread_count
+from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few
 from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
 from .conv_weights import add_up
@@ -157,14 +156,8 @@ def carry_out(
     return y
 
 
-@compiled(parallel=True)
-def _multiply(threads, x, weights, layout, y, seen, written, bias, relu):
-    for part in numba.prange(threads):
-        _multiply_part(np.int64(part), threads, x, weights, layout, y, seen, written, bias, relu)
-
-
-@compiled
-def _multiply_part(part, parts, x, weights, layout, y, seen, written, bias, relu):
+@on_threads
+def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
     G, R, S, C, K = unpack(layout[0])
     narrow = panel_width(x.itemsize) >= K * TILE_VECTORS

@@ -9,10 +9,9 @@ are read here in the order in which they lie, some rows of a tap at a time,
 and what is kept in the L1 cache are the sums. Each thread works out some of the columns.
 """
 
-import numba
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, on_threads
 from .pointers import point_at_inputs
 from .simd import add_rows, address_of, panel_width, prefetch
 
@@ -23,16 +22,9 @@ ROWS = 4
 """Rows of weights at a time: a sum is loaded and stored once for as many products."""
 
 
-@compiled(parallel=True)
-def multiply_few(threads, x, weights, layout, y, seen, written, bias, relu):
+@on_threads
+def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
     """As `conv._multiply`, for one group, outputs in order, and weights whose output channels are neighbours."""
-    for part in numba.prange(threads):
-        _multiply_part(np.int64(part), threads, x, weights, layout, y, seen, bias, relu)
-
-
-@compiled
-def _multiply_part(part, parts, x, weights, layout, y, seen, bias, relu):
-    """Work out one part of the columns."""
     R, S, C, K = layout[0, 1], layout[0, 2], layout[0, 3], layout[0, 4]
     itemsize = x.itemsize
     width = panel_width(itemsize)

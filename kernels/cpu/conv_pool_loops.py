@@ -21,6 +21,8 @@ from .simd import (
 )
 from .target import TILE_VECTORS
 
+ZERO = np.int64(0)  # what is called with a literal 0 is compiled for that 0 alone
+
 CACHE_LINE = 64
 """Bytes; vectors that begin on one are quicker to load."""
 
@@ -62,9 +64,9 @@ def compute_strips(
 
     packed = np.empty(R * C * pitch + CACHE_LINE // x.itemsize, x.dtype)
     aligned = start_of_line(packed)
-    _pack(packed, aligned, weights, layout, 0, 0, pitch // width, width)
+    _pack(packed, aligned, weights, layout, ZERO, ZERO, pitch // width, width)
     start = np.empty(pitch, x.dtype)
-    _pack_start(start, bias, 0, K, 0, pitch)
+    _pack_start(start, bias, ZERO, K, ZERO, pitch)
     room = seen.shape[1] + NARROW_TILE_ROWS  # the last tile may be a part
     sums = np.empty(room * pitch + LONGEST_VECTOR, x.dtype)
     sum_rows, x_rows = np.empty(room, np.int64), np.empty(R * room, np.int64)

@@ -9,10 +9,9 @@ are packed tile by tile: each is then used for many panels, and the addresses of
 are so far apart that their numbers would not stay in the cache together.
 """
 
-import numba
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, on_threads
 from .conv_plan import unpack
 from .pointers import point_at_inputs
 from .simd import (
@@ -38,30 +37,23 @@ PREFETCH_ROWS = 8
 """How many rows ahead gradients are asked for while they are packed: they lie far apart."""
 
 
-@compiled(parallel=True)
-def add_up(threads, copies, x, grad, sums, seen, layout):
-    """Write the weight gradient, or with `copies` > 1 a share of it for each thread.
+@on_threads
+def add_up(part, parts, copies, x, grad, sums, seen, layout):
+    """Add up one part of the weight gradient, over chunks of pixels.
+
+    There is an item of work for each group, panel of outputs, tap, and tile of inputs. The parts
+    share the pixels among them, where each has a copy of the sums to itself, or else the items.
 
     Args:
-        threads: how many.
-        copies: how many sums there are: as many as threads, each of which adds up its share of the
-            pixels; or 1, and each thread works out its share of the weights.
+        part: which part.
+        parts: how many there are.
+        copies: how many sums there are: as many as parts, each of which adds up its share of the
+            pixels; or 1, and each part works out its share of the weights.
         x: images (N, H, W, C), in a frame if the plan has one.
         grad: (N, OH, OW, K).
         sums: (copies * R * S * C * K,), which is written.
         seen: see `conv_plan.Sum`.
         layout: see `conv_plan.Sum`.
-    """
-    for part in numba.prange(threads):
-        _add_up_part(np.int64(part), threads, copies, x, grad, sums, seen, layout)
-
-
-@compiled
-def _add_up_part(part, parts, copies, x, grad, sums, seen, layout):
-    """Add up one part of the weight gradient, over chunks of pixels.
-
-    There is an item of work for each group, panel of outputs, tap, and tile of inputs. The parts
-    share the pixels among them, where each has a copy of the sums to itself, or else the items.
     """
     G, R, S, C, K = unpack(layout[0])
     taps = R * S

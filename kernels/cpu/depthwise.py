@@ -23,13 +23,12 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
-from .compiled import compiled
+from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels
 from .images import images_in_order
 from .simd import address_of, panel_width, prefetch
@@ -124,9 +123,9 @@ def conv2d_grad_weight(
     C, _, R, S = w_shape
     window = window_of((R, S), stride, padding, dilation)
     plan = _plan_of_outputs(window, x.shape[2:], grad.shape[2:], C)
-    threads = numba.get_num_threads()
+    threads = thread_count()
     sums = np.zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
-    _launch_add_products(threads, images_in_order(x), images_in_order(grad), sums, *plan)
+    _add_products_of_rows(threads, images_in_order(x), images_in_order(grad), sums, *plan)
     grad_w = sums[:, :, :C].sum(axis=0).reshape(R, S, 1, C)
     return grad_w.transpose(3, 2, 0, 1)
 
@@ -144,7 +143,7 @@ def _multiply(
 ) -> np.ndarray:
     N, C, OH, OW = y_shape
     y = _aligned_empty((N, OH, OW, C), x.dtype)
-    _launch_multiply(numba.get_num_threads(), images_in_order(x), rows, y, *plan, int(relu))
+    _multiply_rows(thread_count(), images_in_order(x), rows, y, *plan, int(relu))
     return channels_first(y)
 
 
@@ -275,15 +274,7 @@ def _runs(columns: list[Pair], step: int) -> list[tuple[int, int, int, int]]:
     return runs
 
 
-@compiled(parallel=True)
-def _launch_multiply(threads, x, weights, y, rows, runs, taps, counts, steps, relu):
-    for part in numba.prange(threads):
-        _multiply_rows(
-            np.int64(part), threads, x, weights, y, rows, runs, taps, counts, steps, relu
-        )
-
-
-@compiled
+@on_threads
 def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, relu):
     """Compute one part of the rows of y (N, OH, OW, C) from x (N, H, W, C) and weights (R * S + 1, C and more)."""
     N, OH, OW, C = y.shape
@@ -315,15 +306,7 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
                     _fetch(next_row + j * x_step, ahead)
 
 
-@compiled(parallel=True)
-def _launch_add_products(threads, x, grad, sums, rows, runs, taps, counts, steps):
-    for part in numba.prange(threads):
-        _add_products_of_rows(
-            np.int64(part), threads, x, grad, sums, rows, runs, taps, counts, steps
-        )
-
-
-@compiled
+@on_threads
 def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, steps):
     """Add to sums[part] (R * S, C and more) what a part of the rows of grad (N, OH, OW, C) gives with x."""
     N, OH, OW, C = grad.shape

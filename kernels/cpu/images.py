@@ -1,12 +1,11 @@
 """Images in the memory order of the kernels: channels innermost, with a frame of zeros where one is needed."""
 
-import numba
 import numpy as np
 
 from ..arrays import channels_last
 from ..memory import empty
 from ..shapes import Sides
-from .compiled import compiled, is_plain
+from .compiled import is_plain, on_threads, thread_count
 from .simd import address_of, copy_memory
 
 COLUMNS_AT_ONCE = 16
@@ -33,17 +32,11 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
     ):  # nothing is written, but Numba would compile another version for arrays that are not
         x = x.copy()
     if result.size:
-        _copy_images(numba.get_num_threads(), x, result, top, left)
+        _copy_rows(thread_count(), x, result, top, left)
     return result
 
 
-@compiled(parallel=True)
-def _copy_images(threads, x, result, top, left):
-    for part in numba.prange(threads):
-        _copy_rows(np.int64(part), threads, x, result, top, left)
-
-
-@compiled
+@on_threads
 def _copy_rows(part, parts, x, result, top, left):
     """Copy one part of the rows of x (N, C, H, W) to result (N, H', W', C), and write zeros around them."""
     N, C, H, W = x.shape

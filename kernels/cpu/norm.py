@@ -11,11 +11,10 @@ float64 over the blocks. The rows are divided among the threads, and each thread
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from ..memory import empty
-from .compiled import compiled, plain, thread_count
+from .compiled import compiled, on_threads, plain, thread_count
 from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
 
 LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
@@ -147,38 +146,20 @@ def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.
 # --- compiled loops -------------------------------------------------------------------------------
 
 
-@compiled(parallel=True)
 def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, floor, statistics, y):
-    """Write y (rows, width), and from the first pass on statistics (3, C): mean, inverse standard deviation, variance.
-
-    Both passes go through one `prange`, which is most of the work for the compiler.
-    """
+    """Write y (rows, width), and if the first pass sums up, statistics (3, C): mean, 1 / deviation, variance."""
     rows, width = x.shape
     shifts, sums = np.empty((threads, width), x.dtype), np.empty((threads, 2, width))
     factors = np.empty((3, width), x.dtype)
-    if first_pass == WRITE:
-        _find_factors(weight, bias, statistics, factors)
-    for this_pass in range(first_pass, WRITE + 1):
-        for part in numba.prange(threads):
-            _normalize_part(
-                np.int64(part),
-                threads,
-                this_pass,
-                x,
-                shifts,
-                sums,
-                factors,
-                is_added,
-                residual,
-                floor,
-                y,
-            )
-        if this_pass == SUM_UP:
-            _find_statistics(rows, shifts, sums, eps, statistics)
-            _find_factors(weight, bias, statistics, factors)
+    arguments = x, shifts, sums, factors, is_added, residual, floor, y
+    if first_pass == SUM_UP:
+        _normalize_part(threads, SUM_UP, *arguments)
+        _find_statistics(rows, shifts, sums, eps, statistics)
+    _find_factors(weight, bias, statistics, factors)
+    _normalize_part(threads, WRITE, *arguments)
 
 
-@compiled
+@on_threads
 def _normalize_part(
     part, threads, this_pass, x, shifts, sums, factors, is_added, residual, floor, y
 ):
@@ -236,24 +217,20 @@ def _find_factors(weight, bias, statistics, factors):
         factors[2, w] = rest * scale + bias[c]
 
 
-@compiled(parallel=True)
 def _differentiate(
     threads, grad, x, limit, weight, bias, statistics, of_batch, is_kept, y, grad_z, grad_x, grad_parameters
 ):  # fmt: skip
     """Write the gradients of x (rows, width), of weight and bias (2, C), and dL/dz (rows, width) if it is kept."""
     rows, width = x.shape
     sums, factors = np.empty((threads, 2, width)), np.empty((5, width), x.dtype)
+    arguments = grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
     _find_factors(weight, bias, statistics, factors)
-    for this_pass in range(WRITE + 1):
-        for part in numba.prange(threads):
-            _differentiate_part(
-                np.int64(part), threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
-            )  # fmt: skip
-        if this_pass == SUM_UP:
-            _find_gradients(rows, statistics, sums, grad_parameters, factors)
+    _differentiate_part(threads, SUM_UP, *arguments)
+    _find_gradients(rows, statistics, sums, grad_parameters, factors)
+    _differentiate_part(threads, WRITE, *arguments)
 
 
-@compiled
+@on_threads
 def _differentiate_part(
     part, threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
 ):  # fmt: skip

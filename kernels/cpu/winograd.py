@@ -21,13 +21,12 @@ and weights (3, 3, C, K), as conv layers hold them. Other orders are copied firs
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from ..arrays import channels_first
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
-from .compiled import compiled, plain
+from .compiled import on_threads, plain, thread_count
 from .images import images_in_order
 from .pointers import Tables, input_seen
 from .simd import TILE_ROWS, panel_width
@@ -180,7 +179,7 @@ def _run_sums(
     grad_w: np.ndarray,
 ) -> None:
     """Transform the inputs of a block, for all threads; then each thread works on panels of its own."""
-    threads, width = numba.get_num_threads(), panel_width(x.itemsize)
+    threads, width = thread_count(), panel_width(x.itemsize)
     seen, written = tables
     share = _share(squares, squares.C, x.itemsize)
     in_cache = L2_BYTES // ((squares.m + 2) ** 2 * width * x.itemsize)
@@ -193,27 +192,27 @@ def _run_sums(
     for first in range(0, squares.count, squares.block):
         last = min(squares.count, first + squares.block)
         _prepare_inputs(threads, squares, first, last, x, seen, inputs)
-        _add_up_by_panels(threads, squares, first, last, grad, written, inputs, grads, sums, grad_w)
+        add_up_panels(threads, squares, first, last, grad, written, inputs, grads, sums, grad_w)
 
 
 def _run_by_squares(
     squares: Squares, x: np.ndarray, taps: Taps, seen: Tables, results: tuple
 ) -> None:
     """Transform the weights, for all threads; then each thread works on blocks of squares of its own."""
-    threads, width = numba.get_num_threads(), panel_width(x.itemsize)
+    threads, width = thread_count(), panel_width(x.itemsize)
     squares = squares._replace(block=_even_blocks(squares, OWN_SQUARES, threads))
     weights = _scratch(_panels(squares.K, x.itemsize), squares, squares.C, width, x.dtype)
     inputs = _scratch(threads, squares, squares.block, squares.C, x.dtype)
     products = _scratch(threads, squares, squares.block, PANELS_AT_ONCE * width, x.dtype)
-    _prepare_weights(squares, taps, weights)
-    _convolve_by_squares(threads, squares, x, seen, inputs, weights, products, *results)
+    _prepare_weights(threads, squares, taps, weights)
+    convolve_squares(threads, squares, x, seen, inputs, weights, products, *results)
 
 
 def _run_by_panels(
     squares: Squares, x: np.ndarray, taps: Taps, seen: Tables, results: tuple
 ) -> None:
     """Transform the inputs of a block, for all threads; then each thread works on panels of its own."""
-    threads, width = numba.get_num_threads(), panel_width(x.itemsize)
+    threads, width = thread_count(), panel_width(x.itemsize)
     squares = squares._replace(block=_even_blocks(squares, _share(squares, squares.C, x.itemsize)))
     inputs = _scratch(1, squares, squares.block, squares.C, x.dtype)[0]
     weights = _scratch(threads, squares, squares.C, width, x.dtype)
@@ -221,9 +220,7 @@ def _run_by_panels(
     for first in range(0, squares.count, squares.block):
         last = min(squares.count, first + squares.block)
         _prepare_inputs(threads, squares, first, last, x, seen, inputs)
-        _convolve_by_panels(
-            threads, squares, first, last, taps, inputs, weights, products, *results
-        )
+        convolve_panels(threads, squares, first, last, taps, inputs, weights, products, *results)
 
 
 @lru_cache(maxsize=1024)
@@ -277,85 +274,15 @@ def _even_blocks(squares: Squares, most: int, threads: int = 1) -> int:
     return _whole_tiles(-(-squares.count // blocks))
 
 
-@compiled(parallel=True)
-def _prepare_weights(squares, taps, weights):
+@on_threads
+def _prepare_weights(part, parts, squares, taps, weights):
     """Transform all weights, panel p to weights[p], which the threads then share."""
-    for panel in numba.prange(len(weights)):
-        transform_weights(squares, taps, np.int64(panel), weights[panel])
+    for panel in range(part, len(weights), parts):
+        transform_weights(squares, taps, panel, weights[panel])
 
 
-@compiled(parallel=True)
-def _prepare_inputs(threads, squares, first, last, x, seen, inputs):
+@on_threads
+def _prepare_inputs(part, parts, squares, first, last, x, seen, inputs):
     """Transform what squares first ... last see, which the threads then share."""
-    for part in numba.prange(threads):
-        begin, end = (
-            first + part * (last - first) // threads,
-            first + (part + 1) * (last - first) // threads,
-        )
-        transform_inputs(
-            squares, np.int64(begin), np.int64(end), x, seen, np.int64(begin - first), inputs
-        )
-
-
-@compiled(parallel=True)
-def _convolve_by_squares(
-    threads, squares, x, seen, inputs, weights, products, start, relu, written, y
-):
-    """Each thread has squares of its own, from the images to the results."""
-    for part in numba.prange(threads):
-        convolve_squares(
-            np.int64(part),
-            threads,
-            squares,
-            x,
-            seen,
-            inputs,
-            weights,
-            products,
-            start,
-            relu,
-            written,
-            y,
-        )
-
-
-@compiled(parallel=True)
-def _convolve_by_panels(
-    threads, squares, first, last, taps, inputs, weights, products, start, relu, written, y
-):
-    """Each thread has panels of its own, from the weights to the results of squares first ... last."""
-    for part in numba.prange(threads):
-        convolve_panels(
-            np.int64(part),
-            threads,
-            squares,
-            first,
-            last,
-            taps,
-            inputs,
-            weights,
-            products,
-            start,
-            relu,
-            written,
-            y,
-        )
-
-
-@compiled(parallel=True)
-def _add_up_by_panels(threads, squares, first, last, grad, written, inputs, grads, sums, grad_w):
-    """Each thread has panels of its own, to which it adds what squares first ... last contribute."""
-    for part in numba.prange(threads):
-        add_up_panels(
-            np.int64(part),
-            threads,
-            squares,
-            first,
-            last,
-            grad,
-            written,
-            inputs,
-            grads,
-            sums,
-            grad_w,
-        )
+    begin, end = part * (last - first) // parts, (part + 1) * (last - first) // parts
+    transform_inputs(squares, first + begin, first + end, x, seen, begin, inputs)

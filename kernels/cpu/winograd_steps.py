@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, on_threads
 from .pointers import point_at_inputs
 from .simd import TILE_ROWS, add_outer_products, address_of, multiply_tile, panel_width
 from .target import VECTOR_BYTES
@@ -61,7 +61,7 @@ class Taps(NamedTuple):
     by_k: int
 
 
-@compiled
+@on_threads
 def convolve_squares(
     part, parts, squares, x, seen, inputs, weights, products, start, relu, written, y
 ):
@@ -93,7 +93,7 @@ def convolve_squares(
             )
 
 
-@compiled
+@on_threads
 def convolve_panels(
     part, parts, squares, first, last, taps, inputs, weights, products, start, relu, written, y
 ):
@@ -118,7 +118,7 @@ def convolve_panels(
         )
 
 
-@compiled
+@on_threads
 def add_up_panels(part, parts, squares, first, last, grad, written, inputs, grads, sums, grad_w):
     """Add to one part of grad_w what squares first ... last contribute.
 

@@ -56,7 +56,6 @@ class Case:
         grad = np.random.default_rng(1).standard_normal(y.shape).astype(self.x.dtype)
         grad = in_memory(grad, self.order)
         *conv, pool = self.settings
-        stride, padding, _ = conv
         results = conv_pool.conv2d_max_pool2d_grad(grad, winner, self.x, self.w, *conv, pool, True)
         nobody = pool_taps(pool) if self.relu else -1
         grad_z = reference.max_pool2d_grad(

@@ -81,7 +81,7 @@ def test_kernel_larger_than_the_image(function):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_more_threads_than_rows(function, monkeypatch):
-    monkeypatch.setattr(depthwise.numba, "get_num_threads", lambda: 7)
+    monkeypatch.setattr(depthwise, "thread_count", lambda: 7)
     check_against(reference, depthwise, function, depthwise_case(5, N=1, size=3))
 
 
@@ -162,7 +162,7 @@ def test_every_memory_order_uses_the_same_compiled_version():
         w = array_in(layout, (3, 1, 3, 3), np.float32, rng)
         depthwise.conv2d(x, w, groups=3)
     if hasattr(depthwise._multiply_rows, "signatures"):  # not with NUMBA_DISABLE_JIT=1
-        assert len(depthwise._launch_multiply.loop.signatures) <= len(DTYPES)
+        assert len(depthwise._multiply_rows.loop.signatures) <= len(DTYPES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mprotect")
