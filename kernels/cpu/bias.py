@@ -10,9 +10,13 @@ import math
 
 import numpy as np
 
+from .. import bias as numpy_bias
 from ..memory import empty
 from .compiled import compiled, on_threads
 from .flat import share, threads_for
+
+SMALL = 8192
+"""Numbers up to which NumPy sums as quickly, and need not be compiled."""
 
 WIDTH = 64
 BLOCK = 16
@@ -20,6 +24,8 @@ BLOCK = 16
 
 def bias_grad(grad: np.ndarray) -> np.ndarray:
     """See ../bias.py."""
+    if grad.size < SMALL:
+        return numpy_bias.bias_grad(grad)
     rows = _as_vector(grad, grad.dtype)
     sums, block, result = _memory(grad)
     _add_rows(len(sums), rows, grad.shape[1], sums, block)

@@ -54,9 +54,14 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 PARALLEL_LOOP = threading.Lock()
 
 
-def compiled(function: Callable) -> Callable:
-    """Decorate a module-level function of arrays and numbers: compile it when it is first called."""
-    dispatcher = numba.njit(function, **OPTIONS)
+def compiled(function: Callable, **options: bool) -> Callable:
+    """Decorate a module-level function of arrays and numbers: compile it when it is first called.
+
+    Args:
+        function: that is compiled.
+        options: more of Numba's options.
+    """
+    dispatcher = numba.njit(function, **OPTIONS, **options)
     if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
         dispatcher._cache = MachineCodeFiles(function)
     return dispatcher
@@ -68,7 +73,7 @@ def on_threads(function: Callable) -> Callable:
     It is then called as function(parts, *arguments), from Python, and runs for each part in
     range(parts), on as many threads; see `parallel`.
     """
-    worker = compiled(function)
+    worker = compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
     if not isinstance(worker, Dispatcher):
 
         def launch(parts, *arguments):
