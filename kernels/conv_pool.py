@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from .arrays import check_shape
-from .convolution import choose_algorithm
+from .convolution import PRECISIONS, choose_algorithm
 from .dispatch import suits_compiled
-from .shapes import IntOrPair, Padding
+from .shapes import IntOrPair, Padding, Shape, hashable
 
 
 def suits(
@@ -26,8 +26,8 @@ def suits(
 ) -> bool:
     """Whether one pass is possible, and quicker.
 
-    It is not where the convolution is large enough for Winograd's algorithm, nor with many weights:
-    the less a gradient meets, the more it matters that most of the gradients are not there.
+    It is not quicker where the convolution is large enough for Winograd's algorithm, nor where it has
+    many weights (see `MOST_WEIGHTS` of cpu/conv_pool.py).
 
     Args:
         x: images (N, C, H, W).
@@ -40,10 +40,12 @@ def suits(
         precision: see stride.
         pool: size of the pooling windows, which lie side by side.
     """
-    settings = stride, padding, dilation, groups
-    if algorithm not in ("auto", "direct") or w.dtype != x.dtype or not suits_compiled(x):
+    if algorithm not in ("auto", "direct") or precision not in PRECISIONS:
         return False
-    return _suits(x.shape, w.shape, *settings, algorithm, precision, pool, x.dtype)
+    if w.dtype != x.dtype or not suits_compiled(x):
+        return False
+    settings = hashable(stride), hashable(padding), hashable(dilation), groups
+    return _suits(x.shape, w.shape, *settings, algorithm, precision, hashable(pool), x.dtype)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -67,7 +69,7 @@ def conv2d_max_pool2d(
     dilation: IntOrPair,
     pool: IntOrPair,
     relu: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The largest numbers in windows of a convolution of x with w, after ReLU if `relu`.
 
     Args:
@@ -81,18 +83,21 @@ def conv2d_max_pool2d(
         relu: whether negative results become 0.
 
     Returns:
-        the results (N, K, PH, PW), and which tap of its window won each of them, as from `pool.max_pool2d`
+        the results (N, K, PH, PW); which tap of its window won each of them, as from `pool.max_pool2d`;
+        and x in a frame of zeros, its padding, or as it is without padding
     """
     from .cpu import conv_pool
 
-    return conv_pool.conv2d_max_pool2d(x, w, bias, stride, padding, dilation, pool, relu)
+    settings = map(hashable, (stride, padding, dilation, pool))
+    return conv_pool.conv2d_max_pool2d(x, w, bias, *settings, relu)
 
 
 def conv2d_max_pool2d_grad(
     grad: np.ndarray,
     winner: np.ndarray,
-    x: np.ndarray,
+    framed: np.ndarray,
     w: np.ndarray,
+    x_shape: Shape,
     stride: IntOrPair,
     padding: Padding,
     dilation: IntOrPair,
@@ -101,7 +106,7 @@ def conv2d_max_pool2d_grad(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Gradients of `conv2d_max_pool2d` with respect to x (None unless `need_x`), w and the bias.
 
-    `grad` (N, K, PH, PW) is the gradient with respect to the results, `winner` what came with them.
+    `grad` (N, K, PH, PW) is the gradient with respect to the results, with which `winner` and `framed` came.
 
     Raises:
         ValueError: where `winner` has another shape than `grad`.
@@ -109,6 +114,5 @@ def conv2d_max_pool2d_grad(
     from .cpu import conv_pool
 
     check_shape(winner, grad.shape, "conv2d_max_pool2d_grad: winner")
-    return conv_pool.conv2d_max_pool2d_grad(
-        grad, winner, x, w, stride, padding, dilation, pool, need_x
-    )
+    settings = map(hashable, (stride, padding, dilation, pool))
+    return conv_pool.conv2d_max_pool2d_grad(grad, winner, framed, w, x_shape, *settings, need_x)

@@ -19,7 +19,7 @@ import numpy as np
 from . import activation
 from .arrays import Array, check_float_array, check_shape, xp_of
 from .dispatch import COMPILED_DTYPES, can_compile, suits_compiled
-from .shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
+from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable, window_of
 
 ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
 PRECISIONS = ("fast", "exact")
@@ -63,7 +63,7 @@ def conv2d(
     _check_arrays("conv2d", "x", x, "w", w)
     if bias is not None:
         _check_bias(bias, w)
-    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    settings = hashable(stride), hashable(padding), hashable(dilation), groups
     way = _choose("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
     if way.fuses:
         return way.compute(x, w, *settings, bias, relu)
@@ -90,7 +90,7 @@ def conv2d_grad_input(
     are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_input", "grad", grad, "w", w)
-    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    settings = hashable(stride), hashable(padding), hashable(dilation), groups
     x_shape = tuple(x_shape)
     way = _choose("conv2d_grad_input", algorithm, precision, grad, x_shape, w.shape, settings)
     check_shape(grad, way.output_shape, "conv2d_grad_input: grad")
@@ -114,7 +114,7 @@ def conv2d_grad_weight(
     are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_weight", "grad", grad, "x", x)
-    settings = _hashable(stride), _hashable(padding), _hashable(dilation), groups
+    settings = hashable(stride), hashable(padding), hashable(dilation), groups
     w_shape = tuple(w_shape)
     way = _choose("conv2d_grad_weight", algorithm, precision, grad, x.shape, w_shape, settings)
     check_shape(grad, way.output_shape, "conv2d_grad_weight: grad")
@@ -250,11 +250,6 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
             f'algorithm: "{algorithm}" needs Numba, which is not installed or is switched off by '
             'NUMBA_DISABLE_JIT; use "auto" or "im2col"'
         )
-
-
-def _hashable(setting: object) -> object:
-    """Return a setting given as a list as a tuple: settings are keys of caches."""
-    return tuple(map(_hashable, setting)) if isinstance(setting, list) else setting
 
 
 def _check_bias(bias: Array, w: Array) -> None:

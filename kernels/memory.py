@@ -21,7 +21,7 @@ LARGE = 2**20
 """The size in bytes from which on a block is worth the bookkeeping."""
 
 CACHE_LINE = 64
-"""Arrays on blocks begin with a cache line: a row of results is then written to as few lines as possible."""
+"""Bytes that the processor fetches at once. Arrays on blocks begin with a line, so that their rows lie in few."""
 
 
 class _Block(np.ndarray):

@@ -71,6 +71,11 @@ def pair(value: IntOrPair, name: str) -> Pair:
     return int(value[0]), int(value[1])
 
 
+def hashable(setting: object) -> object:
+    """Return a setting given as a list as a tuple: settings are keys of caches."""
+    return tuple(map(hashable, setting)) if isinstance(setting, list) else setting
+
+
 def same_padding(kernel: IntOrPair, dilation: IntOrPair = 1) -> Sides:
     """Padding that keeps an image's size at stride 1: dilation * (kernel - 1) pixels along each axis.
 

@@ -16,7 +16,7 @@ from .compiled import compiled, on_threads
 from .flat import share, threads_for
 
 SMALL = 8192
-"""Numbers up to which NumPy sums as quickly, and need not be compiled."""
+"""Numbers below which NumPy sums as quickly, and need not be compiled."""
 
 WIDTH = 64
 BLOCK = 16

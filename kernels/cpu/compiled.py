@@ -277,6 +277,7 @@ def _modules_behind(name: str) -> list[str]:
     return sorted(found)
 
 
+# The one loop that all workers run in.
 _loop = numba.njit(for_each_part, parallel=True, **OPTIONS)
 if isinstance(_loop, Dispatcher):
     _loop._cache = MachineCodeFiles(for_each_part)

@@ -25,7 +25,7 @@ import math
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import empty
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few
@@ -42,6 +42,7 @@ from .simd import (
     multiply_tile,
     panel_width,
     prefetch,
+    start_of_line,
     transpose_square,
 )
 from .target import L2_BYTES, TILE_VECTORS
@@ -170,11 +171,10 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
     pixel_count = x.shape[0] * len(written[0]) * len(written[1])
     tiles = (pixel_count + rows - 1) // rows
 
-    # As many zeros as a tap looks at, or as a tile is wide; the scratch memory begins on a cache line.
-    zeros = np.zeros(max(C, width), x.dtype)
-    packed = np.empty(panels_at_once * panel_size + 128, x.dtype)
+    zeros = np.zeros(max(C, width), x.dtype)  # as many as a tap looks at, or as a tile is wide
+    packed = np.empty(panels_at_once * panel_size + CACHE_LINE // x.itemsize, x.dtype)
+    aligned = start_of_line(packed)
     start = np.empty(panels_at_once * width, x.dtype)
-    aligned = -address_of(packed, 0) % 64 // x.itemsize
     x_rows = np.empty(R * S * STRIP_ROWS, np.int64)
     y_rows = np.empty(STRIP_ROWS, np.int64)
     x_bytes = x.size // x.shape[0] * x.itemsize
@@ -187,8 +187,8 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
         group, block = divmod(block, blocks_per_group)
         first_panel = block * panels_at_once
         last_panel = min(panels, first_panel + panels_at_once)
-        _pack(packed, aligned, weights, layout, group, first_panel, last_panel, width)
-        _pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
+        pack_weights(packed, aligned, weights, layout, group, first_panel, last_panel, width)
+        pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
         last_tile = min(tiles, tile + end - position)
         position += last_tile - tile
         x_images = address_of(x, group * C), x_bytes, x.itemsize
@@ -203,40 +203,24 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
             point_at_outputs(y_rows, count, pixel, pixel_count - 1, y_images, written)
             for panel in range(first_panel, last_panel):
                 place = panel - first_panel
+                first_weight, first_start = aligned + place * panel_size, place * width
+                offset, columns = panel * width * y.itemsize, K - panel * width
                 for row in range(0, count, rows):
                     if narrow:
                         multiply_narrow_tile(
-                            x_rows[row:],
-                            count,
-                            packed,
-                            aligned + place * panel_size,
-                            y_rows[row:],
-                            panel * width * y.itemsize,
-                            address_of(start, place * width),
-                            R * S,
-                            C,
-                            relu,
-                            K - panel * width,
-                        )
+                            x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
+                            address_of(start, first_start), R * S, C, relu, columns,
+                        )  # fmt: skip
                     else:
                         multiply_tile(
-                            x_rows[row:],
-                            count,
-                            packed,
-                            aligned + place * panel_size,
-                            y_rows[row:],
-                            panel * width * y.itemsize,
-                            address_of(start, place * width),
-                            R * S,
-                            C,
-                            relu,
-                            K - panel * width,
-                        )
+                            x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
+                            address_of(start, first_start), R * S, C, relu, columns,
+                        )  # fmt: skip
             tile += strip_tiles
 
 
 @compiled
-def _pack(packed, first, weights, layout, group, first_panel, last_panel, width):
+def pack_weights(packed, first, weights, layout, group, first_panel, last_panel, width):
     """Copy panels of a group's weights to packed[first:], each (R * S, C, width), with zeros after the last column."""
     _, R, S, C, K = unpack(layout[0])
     group_step, r_step, s_step, c_step, k_step = unpack(layout[1])
@@ -276,7 +260,7 @@ def _pack(packed, first, weights, layout, group, first_panel, last_panel, width)
 
 
 @compiled
-def _pack_start(start, bias, first, count, begin, end):
+def pack_start(start, bias, first, count, begin, end):
     """Copy bias[first:][begin:end] to `start`; zeros from `count` on, or where there is no bias."""
     zero = start.dtype.type(0)
     for k in range(begin, end):

@@ -12,6 +12,7 @@ and what is kept in the L1 cache are the sums. Each thread works out some of the
 import numpy as np
 
 from .compiled import compiled, on_threads
+from .conv_plan import unpack
 from .pointers import point_at_inputs
 from .simd import add_rows, address_of, panel_width, prefetch
 
@@ -24,8 +25,9 @@ ROWS = 4
 
 @on_threads
 def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
-    """As `conv._multiply`, for one group, outputs in order, and weights whose output channels are neighbours."""
-    R, S, C, K = layout[0, 1], layout[0, 2], layout[0, 3], layout[0, 4]
+    """As `_multiply` of conv.py, for one group, outputs in order, and weights whose output channels are neighbours."""
+    _, R, S, C, K = unpack(layout[0])
+    _, r_step, s_step, c_step, _ = unpack(layout[1])
     itemsize = x.itemsize
     width = panel_width(itemsize)
     panels = (K + width - 1) // width
@@ -41,8 +43,8 @@ def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
         columns = min(K - panel * width, min(most, last_panel - panel) * width)
         _start(sums, pixels, most * width, bias, panel * width, columns)
         for tap in range(R * S):
-            first = tap // S * layout[1, 1] + tap % S * layout[1, 2] + panel * width
-            _add_tap(sums, most * width, x_rows, tap, weights, first, layout[1, 3], C, columns)
+            first = tap // S * r_step + tap % S * s_step + panel * width
+            _add_tap(sums, most * width, x_rows, tap, weights, first, c_step, C, columns)
         _finish(sums, most * width, relu, y, panel * width, columns)
 
 

@@ -5,14 +5,16 @@ the largest number of each window: three of four results of the convolution neve
 it has to be computed only where a window lies.
 
 Backwards, the gradient that comes out of the pooling is nearly empty. Of each window only the winner
-has one, and where ReLU let nothing pass, nobody has. So a list is made of those that have, and for
-each of them, pixel p of output channel k with gradient g,
+has one, and where ReLU let nothing pass, nobody has. A winner, pixel p of output channel k with
+gradient g, contributes
 
-    grad_w[k] += g * (what p saw)        grad_x[what p saw] += g * w[k]
+    grad_w[k] += g * (what p saw)        grad_x[what p saw] += g * w[k]        grad_bias[k] += g
 
-With windows of 2x2 and half of the winners negative, that is an eighth of the multiplications. They
-run slower than those of a matrix product, because every sum is read and written again; on the whole
-it is several times quicker. The bias gets the sum of g.
+For the weights, the gradients of a few windows at a time are spread over their pixels, with zeros for
+the losers, in memory that stays in the cache; the rest is a sum of outer products, as in conv_weights.
+For the images, a list is made of the winners of each pixel, and only their filters are added: with
+windows of 2x2 and half of the winners negative, an eighth of the multiplications. They run slower than
+those of a matrix product, because every sum is read and written again, but not eight times slower.
 
 What a row of the convolution's window sees is one piece of memory, S * C numbers, provided that the
 images have their frame of zeros around them, and the taps of a row are neighbours.
@@ -37,7 +39,7 @@ STRIP_BYTES = 16 * 1024
 """About so much of the convolution is computed before it is pooled: half of an L1 cache."""
 
 MOST_WEIGHTS = 2**15
-"""With more weights than this, the products with the losers' gradients cost less than to go without them."""
+"""With more weights than this, layer by layer is quicker: a matrix product multiplies with the losers' zeros too."""
 
 
 class Plan(NamedTuple):
@@ -55,6 +57,7 @@ class Plan(NamedTuple):
         won: (taps,), offsets in the image of what the tap's pixel of the convolution sees.
         steps: offset in the image from what a pooled pixel sees to the next below, to the next beside;
             from a row of the convolution's window to the next; and the length of such a row.
+        pooled: y_shape, for the loops.
         inside: offsets in a framed image of the first row and of its first pixel, and of the next row.
     """
 
@@ -67,6 +70,7 @@ class Plan(NamedTuple):
     places: np.ndarray
     won: np.ndarray
     steps: np.ndarray
+    pooled: np.ndarray
     inside: np.ndarray
 
 
@@ -101,15 +105,16 @@ def conv2d_max_pool2d(
     dilation: IntOrPair,
     pool: IntOrPair,
     relu: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """See ../conv_pool.py."""
     plan = _plan(x.shape, w.shape, stride, padding, dilation, pool, x.dtype)
     y = empty(plan.y_shape, x.dtype)
     winner = np.empty(plan.y_shape, np.min_scalar_type(plan.taps - 1 + relu))
     weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
+    images = images_in_order(x, plan.frame)
     compute_strips(
         thread_count(),
-        images_in_order(x, plan.frame),
+        images,
         weights,
         plan.layout,
         weights[:0] if bias is None else plain(bias),
@@ -121,14 +126,15 @@ def conv2d_max_pool2d(
         y,
         winner,
     )
-    return channels_first(y), channels_first(winner)
+    return channels_first(y), channels_first(winner), channels_first(images)
 
 
 def conv2d_max_pool2d_grad(
     grad: np.ndarray,
     winner: np.ndarray,
-    x: np.ndarray,
+    framed: np.ndarray,
     w: np.ndarray,
+    x_shape: Shape,
     stride: IntOrPair,
     padding: Padding,
     dilation: IntOrPair,
@@ -136,24 +142,21 @@ def conv2d_max_pool2d_grad(
     need_x: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """See ../conv_pool.py."""
-    plan = _plan(x.shape, w.shape, stride, padding, dilation, pool, x.dtype)
+    plan = _plan(x_shape, w.shape, stride, padding, dilation, pool, w.dtype)
     K, C, R, S = w.shape
-    N, _, H, W = x.shape
-    images = images_in_order(x, plan.frame)
+    N, _, H, W = x_shape
     threads = thread_count()
-    lanes, width = VECTOR_BYTES // w.itemsize, panel_width(w.itemsize)
-    filters = np.zeros((K, R, -(-S * C // lanes) * lanes), w.dtype)  # rows of whole vectors
-    filters[:, :, : S * C] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
-    sums = np.zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # and of whole panels
+    width = panel_width(w.itemsize)
+    sums = np.zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # whole panels
     bias_sums = np.empty((threads, K), np.float64)
-    grad_x = empty((N, H, W, C) if need_x else (0, 0, 0, 0), x.dtype)
+    grad_x = empty((N, H, W, C) if need_x else (0, 0, 0, 0), w.dtype)
     follow_winners(
         threads,
-        images.reshape(-1),
-        filters,
+        plain(channels_last(framed)).reshape(-1),
+        _filters(w) if need_x else np.empty((K, R, 0), w.dtype),
         plain(channels_last(grad)).reshape(-1),
         plain(channels_last(winner)).reshape(-1),
-        np.array(plan.y_shape),
+        plan.pooled,
         plan.won,
         plan.steps,
         plan.inside,
@@ -161,12 +164,29 @@ def conv2d_max_pool2d_grad(
         bias_sums,
         grad_x,
     )
-    total = sums.sum(axis=0)[:, :, :K]
+    grad_w = np.ascontiguousarray(_total(sums)[:, :, :K]).reshape(R, S, C, K)
     return (
         channels_first(grad_x) if need_x else None,
-        np.ascontiguousarray(total).reshape(R, S, C, K).transpose(3, 2, 0, 1),
-        bias_sums.sum(axis=0).astype(w.dtype),
+        grad_w.transpose(3, 2, 0, 1),
+        _total(bias_sums).astype(w.dtype),
     )
+
+
+def _filters(w: np.ndarray) -> np.ndarray:
+    """Copy weights (K, C, R, S) to (K, R, S * C and zeros): rows of whole vectors."""
+    K, C, R, S = w.shape
+    lanes = VECTOR_BYTES // w.itemsize
+    filters = np.zeros((K, R, -(-S * C // lanes) * lanes), w.dtype)
+    filters[:, :, : S * C] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
+    return filters
+
+
+def _total(parts: np.ndarray) -> np.ndarray:
+    """Add up what each thread has, in the memory of the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total
 
 
 @lru_cache(maxsize=1024)
@@ -204,6 +224,7 @@ def _plan(
         places=_offsets(height, PW * width * pitch, width, pitch),
         won=_offsets(height, down, width, right),
         steps=np.array([height * down, width * right, tap_step, S * C]),
+        pooled=np.array([N, PH, PW, K]),
         inside=np.array([top * length, left * C, length]),
     )
 

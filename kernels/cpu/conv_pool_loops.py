@@ -3,10 +3,11 @@
 import numpy as np
 from numba.extending import register_jitable
 
+from ..memory import CACHE_LINE
 from .blocks import LONGEST_VECTOR
 from .compiled import compiled, on_threads
-from .conv import _pack, _pack_start
-from .conv_plan import unpack as _five
+from .conv import pack_start, pack_weights
+from .conv_plan import unpack
 from .conv_pool_simd import add_filters, keep_largest, spread_gradients
 from .conv_weights import CHUNK_PIXELS
 from .simd import (
@@ -18,13 +19,11 @@ from .simd import (
     multiply_narrow_tile,
     multiply_tile,
     panel_width,
+    start_of_line,
 )
 from .target import TILE_VECTORS
 
 ZERO = np.int64(0)  # what is called with a literal 0 is compiled for that 0 alone
-
-CACHE_LINE = 64
-"""Bytes; vectors that begin on one are quicker to load."""
 
 
 @register_jitable
@@ -41,12 +40,6 @@ def strip_pitch(K, itemsize):
     return (K + width - 1) // width * width
 
 
-@register_jitable
-def start_of_line(array):
-    """The first element of a contiguous array that begins a cache line."""
-    return -address_of(array, 0) % CACHE_LINE // array.itemsize
-
-
 @on_threads
 def compute_strips(
     part, parts, x, weights, layout, bias, seen, strip, places, lowest, nobody, y, winner
@@ -57,16 +50,16 @@ def compute_strips(
     kept if it is above `lowest`; where there is none, `nobody` wins. The tables are those of
     `conv_pool.Plan`.
     """
-    R, C, K = layout[0, 1], layout[0, 3], layout[0, 4]
+    _, R, _, C, K = unpack(layout[0])  # the taps of a row are one: C is what all of them see
     width, pitch = strip_width(K, x.itemsize), strip_pitch(K, x.itemsize)
-    strips, strip_rows, next_strip, row_pixels, columns = _five(strip)
+    strips, strip_rows, next_strip, row_pixels, columns = unpack(strip)
     N, PH, PW, _ = y.shape
 
     packed = np.empty(R * C * pitch + CACHE_LINE // x.itemsize, x.dtype)
     aligned = start_of_line(packed)
-    _pack(packed, aligned, weights, layout, ZERO, ZERO, pitch // width, width)
+    pack_weights(packed, aligned, weights, layout, ZERO, ZERO, pitch // width, width)
     start = np.empty(pitch, x.dtype)
-    _pack_start(start, bias, ZERO, K, ZERO, pitch)
+    pack_start(start, bias, ZERO, K, ZERO, pitch)
     room = seen.shape[1] + NARROW_TILE_ROWS  # the last tile may be a part
     sums = np.empty(room * pitch + LONGEST_VECTOR, x.dtype)
     sum_rows, x_rows = np.empty(room, np.int64), np.empty(R * room, np.int64)
@@ -125,32 +118,31 @@ def follow_winners(
     is `shape`. `filters` (K, R, room) and `sums` (threads, R, S * C, room) end in whole vectors and panels;
     bias_sums is (threads, K). An empty grad_x is not wanted. The tables are those of `conv_pool.Plan`.
     """
-    N, pixels, K, taps = shape[0], shape[1] * shape[2], shape[3], len(won)
-    K_room, width, itemsize = sums.shape[3], panel_width(x.itemsize), x.itemsize
+    N, pixels, columns, K = shape[0], shape[1] * shape[2], shape[2], shape[3]
+    down, right, tap_step, row_length = steps[0], steps[1], steps[2], steps[3]
+    taps, K_room, width, itemsize = len(won), sums.shape[3], panel_width(x.itemsize), x.itemsize
     at_once = max(1, CHUNK_PIXELS // taps)  # pooled pixels
     line, zero = CACHE_LINE // itemsize, x.dtype.type(0)
 
-    spread = np.zeros(
-        at_once * taps * K_room + line, x.dtype
-    )  # gradients before pooling, in panels
+    spread = np.zeros(at_once * taps * K_room + line, x.dtype)  # before the pooling, in panels
     first_spread = start_of_line(spread)
     seen = np.empty(at_once * taps, np.int64)
     chunk_sum = np.zeros(K_room, x.dtype)
     bias_sum = np.zeros(
         K
-    )  # its own: threads that write to one line of the cache slow each other down
+    )  # copied at the end: threads that share a cache line slow each other down
     channels, gradients = np.empty(K + 1, np.int64), np.empty(K + 1, x.dtype)
     grad_image = np.zeros(x.size // N + LONGEST_VECTOR + line if grad_x.size else 1, x.dtype)
-    first_row = start_of_line(grad_image) + inside[0] + inside[1]
+    first_grad = start_of_line(grad_image)
     for n in range(part * N // parts, (part + 1) * N // parts):
         image = address_of(x, n * (x.size // N))
-        grad_offset = address_of(grad_image, start_of_line(grad_image)) - image
+        grad_offset = address_of(grad_image, first_grad) - image
         for first in range(0, pixels, at_once):
             count = min(at_once, pixels - first)
             for p in range(count):
-                row, column = divmod(first + p, shape[2])
+                row, column = divmod(first + p, columns)
                 for tap in range(taps):
-                    place = row * steps[0] + column * steps[1] + won[tap]
+                    place = row * down + column * right + won[tap]
                     seen[p * taps + tap] = image + place * itemsize
                 start = (n * pixels + first + p) * K
                 spill = start + K + LONGEST_VECTOR <= grad.size
@@ -164,15 +156,15 @@ def follow_winners(
                 bias_sum[k] += chunk_sum[k]
             for k in range(K_room):
                 chunk_sum[k] = zero
-            _add_to_weights(seen, count * taps, spread, first_spread, steps[2], sums, part)
+            _add_to_weights(seen, count * taps, spread, first_spread, tap_step, sums, part)
             if grad_x.size:
                 start = (n * pixels + first) * K
                 _add_to_image(
                     seen, grad_offset, count, taps, grad[start:], winner[start:], channels, gradients,
-                    filters, steps,
+                    filters, row_length, tap_step * itemsize,
                 )  # fmt: skip
         if grad_x.size:
-            _take_inside(grad_image, first_row, inside[2], grad_x, n)
+            _take_inside(grad_image, first_grad + inside[0] + inside[1], inside[2], grad_x, n)
     for k in range(K):
         bias_sums[part, k] = bias_sum[k]
 
@@ -196,7 +188,7 @@ def _add_to_weights(seen, count, spread, first, tap_step, sums, part):
 
 @compiled
 def _add_to_image(
-    seen, grad_offset, count, taps, grad, winner, channels, gradients, filters, steps
+    seen, grad_offset, count, taps, grad, winner, channels, gradients, filters, row_length, row_step
 ):
     """Add winning filters, times gradients, to windows of an image `grad_offset` bytes from what was seen."""
     K, R, _ = filters.shape
@@ -207,9 +199,7 @@ def _add_to_image(
                 channels[winners], gradients[winners] = k, grad[p * K + k]
                 winners += winner[p * K + k] == tap
             window = seen[p * taps + tap] + grad_offset
-            add_filters(
-                winners, gradients, channels, filters, R, steps[3], window, steps[2] * grad.itemsize
-            )
+            add_filters(winners, gradients, channels, filters, R, row_length, window, row_step)
 
 
 @compiled

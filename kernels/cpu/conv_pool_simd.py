@@ -1,4 +1,4 @@
-"""What `conv_pool` does for a list of gradients, written as vector instructions; how, `simd` explains."""
+"""Steps of the loops of `conv_pool`, written as vector instructions; how, `simd` explains."""
 
 from llvmlite import ir
 from numba import types
@@ -162,9 +162,8 @@ def add_filters(
         )
         vectors = Vectors(builder, signature.args[1].dtype)
         lanes, vector_bytes = (ir.Constant(INT64, n) for n in (vectors.lanes, VECTOR_BYTES))
-        whole = builder.sdiv(
-            builder.sub(length, ONE), lanes
-        )  # and one more vector, or a part of it
+        # So many whole vectors to a row, and one more vector, or a part of it.
+        whole = builder.sdiv(builder.sub(length, ONE), lanes)
         mask = vectors.first(builder.sub(length, builder.mul(whole, lanes)))
         filter_row = builder.mul(builder.add(whole, ONE), vector_bytes)
         filter_bytes = builder.mul(rows, filter_row)

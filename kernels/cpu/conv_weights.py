@@ -11,6 +11,7 @@ are so far apart that their numbers would not stay in the cache together.
 
 import numpy as np
 
+from ..memory import CACHE_LINE
 from .compiled import compiled, on_threads
 from .conv_plan import unpack
 from .pointers import point_at_inputs
@@ -22,6 +23,7 @@ from .simd import (
     copy_row,
     panel_width,
     prefetch,
+    start_of_line,
 )
 
 CHUNK_PIXELS = 128
@@ -69,17 +71,18 @@ def add_up(part, parts, copies, x, grad, sums, seen, layout):
     else:
         begin, end = 0, pixel_count
         first_item, last_item = part * items // parts, (part + 1) * items // parts
+    first_column = first_item // (taps * c_tiles)  # of panels
+    last_column = (last_item - 1) // (taps * c_tiles) + 1
     packs = taps == 1 and C * x.itemsize >= FAR_APART
     most = 2 * CHUNK_PIXELS if packs else CHUNK_PIXELS
     chunks = max(1, (end - begin + most - 1) // most)
     chunk = max(1, (end - begin + chunks - 1) // chunks)
 
     zeros = np.zeros(G * C + TILE_ROWS, x.dtype)
-    packed = np.empty(chunk * width + 64, x.dtype)
-    aligned = -address_of(packed, 0) % 64 // x.itemsize
-    x_pixels = np.empty(
-        (taps + 1) * chunk, np.int64
-    )  # behind the last tap: places in a packed tile
+    packed = np.empty(chunk * width + CACHE_LINE // x.itemsize, x.dtype)
+    aligned = start_of_line(packed)
+    # For each tap the addresses of what the pixels see, and behind the last one their places in a packed tile.
+    x_pixels = np.empty((taps + 1) * chunk, np.int64)
     for p in range(chunk):
         x_pixels[taps * chunk + p] = p * TILE_ROWS * x.itemsize
     images = address_of(x, 0), x.size // x.shape[0] * x.itemsize, x.itemsize
@@ -89,9 +92,7 @@ def add_up(part, parts, copies, x, grad, sums, seen, layout):
         count = min(chunk, end - pixel)
         point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen)
         packed_group = -1
-        for column in range(
-            first_item // (taps * c_tiles), (last_item - 1) // (taps * c_tiles) + 1
-        ):
+        for column in range(first_column, last_column):
             group, panel = divmod(column, panels)
             columns = min(width, K - panel * width)
             k = group * K + panel * width
@@ -111,17 +112,9 @@ def add_up(part, parts, copies, x, grad, sums, seen, layout):
                             first = taps * chunk
                             offset = address_of(packed_x, c_tile * tile_size + left_out)
                         add_outer_products(
-                            x_pixels,
-                            first,
-                            offset,
-                            c_end - c,
-                            (grad, address_of(packed, aligned)),
-                            address_of(sums, place),
-                            G * K * x.itemsize,
-                            count,
-                            pixel > begin,
-                            columns,
-                        )
+                            x_pixels, first, offset, c_end - c, (grad, address_of(packed, aligned)),
+                            address_of(sums, place), G * K * x.itemsize, count, pixel > begin, columns,
+                        )  # fmt: skip
                     item += 1
 
 

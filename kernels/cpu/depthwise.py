@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import empty
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
 from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels
@@ -40,9 +40,6 @@ With TILE_VECTORS vectors each and as many of weights this takes 10 registers. A
 for 8 multiply-adds, of which a processor does two each in a cycle. More pixels would save little, and
 rows of small images would be cut badly.
 """
-
-CACHE_LINE = 64
-"""Bytes that the processor fetches at once."""
 
 
 def suits(x_shape: Shape, w_shape: Shape, groups: int) -> bool:
@@ -169,8 +166,8 @@ def _row_length(channels: int, itemsize: int) -> int:
 def _aligned_empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
     """An array that begins with a cache line, as NumPy's do not: no vector of it then lies in two lines."""
     count = prod(shape)
-    memory = empty((count + 64 // dtype.itemsize,), dtype)
-    first = -memory.ctypes.data % 64 // dtype.itemsize
+    memory = empty((count + CACHE_LINE // dtype.itemsize,), dtype)
+    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
     return memory[first : first + count].reshape(shape)
 
 

@@ -27,9 +27,7 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
     (top, bottom), (left, right) = frame
     N, H, W, C = images.shape
     result = empty((N, top + H + bottom, left + W + right, C), x.dtype)
-    if (
-        not x.flags.writeable
-    ):  # nothing is written, but Numba would compile another version for arrays that are not
+    if not x.flags.writeable:  # nothing is written, but for Numba that is an array of another type
         x = x.copy()
     if result.size:
         _copy_rows(thread_count(), x, result, top, left)

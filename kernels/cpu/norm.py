@@ -160,12 +160,10 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
 
 
 @on_threads
-def _normalize_part(
-    part, threads, this_pass, x, shifts, sums, factors, is_added, residual, floor, y
-):
-    """One thread's rows: add up in sums[part] (2, width) x minus a shift, and the square of that; or write y."""
+def _normalize_part(part, parts, this_pass, x, shifts, sums, factors, is_added, residual, floor, y):
+    """One part of the rows: add up in sums[part] (2, width) x minus a shift, and the square of that; or write y."""
     rows, width = x.shape
-    first, last = part * rows // threads, (part + 1) * rows // threads
+    first, last = part * rows // parts, (part + 1) * rows // parts
     shift = shifts[part]
     if this_pass == SUM_UP:
         shift[:] = 0
@@ -232,11 +230,11 @@ def _differentiate(
 
 @on_threads
 def _differentiate_part(
-    part, threads, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
+    part, parts, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
 ):  # fmt: skip
-    """One thread's rows: add up in sums[part] (2, width) dL/dz, and its products with x - mean; or write dL/dx."""
+    """One part of the rows: add up in sums[part] (2, width) dL/dz, and its products with x - mean; or write dL/dx."""
     rows, width = x.shape
-    first, last = part * rows // threads, (part + 1) * rows // threads
+    first, last = part * rows // parts, (part + 1) * rows // parts
     no_limit = x.dtype.type(np.nan)
     if this_pass == SUM_UP:
         sums[part] = 0
@@ -247,9 +245,7 @@ def _differentiate_part(
                 grad, x, limit, start, end, width, factors, sums, part * 2 * width, is_kept, y, grad_z
             )  # fmt: skip
         elif is_kept:
-            write_gradients(
-                grad_z, x, no_limit, start, end, width, factors, of_batch, grad_x
-            )  # fmt: skip
+            write_gradients(grad_z, x, no_limit, start, end, width, factors, of_batch, grad_x)
         else:
             write_gradients(grad, x, limit, start, end, width, factors, of_batch, grad_x)
 

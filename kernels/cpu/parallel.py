@@ -23,6 +23,9 @@ INT64 = ir.IntType(64)
 TASK = ir.FunctionType(ir.VoidType(), [INT64] * 3)
 """What is called for each part of the work, with (part, parts, address of the worker's arguments)."""
 
+LOOP_KINDS = (types.int64,) * 3
+"""Numba's types of what the loop takes: (address of the task, parts, address of the worker's arguments)."""
+
 
 @intrinsic
 def call_task(typing_context, task, part, parts, arguments):
@@ -45,6 +48,8 @@ def for_each_part(task, parts, arguments):
 @intrinsic
 def run_parts(typing_context, loop, worker, parts, arguments):
     """Call worker(part, parts, *arguments) for each part in range(parts): a single one here, several in the loop.
+
+    The arguments lie on the stack until all parts are done.
 
     Args:
         typing_context: Numba's; not part of a call.
@@ -70,9 +75,6 @@ def run_parts(typing_context, loop, worker, parts, arguments):
         return context.get_dummy_value()
 
     return types.void(loop, worker, types.int64, arguments), emit
-
-
-LOOP_KINDS = (types.int64,) * 3
 
 
 def worker_kinds(arguments: types.BaseTuple) -> tuple[types.Type, ...]:

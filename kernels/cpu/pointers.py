@@ -112,9 +112,7 @@ def point_at_inputs(pointers, count, first, last, images, zeros, tables):
     i, j = divmod(pixel, OW)
     address += n * image_bytes
     done, real = 0, min(count, last + 1 - first)
-    while (
-        done < real
-    ):  # a run of pixels of one row at a time, which vector instructions can work on
+    while done < real:  # a run of pixels of one row at a time: vector instructions can work on it
         run = min(real - done, OW - j)
         for r in range(R):
             row = address + rows[i, r] * itemsize

@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import empty
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
 from .compiled import on_threads, plain, thread_count
 from .images import images_in_order
@@ -33,7 +33,6 @@ from .simd import TILE_ROWS, panel_width
 from .target import L2_BYTES, TILE_VECTORS
 from .winograd_plan import Squares, squares_of, suits, window_for
 from .winograd_steps import (
-    CACHE_LINE,
     PANELS_AT_ONCE,
     Taps,
     add_up_panels,

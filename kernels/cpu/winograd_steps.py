@@ -17,9 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..memory import CACHE_LINE
 from .compiled import compiled, on_threads
 from .pointers import point_at_inputs
-from .simd import TILE_ROWS, add_outer_products, address_of, multiply_tile, panel_width
+from .simd import (
+    TILE_ROWS,
+    add_outer_products,
+    address_of,
+    multiply_tile,
+    panel_width,
+    start_of_line,
+)
 from .target import VECTOR_BYTES
 from .transforms import (
     copy_number,
@@ -29,8 +37,6 @@ from .transforms import (
     transform_sum,
     transform_weight,
 )
-
-CACHE_LINE = 64
 
 AT_ONCE = 8
 """Squares whose addresses are looked up at a time."""
@@ -146,9 +152,8 @@ def _points(squares, numbers, rows, columns):
     So the same element of two points is never a multiple of 4096 bytes apart, where all points would
     compete for the same few places of the L1 cache.
     """
-    first = -address_of(numbers, 0) % CACHE_LINE // numbers.itemsize
     step = rows * columns + CACHE_LINE // numbers.itemsize
-    return Points(numbers, first, step, columns)
+    return Points(numbers, start_of_line(numbers), step, columns)
 
 
 @compiled

@@ -39,11 +39,10 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     """
     if not isinstance(function, Function) or function.needs_grad:
         raise _misused(function)
-    recording = modes.is_grad_enabled()
     nodes: tuple[Node | None, ...] = ()
     try:
         arrays = [None if tensor is None else tensor.array for tensor in inputs]
-        if recording:
+        if modes.is_grad_enabled():
             nodes = tuple([None if tensor is None else tensor.node for tensor in inputs])
     except AttributeError:
         raise _not_tensors(function, inputs) from None

@@ -75,7 +75,7 @@ class Sequential(_Indexed):
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules, some of them joined, see `nn.fusion`."""
         plan = plan_of(self._modules, self._plan)
-        if plan is not self._plan:
+        if plan is not self._plan:  # modules are slow to set an attribute
             self._plan = plan
         for name, compute, layers in plan.steps:
             try:

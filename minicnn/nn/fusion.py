@@ -7,7 +7,7 @@ what `Sequential` joins; each rule calls a public function of `nn.functional`, w
 in a `forward` of their own:
 
     F.conv2d(..., activation="relu")
-    F.conv2d(..., activation="relu", max_pool=2)
+    F.conv2d(..., activation="relu", max_pool=2)    also without the activation
     F.linear(..., activation="relu")
     F.batch_norm(..., activation="relu")
     F.max_pool2d(..., activation="relu")    relu(max(x)) is max(relu(x)), on a quarter of the numbers

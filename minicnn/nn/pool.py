@@ -46,7 +46,7 @@ class MaxPool2d(_ExtremePool):
 
     @property
     def lies_side_by_side(self) -> bool:
-        """Whether the windows neither overlap nor reach over the border: `kernel_size` says it all."""
+        """Whether the windows lie side by side, all within the image: then `kernel_size` says it all."""
         return (
             self.stride in (self.kernel_size, (self.kernel_size,) * 2)
             and self.padding in (0, (0, 0))

@@ -36,6 +36,7 @@ def test_the_first_layers_of_small_networks(dtype):
         {"dilation": (1, 2)},
         {"algorithm": "im2col"},
         {"algorithm": "winograd"},
+        {"precision": "none that there is"},  # they refuse it
         {"dtype": np.float16},
         {"pool": 9},  # larger than the image
         {"x_shape": (0, 4, 10, 10)},
@@ -53,9 +54,22 @@ def test_large_convolutions_are_left_to_winograd():
     assert suits(**large, precision="exact")
 
 
+def test_settings_may_be_lists():
+    x, w = np.ones((2, 4, 10, 10), np.float32), np.ones((8, 4, 3, 3), np.float32)
+    settings = [1, 1], [[1, 0], [2, 1]], [1, 1], [2, 2]
+    lists = dict(zip(("stride", "padding", "dilation", "pool"), settings, strict=True))
+    assert suits(**lists)
+    y, winner, framed = conv_pool.conv2d_max_pool2d(x, w, None, *settings, True)
+    grad_x, *_ = conv_pool.conv2d_max_pool2d_grad(
+        y, winner, framed, w, x.shape, *settings, need_x=True
+    )
+    assert y.shape == (2, 8, 4, 5)
+    assert grad_x.shape == x.shape
+
+
 def test_winners_of_another_shape_are_refused():
     x, w = np.ones((2, 4, 10, 10), np.float32), np.ones((8, 4, 3, 3), np.float32)
     settings = 1, 0, 1, 2
-    y, winner = conv_pool.conv2d_max_pool2d(x, w, None, *settings, True)
+    y, winner, framed = conv_pool.conv2d_max_pool2d(x, w, None, *settings, True)
     with pytest.raises(ValueError, match=r"winner.*\(2, 8, 4, 4\)"):
-        conv_pool.conv2d_max_pool2d_grad(y, winner[:1], x, w, *settings, True)
+        conv_pool.conv2d_max_pool2d_grad(y, winner[:1], framed, w, x.shape, *settings, True)

@@ -16,14 +16,15 @@ class Conv2dMaxPool2d(Function):
         self.relu = relu
 
     def forward(self, x, weight, bias):
-        y, winner = conv_pool.conv2d_max_pool2d(x, weight, bias, *self.settings, self.relu)
-        self.save(x, weight, winner)
+        self.input_shape = x.shape
+        y, winner, framed = conv_pool.conv2d_max_pool2d(x, weight, bias, *self.settings, self.relu)
+        self.save(framed, weight, winner)
         return y  # (N, K, PH, PW)
 
     def backward(self, grad):
-        x, weight, winner = self.saved
+        framed, weight, winner = self.saved
         need_x, need_weight, need_bias = self.needs_grad
         grad_x, grad_weight, grad_bias = conv_pool.conv2d_max_pool2d_grad(
-            grad, winner, x, weight, *self.settings, need_x
+            grad, winner, framed, weight, self.input_shape, *self.settings, need_x
         )
         return grad_x, grad_weight if need_weight else None, grad_bias if need_bias else None

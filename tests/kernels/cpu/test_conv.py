@@ -280,7 +280,6 @@ FORK = """
 import os, sys
 import numpy as np
 from minicnn.kernels.cpu import conv
-from minicnn.kernels.cpu.conv_weights import FAR_APART
 
 x, w = np.ones((2, 3, 8, 8), "f4"), np.ones((4, 3, 3, 3), "f4")
 if {before}:

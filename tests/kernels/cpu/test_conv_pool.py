@@ -48,7 +48,7 @@ class Case:
     def check(self):
         """Compare results, and the gradients for a random one, with the reference."""
         tolerance = TOLERANCE[self.x.dtype.type]
-        y, winner = self.forward()
+        y, winner, framed = self.forward()
         z, expected, _ = self.reference()
         assert y.dtype == self.x.dtype
         np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * np.abs(z).max(initial=1))
@@ -56,7 +56,9 @@ class Case:
         grad = np.random.default_rng(1).standard_normal(y.shape).astype(self.x.dtype)
         grad = in_memory(grad, self.order)
         *conv, pool = self.settings
-        results = conv_pool.conv2d_max_pool2d_grad(grad, winner, self.x, self.w, *conv, pool, True)
+        results = conv_pool.conv2d_max_pool2d_grad(
+            grad, winner, framed, self.w, self.x.shape, *conv, pool, True
+        )
         nobody = pool_taps(pool) if self.relu else -1
         grad_z = reference.max_pool2d_grad(
             np.where(winner == nobody, 0, grad).astype(np.float64),
@@ -146,7 +148,7 @@ def test_shares_of_the_work(monkeypatch, parts):
     case(N=4, C=3, K=11, size=(12, 13), padding=1).check()
 
 
-def test_short_chunks_of_pixels(monkeypatch):
+def test_short_chunks_of_pixels():
     """The last chunk is shorter than the others, and its panels lie closer together."""
     case(N=2, K=20, size=(2 * conv_pool_loops.CHUNK_PIXELS // 8 + 5, 7)).check()
 
@@ -155,14 +157,14 @@ def test_the_first_of_equals_wins():
     equal = case(size=(4, 4), kernel=(1, 1), bias=False)
     equal.x[:] = 1
     equal.w[:] = 1
-    _, winner = equal.forward()
+    _, winner, _ = equal.forward()
     assert not winner.any()
 
 
 def test_nan_is_larger_than_every_number():
     broken = case(N=1, C=1, K=1, size=(4, 4), kernel=(1, 1))
     broken.x[0, 0, 1, 1] = np.nan
-    y, winner = broken.forward()
+    y, winner, _ = broken.forward()
     np.testing.assert_array_equal(np.isnan(y[0, 0]), [[True, False], [False, False]])
     assert winner[0, 0, 0, 0] == 3
 
@@ -171,12 +173,12 @@ def test_nan_is_larger_than_every_number():
 def test_gradients_that_are_no_numbers_stay_with_what_they_belong_to(value):
     one = case(N=2, C=5, K=6, size=(8, 8))
     one.x[:], one.w[:] = np.abs(one.x), np.abs(one.w)  # everybody has a winner
-    y, winner = one.forward()
+    y, winner, framed = one.forward()
     grad = np.ones_like(y)
     grad[0, 2, 0, 0] = value
     *conv, pool = one.settings
     grad_x, grad_w, grad_bias = conv_pool.conv2d_max_pool2d_grad(
-        grad, winner, one.x, one.w, *conv, pool, True
+        grad, winner, framed, one.w, one.x.shape, *conv, pool, True
     )
     np.testing.assert_array_equal(np.isfinite(grad_bias), np.arange(6) != 2)
     assert np.isfinite(np.delete(grad_w, 2, axis=0)).all()
@@ -187,12 +189,13 @@ def test_gradients_that_are_no_numbers_stay_with_what_they_belong_to(value):
 
 def test_the_same_bits_again():
     one = case(N=5, C=6, K=16, size=(14, 14))
-    grad = np.ones_like(one.forward()[0])
     *conv, pool = one.settings
-    runs = [
-        conv_pool.conv2d_max_pool2d_grad(grad, one.forward()[1], one.x, one.w, *conv, pool, True)
-        for _ in range(3)
-    ]
+    runs = []
+    for _ in range(3):
+        y, winner, framed = one.forward()
+        settings = one.x.shape, *conv, pool, True
+        gradients = conv_pool.conv2d_max_pool2d_grad(y, winner, framed, one.w, *settings)
+        runs.append((y, *gradients))
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
