@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from .arrays import check_shape
-from .convolution import PRECISIONS, choose_algorithm
+from .convolution import PRECISIONS, check_bias, choose_algorithm
 from .dispatch import suits_compiled
-from .shapes import IntOrPair, Padding, Shape, hashable
+from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable
 
 
 def suits(
@@ -53,6 +53,7 @@ def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, preci
     from .cpu import conv_pool
 
     settings = stride, padding, dilation, groups
+    conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
     if algorithm == "auto":
         algorithm = choose_algorithm(
             "conv2d", np.empty(0, dtype), x_shape, w_shape, *settings, precision
@@ -88,6 +89,8 @@ def conv2d_max_pool2d(
     """
     from .cpu import conv_pool
 
+    if bias is not None:
+        check_bias(bias, w)
     settings = map(hashable, (stride, padding, dilation, pool))
     return conv_pool.conv2d_max_pool2d(x, w, bias, *settings, relu)
 

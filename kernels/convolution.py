@@ -62,7 +62,7 @@ def conv2d(
     """
     _check_arrays("conv2d", "x", x, "w", w)
     if bias is not None:
-        _check_bias(bias, w)
+        check_bias(bias, w)
     settings = hashable(stride), hashable(padding), hashable(dilation), groups
     way = _choose("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
     if way.fuses:
@@ -187,11 +187,10 @@ def _choose(
     settings: tuple,
 ) -> _Way:
     """Return how to compute `function`, after checks of everything but the arrays."""
-    compiled = suits_compiled(array)
-    way = _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
-    if algorithm != "auto":
+    if algorithm != "auto" and algorithm in ALGORITHMS:
         _check_algorithm(algorithm, array)
-    return way
+    compiled = suits_compiled(array)
+    return _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -252,7 +251,7 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
 
 
-def _check_bias(bias: Array, w: Array) -> None:
+def check_bias(bias: Array, w: Array) -> None:
     """A bias must be a number for each output channel: the compiled loops read what stands in its place."""
     check_shape(bias, w.shape[:1], "conv2d: bias")
     if bias.dtype != w.dtype:

@@ -83,7 +83,8 @@ def on_threads(function: Callable) -> Callable:
     else:
 
         def launch(parts, *arguments):
-            run_parts(_loop, worker, parts, arguments)
+            if run_parts(_loop, worker, parts, arguments):
+                raise MemoryError("a compiled loop found no memory for what it works with")
 
         launch = numba.njit(launch, **OPTIONS)
         launch._cache = MachineCodeFiles(function, worker)

@@ -14,7 +14,7 @@ For the weights, the gradients of a few windows at a time are spread over their 
 the losers, in memory that stays in the cache; the rest is a sum of outer products, as in conv_weights.
 For the images, a list is made of the winners of each pixel, and only their filters are added: with
 windows of 2x2 and half of the winners negative, an eighth of the multiplications. They run slower than
-those of a matrix product, because every sum is read and written again, but not eight times slower.
+those of a matrix product, because every sum is read and written again; on the whole it is quicker.
 
 What a row of the convolution's window sees is one piece of memory, S * C numbers, provided that the
 images have their frame of zeros around them, and the taps of a row are neighbours.
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import channels_first, channels_last
+from ..arrays import channels_first, channels_last, check_shape
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
@@ -39,7 +39,7 @@ STRIP_BYTES = 16 * 1024
 """About so much of the convolution is computed before it is pooled: half of an L1 cache."""
 
 MOST_WEIGHTS = 2**15
-"""With more weights than this, layer by layer is quicker: a matrix product multiplies with the losers' zeros too."""
+"""With more weights than this, layer by layer is quicker, although it multiplies with the losers' zeros."""
 
 
 class Plan(NamedTuple):
@@ -59,6 +59,11 @@ class Plan(NamedTuple):
             from a row of the convolution's window to the next; and the length of such a row.
         pooled: y_shape, for the loops.
         inside: offsets in a framed image of the first row and of its first pixel, and of the next row.
+        reach: how many rows of the image a pooled pixel can see, through whichever tap, and how many
+            numbers of each.
+        filter_places: (taps + 1,), offsets in a framed filter, see `_filters`, of what lies over the
+            first of these numbers if the tap wins; the last entry is nobody's.
+        filter_frame: where in its frame a filter has its rows and columns, and the shape of the frame.
     """
 
     frame: Sides
@@ -72,6 +77,9 @@ class Plan(NamedTuple):
     steps: np.ndarray
     pooled: np.ndarray
     inside: np.ndarray
+    reach: np.ndarray
+    filter_places: np.ndarray
+    filter_frame: tuple[slice, slice, tuple[int, int]]
 
 
 def suits(
@@ -145,6 +153,9 @@ def conv2d_max_pool2d_grad(
     plan = _plan(x_shape, w.shape, stride, padding, dilation, pool, w.dtype)
     K, C, R, S = w.shape
     N, _, H, W = x_shape
+    rows, columns = (sum(sides) for sides in plan.frame)
+    check_shape(framed, (N, C, H + rows, W + columns), "conv2d_max_pool2d_grad: framed")
+    check_shape(grad, (N, K, *plan.y_shape[1:3]), "conv2d_max_pool2d_grad: grad")
     threads = thread_count()
     width = panel_width(w.itemsize)
     sums = np.zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # whole panels
@@ -153,13 +164,15 @@ def conv2d_max_pool2d_grad(
     follow_winners(
         threads,
         plain(channels_last(framed)).reshape(-1),
-        _filters(w) if need_x else np.empty((K, R, 0), w.dtype),
+        _filters(w, plan) if need_x else np.empty((K, 0, 0), w.dtype),
         plain(channels_last(grad)).reshape(-1),
         plain(channels_last(winner)).reshape(-1),
         plan.pooled,
         plan.won,
         plan.steps,
         plan.inside,
+        plan.filter_places,
+        plan.reach,
         sums,
         bias_sums,
         grad_x,
@@ -172,12 +185,16 @@ def conv2d_max_pool2d_grad(
     )
 
 
-def _filters(w: np.ndarray) -> np.ndarray:
-    """Copy weights (K, C, R, S) to (K, R, S * C and zeros): rows of whole vectors."""
+def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:
+    """Copy weights (K, C, R, S) to (K, rows, columns), each filter in a frame of zeros.
+
+    A row of a filter is S * C numbers. The frame is as wide as the windows of a pooled pixel's taps
+    lie apart, so that each filter can be laid over their union: the zeros are where it sees nothing.
+    """
     K, C, R, S = w.shape
-    lanes = VECTOR_BYTES // w.itemsize
-    filters = np.zeros((K, R, -(-S * C // lanes) * lanes), w.dtype)
-    filters[:, :, : S * C] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
+    rows, columns, shape = plan.filter_frame
+    filters = np.zeros((K, *shape), w.dtype)
+    filters[:, rows, columns] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
     return filters
 
 
@@ -214,6 +231,13 @@ def _plan(
     pixels = _offsets(strip_rows * height, down, PW * width, right)
     strip = -(-PH // strip_rows), strip_rows, strip_rows * height * down, row_pixels, width
     (top, _), (left, _) = window.padding
+
+    # Where a filter's own rows and columns begin in its frame, and how many rows of the image it spans.
+    first_row, first_column = (height - 1) * row_step, (width - 1) * right
+    span = (R - 1) * window.dilation[0] + 1
+    filter_rows = 2 * first_row + span
+    filter_columns = 2 * first_column + S * C + VECTOR_BYTES // dtype.itemsize
+    shifts = _offsets(height, row_step * filter_columns, width, right)
     return Plan(
         frame=window.padding,
         y_shape=(N, PH, PW, K),
@@ -226,6 +250,13 @@ def _plan(
         steps=np.array([height * down, width * right, tap_step, S * C]),
         pooled=np.array([N, PH, PW, K]),
         inside=np.array([top * length, left * C, length]),
+        reach=np.array([first_row + span, first_column + S * C]),
+        filter_places=np.append(first_row * filter_columns + first_column - shifts, 0),
+        filter_frame=(
+            slice(first_row, first_row + span, window.dilation[0]),
+            slice(first_column, first_column + S * C),
+            (filter_rows, filter_columns),
+        ),
     )
 
 

@@ -110,16 +110,30 @@ def _convolve(image, count, room, seen, x_rows, sum_rows, packed, aligned, start
 
 @on_threads
 def follow_winners(
-    part, parts, x, filters, grad, winner, shape, won, steps, inside, sums, bias_sums, grad_x
+    part,
+    parts,
+    x,
+    filters,
+    grad,
+    winner,
+    shape,
+    won,
+    steps,
+    inside,
+    places,
+    reach,
+    sums,
+    bias_sums,
+    grad_x,
 ):
     """Add up the gradients of weights and biases, a part for each thread, and write grad_x (N, H, W, C).
 
     `x`, `grad` and `winner` are seen as vectors: of framed images, and of images (N, PH, PW, K), which
-    is `shape`. `filters` (K, R, room) and `sums` (threads, R, S * C, room) end in whole vectors and panels;
-    bias_sums is (threads, K). An empty grad_x is not wanted. The tables are those of `conv_pool.Plan`.
+    is `shape`. `filters` are those of `conv_pool._filters`; `sums` (threads, R, S * C, room) end in whole
+    panels; bias_sums is (threads, K). An empty grad_x is not wanted. The tables are those of `conv_pool.Plan`.
     """
     N, pixels, columns, K = shape[0], shape[1] * shape[2], shape[2], shape[3]
-    down, right, tap_step, row_length = steps[0], steps[1], steps[2], steps[3]
+    down, right, tap_step = steps[0], steps[1], steps[2]
     taps, K_room, width, itemsize = len(won), sums.shape[3], panel_width(x.itemsize), x.itemsize
     at_once = max(1, CHUNK_PIXELS // taps)  # pooled pixels
     line, zero = CACHE_LINE // itemsize, x.dtype.type(0)
@@ -131,7 +145,7 @@ def follow_winners(
     bias_sum = np.zeros(
         K
     )  # copied at the end: threads that share a cache line slow each other down
-    channels, gradients = np.empty(K + 1, np.int64), np.empty(K + 1, x.dtype)
+    chosen, gradients = np.empty(K + 1, np.int64), np.empty(K + 1, x.dtype)
     grad_image = np.zeros(x.size // N + LONGEST_VECTOR + line if grad_x.size else 1, x.dtype)
     first_grad = start_of_line(grad_image)
     for n in range(part * N // parts, (part + 1) * N // parts):
@@ -160,8 +174,8 @@ def follow_winners(
             if grad_x.size:
                 start = (n * pixels + first) * K
                 _add_to_image(
-                    seen, grad_offset, count, taps, grad[start:], winner[start:], channels, gradients,
-                    filters, row_length, tap_step * itemsize,
+                    seen, grad_offset, count, taps, grad[start:], winner[start:], chosen, gradients,
+                    filters, places, reach, inside[2],
                 )  # fmt: skip
         if grad_x.size:
             _take_inside(grad_image, first_grad + inside[0] + inside[1], inside[2], grad_x, n)
@@ -188,18 +202,26 @@ def _add_to_weights(seen, count, spread, first, tap_step, sums, part):
 
 @compiled
 def _add_to_image(
-    seen, grad_offset, count, taps, grad, winner, channels, gradients, filters, row_length, row_step
+    seen, grad_offset, count, taps, grad, winner, chosen, gradients, filters, places, reach, row
 ):
-    """Add winning filters, times gradients, to windows of an image `grad_offset` bytes from what was seen."""
-    K, R, _ = filters.shape
+    """Add winning filters, times gradients, to what `count` pooled pixels can see, `grad_offset` bytes from there.
+
+    Which tap won only says where in its frame of zeros a filter begins. So all filters are added to the
+    same window, the union of those of all taps, whose rows stay in registers meanwhile.
+    """
+    K, filter_rows, filter_row = filters.shape
+    itemsize = filters.itemsize
     for p in range(count):
-        for tap in range(taps):
-            winners = 0
-            for k in range(K):
-                channels[winners], gradients[winners] = k, grad[p * K + k]
-                winners += winner[p * K + k] == tap
-            window = seen[p * taps + tap] + grad_offset
-            add_filters(winners, gradients, channels, filters, R, row_length, window, row_step)
+        winners = 0
+        for k in range(K):
+            tap = winner[p * K + k]
+            chosen[winners] = address_of(filters, k * filter_rows * filter_row + places[tap])
+            gradients[winners] = grad[p * K + k]
+            winners += tap < taps
+        add_filters(
+            winners, gradients, chosen, filter_row * itemsize, seen[p * taps] + grad_offset, row * itemsize,
+            reach[0], reach[1],
+        )  # fmt: skip
 
 
 @compiled

@@ -10,7 +10,7 @@ from .pool_simd import overlapping_blocks, resized
 from .target import VECTOR_BYTES
 from .vectors import INT64, Vectors
 
-UNROLLED = 4
+UNROLLED = 6
 """Up to so many vectors of a row of the window, the code for them is written out."""
 
 
@@ -136,9 +136,9 @@ def spread_gradients(
 
 @intrinsic
 def add_filters(
-    typing_context, count, gradients, channels, filters, rows, length, window, row_step
+    typing_context, count, gradients, filters, filter_row, window, window_row, rows, length
 ):
-    """Add to a window of an image, for each e < count, gradients[e] times filter channels[e].
+    """Add to a window of an image, for each e < count, gradients[e] times the filter at address filters[e].
 
     What lies behind a row of the window, up to a whole vector, is read, and written back as it was.
 
@@ -146,18 +146,18 @@ def add_filters(
         typing_context: Numba's; not part of a call.
         count: how many.
         gradients: float32 or float64, as all that is computed with.
-        channels: int64.
-        filters: (K, rows, room), with room for whole vectors, of which the first `length` numbers count.
-        rows: of a window.
-        length: of such a row.
+        filters: int64; behind each row of a filter, up to a whole vector may be read.
+        filter_row: bytes from a row of a filter to the next.
         window: address of the window's first number.
-        row_step: bytes from a row of the window to the next.
+        window_row: bytes from a row of the window to the next.
+        rows: of a window and a filter.
+        length: of such a row, at least 1.
     """
     int64 = types.int64
-    signature = types.void(int64, gradients, channels, filters, int64, int64, int64, int64)
+    signature = types.void(int64, gradients, filters, int64, int64, int64, int64, int64)
 
     def emit(context, builder, signature, arguments):
-        count, gradients, channels, filters, rows, length, window, row_step = operands(
+        count, gradients, filters, filter_row, window, window_row, rows, length = operands(
             context, builder, signature, arguments
         )
         vectors = Vectors(builder, signature.args[1].dtype)
@@ -165,18 +165,20 @@ def add_filters(
         # So many whole vectors to a row, and one more vector, or a part of it.
         whole = builder.sdiv(builder.sub(length, ONE), lanes)
         mask = vectors.first(builder.sub(length, builder.mul(whole, lanes)))
-        filter_row = builder.mul(builder.add(whole, ONE), vector_bytes)
-        filter_bytes = builder.mul(rows, filter_row)
-        first_filter = builder.ptrtoint(filters.data, INT64)
 
-        def add_to(places: list[ir.Value], sources: list[ir.Value], last_is_a_part: bool) -> None:
-            """Keep the vectors at `places` in registers while all filters are added to them."""
+        def add_to(row: ir.Value, first: ir.Value, number: int, last_is_a_part: bool) -> None:
+            """Keep `number` vectors of a row of the window in registers while all filters are added to them."""
+            steps = [ir.Constant(INT64, i * VECTOR_BYTES) for i in range(number)]
+            offsets = [builder.add(first, step) for step in steps]
+            to = builder.add(window, builder.mul(row, window_row))
+            places = [builder.add(to, offset) for offset in offsets]
             before = [vectors.load(place) for place in places]
             sums = [cgutils.alloca_once_value(builder, vector) for vector in before]
+            filter_offset = builder.mul(row, filter_row)
             with cgutils.for_range(builder, count) as entry:
                 factors = vectors.splat(gradients[entry.index])
-                offset = builder.mul(channels[entry.index], filter_bytes)
-                for total, source in zip(sums, sources, strict=True):
+                source = builder.add(filters[entry.index], filter_offset)
+                for total, offset in zip(sums, offsets, strict=True):
                     numbers = vectors.load(builder.add(source, offset))
                     new = vectors.multiply_add(factors, numbers, builder.load(total))
                     builder.store(new, total)
@@ -187,21 +189,13 @@ def add_filters(
                 vectors.store(vector, place)
 
         with cgutils.for_range(builder, rows) as row:
-            to = builder.add(window, builder.mul(row.index, row_step))
-            source = builder.add(first_filter, builder.mul(row.index, filter_row))
             for n in range(UNROLLED):
                 with builder.if_then(builder.icmp_signed("==", whole, ir.Constant(INT64, n))):
-                    offsets = [ir.Constant(INT64, i * VECTOR_BYTES) for i in range(n + 1)]
-                    places, sources = (
-                        [builder.add(start, at) for at in offsets] for start in (to, source)
-                    )
-                    add_to(places, sources, last_is_a_part=True)
+                    add_to(row.index, ZERO, n + 1, last_is_a_part=True)
             with builder.if_then(builder.icmp_signed(">=", whole, ir.Constant(INT64, UNROLLED))):
                 with cgutils.for_range(builder, whole) as block:
-                    at = builder.mul(block.index, vector_bytes)
-                    add_to([builder.add(to, at)], [builder.add(source, at)], last_is_a_part=False)
-                at = builder.mul(whole, vector_bytes)
-                add_to([builder.add(to, at)], [builder.add(source, at)], last_is_a_part=True)
+                    add_to(row.index, builder.mul(block.index, vector_bytes), 1, False)
+                add_to(row.index, builder.mul(whole, vector_bytes), 1, last_is_a_part=True)
         return context.get_dummy_value()
 
     return signature, emit

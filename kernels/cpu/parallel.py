@@ -49,32 +49,34 @@ def for_each_part(task, parts, arguments):
 def run_parts(typing_context, loop, worker, parts, arguments):
     """Call worker(part, parts, *arguments) for each part in range(parts): a single one here, several in the loop.
 
-    The arguments lie on the stack until all parts are done.
+    The arguments lie on the stack until all parts are done, and behind them a number, which is not 0
+    if a worker failed; it is returned.
 
     Args:
         typing_context: Numba's; not part of a call.
         loop: `for_each_part`, compiled.
-        worker: another compiled function, which returns nothing.
+        worker: another compiled function, which returns nothing; it fails where it finds no memory.
         parts: how many.
         arguments: a tuple.
     """
     names = symbols(loop.dispatcher, worker.dispatcher, arguments)
 
     def emit(context, builder, signature, values):
-        place = cgutils.alloca_once_value(builder, values[3])
+        zero, one = ir.Constant(INT64, 0), ir.Constant(INT64, 1)
+        packed = cgutils.make_anonymous_struct(builder, [values[3], zero])
+        place = cgutils.alloca_once_value(builder, packed)
         task = _task(context, builder, names[1], arguments, place.type)
         run = _external(context, builder, names[0], LOOP_KINDS)
         addresses = [builder.ptrtoint(pointer, INT64) for pointer in (task, place)]
-        zero, one = ir.Constant(INT64, 0), ir.Constant(INT64, 1)
         with builder.if_else(builder.icmp_signed("==", values[2], one)) as (single, several):
             with single:
                 builder.call(task, [zero, one, addresses[1]])
             with several:
                 task_and_rest = [addresses[0], values[2], addresses[1]]
                 context.call_conv.call_function(builder, run, types.none, LOOP_KINDS, task_and_rest)
-        return context.get_dummy_value()
+        return builder.load(cgutils.gep_inbounds(builder, place, 0, 1))
 
-    return types.void(loop, worker, types.int64, arguments), emit
+    return types.int64(loop, worker, types.int64, arguments), emit
 
 
 def worker_kinds(arguments: types.BaseTuple) -> tuple[types.Type, ...]:
@@ -110,9 +112,14 @@ def _task(context, builder, name: str, arguments: types.BaseTuple, place: ir.Typ
     task.linkage = "internal"
     inside = ir.IRBuilder(task.append_basic_block())
     part, parts, address = task.args
-    packed = inside.load(inside.inttoptr(address, place))
+    place = inside.inttoptr(address, place)
+    packed = inside.load(cgutils.gep_inbounds(inside, place, 0, 0))
     unpacked = [inside.extract_value(packed, i) for i in range(len(arguments))]
     kinds = worker_kinds(arguments)
-    context.call_conv.call_function(inside, worker, types.none, kinds, [part, parts, *unpacked])
+    status, _ = context.call_conv.call_function(
+        inside, worker, types.none, kinds, [part, parts, *unpacked]
+    )
+    with inside.if_then(status.is_error, likely=False):
+        inside.store(ir.Constant(INT64, 1), cgutils.gep_inbounds(inside, place, 0, 1))
     inside.ret_void()
     return task

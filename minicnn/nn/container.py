@@ -67,6 +67,10 @@ class Sequential(_Indexed):
         else:
             self.extend(modules)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: all but the plan, which is made again, and may hold layers of the past."""
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(dict(list(self._modules.items())[index]))

@@ -100,6 +100,14 @@ def as_one_by_one(chain, x):
     return np.array_equal(chain(x).detach().numpy(), expected.detach().numpy())
 
 
+def test_a_layer_that_was_replaced_is_not_copied_or_pickled():
+    chain = nn.Sequential(nn.Linear(2, 30_000), nn.ReLU())
+    chain(minicnn.ones(1, 2))
+    chain[0] = nn.Linear(2, 2)
+    assert len(pickle.dumps(chain)) < 10_000
+    assert "_plan" not in vars(copy.deepcopy(chain))
+
+
 def test_the_plan_is_kept(chain):
     plan = chain._plan
     chain(minicnn.ones(2, 3))

@@ -73,6 +73,24 @@ def test_several_programs_at_once():
     assert results == {number: 1000.0 * number for number in range(4)}
 
 
+@on_threads
+def fail_in_one_part(part, parts, number, done):
+    done[part] = 1
+    if part == number:
+        raise ValueError("what a worker raises cannot be told from a lack of memory")
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_worker_that_fails_is_noticed(parts):
+    done = np.zeros(3)
+    with pytest.raises(MemoryError, match="compiled loop"):
+        fail_in_one_part(parts, parts - 1, done)
+    assert done[parts - 1] == 1
+    done[:] = 0
+    fail_in_one_part(parts, 9, done)
+    assert done.sum() == parts
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError):
         count_calls(2)

@@ -339,3 +339,9 @@ def test_max_pool_that_does_not_fit_is_refused():
     x, weight = Tensor(np.ones((1, 1, 4, 4))), Tensor(np.ones((1, 1, 3, 3)))
     with pytest.raises(ValueError, match="pool2d: the window is larger"):
         F.conv2d(x, weight, max_pool=3)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 2, 3, 8, 8)])
+def test_max_pool_does_not_hide_what_is_wrong_with_the_images(shape):
+    with pytest.raises(ValueError, match=r"expected images \(N, C, H, W\)"):
+        F.conv2d(Tensor(np.ones(shape)), Tensor(np.ones((4, 3, 3, 3))), max_pool=2)
