@@ -142,9 +142,8 @@ def follow_winners(
     first_spread = start_of_line(spread)
     seen = np.empty(at_once * taps, np.int64)
     chunk_sum = np.zeros(K_room, x.dtype)
-    bias_sum = np.zeros(
-        K
-    )  # copied at the end: threads that share a cache line slow each other down
+    # Copied to bias_sums at the end: threads that write to one cache line slow each other down.
+    bias_sum = np.zeros(K)
     chosen, gradients = np.empty(K + 1, np.int64), np.empty(K + 1, x.dtype)
     grad_image = np.zeros(x.size // N + LONGEST_VECTOR + line if grad_x.size else 1, x.dtype)
     first_grad = start_of_line(grad_image)
