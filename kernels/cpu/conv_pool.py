@@ -12,9 +12,10 @@ gradient g, contributes
 
 For the weights, the gradients of a few windows at a time are spread over their pixels, with zeros for
 the losers, in memory that stays in the cache; the rest is a sum of outer products, as in conv_weights.
-For the images, a list is made of the winners of each pixel, and only their filters are added: with
-windows of 2x2 and half of the winners negative, an eighth of the multiplications. They run slower than
-those of a matrix product, because every sum is read and written again; on the whole it is quicker.
+For the images, a list is made of the winners of each pooled pixel, and only their filters are added:
+with windows of 2x2 and half of the winners negative, an eighth of the multiplications. The windows of
+its taps overlap, so all filters are added to their union, a row of which stays in registers meanwhile.
+Filters have a frame of zeros for that: an infinite gradient makes NaN of all that the pixel can see.
 
 What a row of the convolution's window sees is one piece of memory, S * C numbers, provided that the
 images have their frame of zeros around them, and the taps of a row are neighbours.
