@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from .arrays import check_shape
-from .convolution import PRECISIONS, check_bias, choose_algorithm
+from .convolution import PRECISIONS, check_bias, quickest
 from .dispatch import suits_compiled
 from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable
 
@@ -45,19 +45,17 @@ def suits(
     if w.dtype != x.dtype or not suits_compiled(x):
         return False
     settings = hashable(stride), hashable(padding), hashable(dilation), groups
-    return _suits(x.shape, w.shape, *settings, algorithm, precision, hashable(pool), x.dtype)
+    return _suits(x.shape, w.shape, *settings, algorithm, precision, hashable(pool))
 
 
 @lru_cache(maxsize=4096, typed=True)
-def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, precision, pool, dtype):
+def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, precision, pool):
     from .cpu import conv_pool
 
     settings = stride, padding, dilation, groups
     conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
     if algorithm == "auto":
-        algorithm = choose_algorithm(
-            "conv2d", np.empty(0, dtype), x_shape, w_shape, *settings, precision
-        )
+        algorithm = quickest("conv2d", True, precision, x_shape, w_shape, settings)
     return algorithm == "direct" and conv_pool.suits(x_shape, w_shape, *settings, pool)
 
 

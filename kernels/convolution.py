@@ -149,13 +149,14 @@ def choose_algorithm(
         precision: see `conv2d`.
     """
     settings = stride, padding, dilation, groups
-    return _quickest(function, suits_compiled(array), precision, x_shape, w_shape, settings)
+    conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
+    return quickest(function, suits_compiled(array), precision, x_shape, w_shape, settings)
 
 
-def _quickest(
+def quickest(
     function: str, compiled: bool, precision: str, x_shape: Shape, w_shape: Shape, settings: tuple
 ) -> str:
-    """Return what "auto" stands for, see `choose_algorithm`; `compiled` says whether the compiled loops may be used."""
+    """Return what "auto" stands for; `compiled` says whether the compiled loops may be used, shapes must fit."""
     if not compiled:
         return "im2col"
     if precision == "exact":
@@ -211,7 +212,7 @@ def _way(
         names = '"auto", "im2col", "direct", "winograd" or "naive"'
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
-        algorithm = _quickest(function, compiled, precision, x_shape, w_shape, settings)
+        algorithm = quickest(function, compiled, precision, x_shape, w_shape, settings)
     module = _module(algorithm, x_shape, w_shape, settings[-1])
     compute = getattr(import_module(module, __package__), function)
     return _Way(compute, ".cpu." in module, output_shape)

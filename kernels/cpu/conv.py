@@ -30,7 +30,7 @@ from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few
 from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
-from .conv_weights import add_up
+from .conv_weights import add_up, total_of
 from .images import images_in_order
 from .pointers import point_at_inputs, point_at_outputs
 from .simd import (
@@ -41,6 +41,7 @@ from .simd import (
     multiply_narrow_tile,
     multiply_tile,
     panel_width,
+    panel_width_for,
     prefetch,
     start_of_line,
     transpose_square,
@@ -126,10 +127,7 @@ def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Sh
     sums = empty((copies, *shape), grads.dtype)
     parts = copies if copies > 1 else threads
     add_up(parts, copies, images, grads, sums.reshape(-1), seen, layout)
-    total = sums[0]
-    for other in sums[1:]:
-        total += other
-    return total
+    return total_of(sums)
 
 
 def _sum_over_taps(
@@ -161,8 +159,8 @@ def carry_out(
 def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
     G, R, S, C, K = unpack(layout[0])
-    narrow = panel_width(x.itemsize) >= K * TILE_VECTORS
-    width = panel_width(x.itemsize) // TILE_VECTORS if narrow else panel_width(x.itemsize)
+    width = panel_width_for(K, x.itemsize)
+    narrow = width < panel_width(x.itemsize)
     rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
     panel_size = R * S * C * width
     panels = (K + width - 1) // width

@@ -32,6 +32,7 @@ from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
+from .conv_weights import total_of
 from .images import images_in_order
 from .simd import panel_width
 from .target import VECTOR_BYTES
@@ -57,8 +58,7 @@ class Plan(NamedTuple):
         places: (taps,), offsets in the strip of what a pooled pixel sees.
         won: (taps,), offsets in the image of what the tap's pixel of the convolution sees.
         steps: offset in the image from what a pooled pixel sees to the next below, to the next beside;
-            from a row of the convolution's window to the next; and the length of such a row.
-        pooled: y_shape, for the loops.
+            and from a row of the convolution's window to the next.
         inside: offsets in a framed image of the first row and of its first pixel, and of the next row.
         reach: how many rows of the image a pooled pixel can see, through whichever tap, and how many
             numbers of each.
@@ -76,7 +76,6 @@ class Plan(NamedTuple):
     places: np.ndarray
     won: np.ndarray
     steps: np.ndarray
-    pooled: np.ndarray
     inside: np.ndarray
     reach: np.ndarray
     filter_places: np.ndarray
@@ -168,7 +167,7 @@ def conv2d_max_pool2d_grad(
         _filters(w, plan) if need_x else np.empty((K, 0, 0), w.dtype),
         plain(channels_last(grad)).reshape(-1),
         plain(channels_last(winner)).reshape(-1),
-        plan.pooled,
+        plan.y_shape,
         plan.won,
         plan.steps,
         plan.inside,
@@ -178,11 +177,11 @@ def conv2d_max_pool2d_grad(
         bias_sums,
         grad_x,
     )
-    grad_w = np.ascontiguousarray(_total(sums)[:, :, :K]).reshape(R, S, C, K)
+    grad_w = np.ascontiguousarray(total_of(sums)[:, :, :K]).reshape(R, S, C, K)
     return (
         channels_first(grad_x) if need_x else None,
         grad_w.transpose(3, 2, 0, 1),
-        _total(bias_sums).astype(w.dtype),
+        total_of(bias_sums).astype(w.dtype),
     )
 
 
@@ -197,14 +196,6 @@ def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:
     filters = np.zeros((K, *shape), w.dtype)
     filters[:, rows, columns] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
     return filters
-
-
-def _total(parts: np.ndarray) -> np.ndarray:
-    """Add up what each thread has, in the memory of the first."""
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return total
 
 
 @lru_cache(maxsize=1024)
@@ -248,8 +239,7 @@ def _plan(
         strip=np.array(strip),
         places=_offsets(height, PW * width * pitch, width, pitch),
         won=_offsets(height, down, width, right),
-        steps=np.array([height * down, width * right, tap_step, S * C]),
-        pooled=np.array([N, PH, PW, K]),
+        steps=np.array([height * down, width * right, tap_step]),
         inside=np.array([top * length, left * C, length]),
         reach=np.array([first_row + span, first_column + S * C]),
         filter_places=np.append(first_row * filter_columns + first_column - shifts, 0),

@@ -19,24 +19,17 @@ from .simd import (
     multiply_narrow_tile,
     multiply_tile,
     panel_width,
+    panel_width_for,
     start_of_line,
 )
-from .target import TILE_VECTORS
 
 ZERO = np.int64(0)  # what is called with a literal 0 is compiled for that 0 alone
 
 
 @register_jitable
-def strip_width(K, itemsize):
-    """The width of the panels of a strip: of one vector, if that holds all channels, or of a tile."""
-    narrow = panel_width(itemsize) // TILE_VECTORS
-    return narrow if narrow >= K else panel_width(itemsize)
-
-
-@register_jitable
 def strip_pitch(K, itemsize):
     """Numbers from one pixel of a strip to the next: whole panels."""
-    width = strip_width(K, itemsize)
+    width = panel_width_for(K, itemsize)
     return (K + width - 1) // width * width
 
 
@@ -51,7 +44,7 @@ def compute_strips(
     `conv_pool.Plan`.
     """
     _, R, _, C, K = unpack(layout[0])  # the taps of a row are one: C is what all of them see
-    width, pitch = strip_width(K, x.itemsize), strip_pitch(K, x.itemsize)
+    width, pitch = panel_width_for(K, x.itemsize), strip_pitch(K, x.itemsize)
     strips, strip_rows, next_strip, row_pixels, columns = unpack(strip)
     N, PH, PW, _ = y.shape
 

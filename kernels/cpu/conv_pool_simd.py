@@ -6,7 +6,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .blocks import ONE, ZERO, Block, each_block, operands
-from .pool_simd import overlapping_blocks, resized
+from .pool_simd import keep_better, overlapping_blocks, resized
 from .target import VECTOR_BYTES
 from .vectors import INT64, Vectors
 
@@ -51,12 +51,8 @@ def keep_largest(
             best = block.variable(block.repeat(lowest))
             best_tap = block.variable(block.repeat(resized(builder, nobody, tap_type)))
             with cgutils.for_range(builder, count) as tap:
-                old, new = builder.load(best), block.load(x, builder.add(first, places[tap.index]))
-                above_or_nan = builder.fcmp_unordered(">", new, old)
-                better = builder.and_(above_or_nan, builder.fcmp_ordered("ord", old, old))
-                builder.store(builder.select(better, new, old), best)
-                number = block.repeat(resized(builder, tap.index, tap_type))
-                builder.store(builder.select(better, number, builder.load(best_tap)), best_tap)
+                new = block.load(x, builder.add(first, places[tap.index]))
+                keep_better(block, best, best_tap, new, tap.index)
             block.store(builder.load(best), y, to)
             block.store(
                 resized(builder, builder.load(best_tap), block.vector(winner.element)), winner, to

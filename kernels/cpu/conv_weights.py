@@ -39,6 +39,14 @@ PREFETCH_ROWS = 8
 """How many rows ahead gradients are asked for while they are packed: they lie far apart."""
 
 
+def total_of(parts: np.ndarray) -> np.ndarray:
+    """Add up the sums that each thread has to itself (threads, ...), in the memory of the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total
+
+
 @on_threads
 def add_up(part, parts, copies, x, grad, sums, seen, layout):
     """Add up one part of the weight gradient, over chunks of pixels.

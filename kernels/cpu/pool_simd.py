@@ -106,6 +106,19 @@ def resized(builder: ir.IRBuilder, value: ir.Value, kind: ir.Type) -> ir.Value:
     return builder.trunc(value, kind) if old > new else builder.zext(value, kind)
 
 
+def keep_better(
+    block: Block, best: ir.Value, best_tap: ir.Value, new: ir.Value, tap: ir.Value
+) -> None:
+    """Replace `best` and `best_tap`, two variables, where `new` from `tap` is larger or the first NaN."""
+    builder = block.builder
+    old, old_tap = builder.load(best), builder.load(best_tap)
+    above_or_nan = builder.fcmp_unordered(">", new, old)
+    better = builder.and_(above_or_nan, builder.fcmp_ordered("ord", old, old))
+    builder.store(builder.select(better, new, old), best)
+    new_tap = block.repeat(resized(builder, tap, old_tap.type.element))
+    builder.store(builder.select(better, new_tap, old_tap), best_tap)
+
+
 @intrinsic
 def keep_largest(
     typing_context,
@@ -164,12 +177,7 @@ def keep_largest(
             )  # it wins where all are -inf
 
             def compare(place: ir.Value, tap: ir.Value) -> None:
-                old, new = builder.load(best), block.load(x, place)
-                above_or_nan = builder.fcmp_unordered(">", new, old)
-                better = builder.and_(above_or_nan, builder.fcmp_ordered("ord", old, old))
-                builder.store(builder.select(better, new, old), best)
-                tap = block.repeat(resized(builder, tap, tap_type))
-                builder.store(builder.select(better, tap, builder.load(best_tap)), best_tap)
+                keep_better(block, best, best_tap, block.load(x, place), tap)
 
             partners.visit(image, compare)
             value, tap = builder.load(best), builder.load(best_tap)

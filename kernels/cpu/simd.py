@@ -33,6 +33,13 @@ def panel_width(itemsize: int) -> int:
     return TILE_VECTORS * VECTOR_BYTES // itemsize
 
 
+@register_jitable
+def panel_width_for(columns: int, itemsize: int) -> int:
+    """The width of panels for so many columns: of one vector, if that holds them all, or of a tile."""
+    vector = panel_width(itemsize) // TILE_VECTORS
+    return vector if vector >= columns else panel_width(itemsize)
+
+
 NARROW_TILE_ROWS = TILE_ROWS * TILE_VECTORS
 """Rows of a tile that is one vector wide: as many sums as in the other."""
 
