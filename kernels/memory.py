@@ -5,129 +5,145 @@ fill a new array of 50 MB takes more than twice as long as to fill an old one. T
 some of what is freed, but not pieces of more than 32 MiB, nor what lies at the top of its heap. A
 training step frees nearly everything at its end, and so pays for the same pages in every step.
 
-`empty` therefore takes large arrays from a pool of blocks. A block is lent to one array; when that
-array and all views of it are gone, the block returns. How that is noticed: the array is a view of a
-`_Loan`, NumPy keeps an object of a subclass as the `base` of its views, and the end of the last view is
-the end of the loan.
+`empty` therefore cuts large arrays out of an arena. An array takes the smallest hole that holds it, and
+leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
+joined with the holes on both sides (Knuth, The Art of Computer Programming, volume 1, section 2.5:
+best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
+back, what it made on its way forward leaves hardly any hole unused.
+
+How the end of an array is noticed: it is a view of a `_Loan`, NumPy keeps an object of a subclass as the
+`base` of its views, and the end of the last view is the end of the loan.
 """
 
 import math
 import threading
+from bisect import bisect
 from collections import deque
 
 import numpy as np
 
 LARGE = 2**20
-"""The size in bytes from which on a block is worth the bookkeeping."""
+"""The size in bytes from which on a place in the arena is worth the bookkeeping."""
 
 CACHE_LINE = 64
-"""Bytes that the processor fetches at once. Arrays on blocks begin with a line, so that their rows lie in few."""
+"""Bytes that the processor fetches at once. Arrays in the arena begin with a line, so that their rows lie in few."""
+
+CHUNK = 2**28
+"""The least that the arena asks for, in bytes: addresses, which get pages when they are written to."""
+
+Place = tuple["_Chunk", int, int]
+"""A chunk, the first byte of a place in it, and the first byte after."""
 
 
-class _Block(np.ndarray):
-    """The bytes of a block; were it a plain array, NumPy would take it, and not the loan, as the base of views.
+class _Chunk(np.ndarray):
+    """Bytes that the arena cuts arrays from; were it a plain array, NumPy would take it as the base of views.
 
     Attributes:
-        pool: where the block belongs.
+        holes: (first byte, first byte after) of what is free, in order; no two of them touch.
     """
 
 
 class _Loan(np.ndarray):
-    """A view of a whole block, which hands the block back when the last array on it is gone."""
+    """The bytes of one array, which hands them back when the last array on it is gone.
+
+    Attributes:
+        arena: where they belong; None for a part of a loan, whose base is the loan.
+        place: where they lie.
+    """
+
+    arena: "Arena | None" = None
 
     def __del__(self) -> None:
-        pool = getattr(self.base, "pool", None)  # None for a part of a loan: its base is the loan
-        if pool is not None:
-            pool.give_back(self.base)
+        if self.arena is not None:
+            self.arena.give_back(self.place)
 
 
-class Pool:
-    """Blocks that wait for their next array.
-
-    Free blocks and blocks on loan together never take more memory than loans alone once did: before
-    they do, the blocks that have waited longest are given up.
+class Arena:
+    """Memory for arrays of any size.
 
     Attributes:
         lent: the bytes on loan.
-        peak: the most bytes that have been on loan at once, since `release`.
+        reserved: the bytes of all chunks.
     """
 
     def __init__(self) -> None:
-        self.lent = self.peak = 0
-        self._free: deque[_Block] = deque()  # the one that has waited longest comes first
-        self._returned: deque[_Block] = deque()  # handed back, and not yet entered in the books
+        self.lent = self.reserved = 0
+        self._chunks: list[_Chunk] = []
+        self._returned: deque[Place] = deque()  # handed back, and not yet entered in the books
         self._lock = threading.Lock()
 
-    @property
-    def free(self) -> int:
-        """The bytes that wait."""
-        return sum(block.nbytes for block in self._free)
-
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an array on a block of the pool."""
-        size = _rounded(int(math.prod(shape)) * dtype.itemsize)
+        """Return an array with arbitrary elements in a hole of the arena."""
+        size = -(-math.prod(shape) * dtype.itemsize // CACHE_LINE) * CACHE_LINE
         with self._lock:
             self._enter_returned()
-            block = self._take(size)
-            if block is None:
-                self._make_room(size)
-                memory = np.empty(size + CACHE_LINE, np.uint8)
-                first = -memory.ctypes.data % CACHE_LINE
-                block = memory[first : first + size].view(_Block)
-                block.pool = self
+            chunk, hole = self._smallest_hole(size) or self._reserve(size)
+            start, stop = chunk.holes[hole]
+            chunk.holes[hole : hole + 1] = [(start + size, stop)] if stop - start > size else []
             self.lent += size
-            self.peak = max(self.peak, self.lent)
-        return np.ndarray(shape, dtype, buffer=block.view(_Loan))
+        loan = chunk[start : start + size].view(_Loan)
+        loan.place = chunk, start, start + size
+        loan.arena = self
+        return np.ndarray(shape, dtype, buffer=loan)
 
-    def give_back(self, block: _Block) -> None:
-        """Take a block back. May be called at any moment: in any thread, and amid another call of the pool.
+    def give_back(self, place: Place) -> None:
+        """Take a place back. May be called at any moment: in any thread, and amid another call of the arena.
 
-        Where another call is under way, that one, or the next, enters the block in the books.
+        Where another call is under way, that one, or the next, enters the place in the books.
         """
-        self._returned.append(block)
+        self._returned.append(place)
         if self._lock.acquire(blocking=False):
             try:
                 self._enter_returned()
-                self._make_room(0)
             finally:
                 self._lock.release()
 
     def release(self) -> None:
-        """Give all free blocks back to the system, and forget how much was needed."""
+        """Give all chunks that nobody has an array in back to the system."""
         with self._lock:
             self._enter_returned()
-            self._free.clear()
-            self.peak = self.lent
+            self._chunks = [chunk for chunk in self._chunks if chunk.holes != [(0, chunk.size)]]
+            self.reserved = sum(chunk.size for chunk in self._chunks)
 
-    def _take(self, size: int) -> _Block | None:
-        """Take the free block of this size that was used last: what it held may still be in the cache."""
-        for i in reversed(range(len(self._free))):
-            if self._free[i].nbytes == size:
-                block = self._free[i]
-                del self._free[i]
-                return block
-        return None
+    def _smallest_hole(self, size: int) -> tuple[_Chunk, int] | None:
+        """Find the chunk, and the number in it, of the smallest hole of at least `size` bytes."""
+        best, least = None, math.inf
+        for chunk in self._chunks:
+            for i, (start, stop) in enumerate(chunk.holes):
+                if size <= stop - start < least:
+                    best, least = (chunk, i), stop - start
+        return best
+
+    def _reserve(self, size: int) -> tuple[_Chunk, int]:
+        """Add a chunk for at least `size` bytes, as large as all before, so that there are few; find its hole."""
+        try:
+            memory = np.empty(max(size, self.reserved, CHUNK) + CACHE_LINE, np.uint8)
+        except MemoryError:  # where even addresses are scarce
+            memory = np.empty(size + CACHE_LINE, np.uint8)
+        first = -memory.ctypes.data % CACHE_LINE
+        chunk = memory[first : first + memory.size - CACHE_LINE].view(_Chunk)
+        chunk.holes = [(0, chunk.size)]
+        self._chunks.append(chunk)
+        self.reserved += chunk.size
+        return chunk, 0
 
     def _enter_returned(self) -> None:
+        """Make holes of what was handed back."""
         while self._returned:
-            block = self._returned.popleft()
-            self._free.append(block)
-            self.lent -= block.nbytes
-
-    def _make_room(self, size: int) -> None:
-        """Give up free blocks until `size` more bytes may be lent."""
-        excess = self.lent + size + self.free - max(self.peak, self.lent + size)
-        while excess > 0 and self._free:
-            excess -= self._free.popleft().nbytes
-
-
-def _rounded(nbytes: int) -> int:
-    """Round up by an eighth at most, so that arrays of nearly the same size can share a block."""
-    step = 2 ** max(nbytes.bit_length() - 4, 0)
-    return -(-nbytes // step) * step
+            chunk, start, stop = self._returned.popleft()
+            self.lent -= stop - start
+            holes = chunk.holes
+            after = before = bisect(holes, (start, stop))
+            if after < len(holes) and holes[after][0] == stop:
+                stop = holes[after][1]
+                after += 1
+            if before > 0 and holes[before - 1][1] == start:
+                start = holes[before - 1][0]
+                before -= 1
+            holes[before:after] = [(start, stop)]
 
 
-_pool = Pool()
+_arena = Arena()
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
@@ -136,9 +152,9 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         dtype = np.dtype(dtype)
     if math.prod(shape) * dtype.itemsize < LARGE:
         return np.empty(shape, dtype)
-    return _pool.empty(shape, dtype)
+    return _arena.empty(shape, dtype)
 
 
 def release() -> None:
     """Give the memory that waits for its next array back to the system."""
-    _pool.release()
+    _arena.release()

@@ -1,25 +1,26 @@
-"""The pool of memory: blocks come back, and only when nobody can see them any more."""
+"""The arena: the places of arrays come back, and only when nobody can see them any more."""
 
 import gc
+import itertools
 import threading
 
 import numpy as np
 import pytest
 
 from minicnn.kernels import memory
-from minicnn.kernels.memory import LARGE, Pool, empty
+from minicnn.kernels.memory import CHUNK, LARGE, Arena, empty
 
 FLOAT32 = np.dtype(np.float32)
 ROWS = LARGE // 4096  # of 1024 float32
 
 
 @pytest.fixture
-def pool():
-    return Pool()
+def arena():
+    return Arena()
 
 
-def new(pool, rows=ROWS):
-    return pool.empty((rows, 1024), FLOAT32)
+def new(arena, rows=ROWS):
+    return arena.empty((rows, 1024), FLOAT32)
 
 
 def address(array):
@@ -28,6 +29,12 @@ def address(array):
 
 def size(rows):
     return rows * 4096
+
+
+def holes(arena):
+    """The sizes of the holes, the chunk's unused end left out, in order of address."""
+    (chunk,) = arena._chunks
+    return [stop - start for start, stop in chunk.holes if stop < chunk.size]
 
 
 # --- the arrays -----------------------------------------------------------------------------------
@@ -45,34 +52,52 @@ def test_arrays_are_plain_and_their_own(shape, dtype):
     assert array.all()
 
 
-def test_small_arrays_do_not_come_from_the_pool():
+def test_small_arrays_do_not_come_from_the_arena():
     assert empty((LARGE - 1,), np.uint8).base is None
     assert empty((LARGE,), np.uint8).base is not None
 
 
-@pytest.mark.parametrize("rows", [ROWS, ROWS + 1, 7 * ROWS])
-def test_blocks_begin_with_a_cache_line(pool, rows):
-    assert address(new(pool, rows)) % 64 == 0
+@pytest.mark.parametrize("count", [LARGE // 4 + 1, 3 * LARGE + 5])
+def test_arrays_begin_with_a_cache_line(arena, count):
+    arrays = [arena.empty((count,), FLOAT32) for _ in range(3)]
+    assert [address(array) % 64 for array in arrays] == [0, 0, 0]
 
 
 # --- reuse ----------------------------------------------------------------------------------------
 
 
-def test_memory_is_used_again(pool):
-    first = address(new(pool))
-    assert address(new(pool)) == first
+def test_memory_is_used_again(arena):
+    first = address(new(arena))
+    assert address(new(arena)) == first
 
 
-def test_nearly_the_same_size_shares_a_block(pool):
-    first = address(new(pool, 1000))
-    assert address(new(pool, 990)) == first
+def test_the_smallest_hole_is_taken(arena):
+    large, kept, small, kept_too = new(arena, 900), new(arena), new(arena, 500), new(arena)
+    expected = address(small)
+    del large, small
+    taken = new(arena, 400)
+    assert address(taken) == expected
+    assert holes(arena) == [size(900), size(100)]
+    del taken, kept, kept_too
 
 
-def test_the_block_used_last_is_taken_first(pool):
-    a, b = new(pool), new(pool)
-    expected = address(a)
-    del b, a
-    assert address(new(pool)) == expected
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_neighbouring_holes_are_joined(arena, order):
+    arrays = [new(arena, 100 + i) for i in range(3)]
+    kept = new(arena)
+    for i in order:
+        arrays[i] = None
+    assert holes(arena) == [size(303)]
+    assert not np.shares_memory(new(arena, 303), kept)
+
+
+def test_a_step_that_frees_backwards_leaves_no_holes(arena):
+    for rows in ([300, 700, 500], [600, 200, 650], [1500]):  # three steps of different networks
+        step = [new(arena, n) for n in rows]
+        while step:
+            step.pop()
+        assert holes(arena) == []
+        assert arena.reserved == CHUNK
 
 
 @pytest.mark.parametrize(
@@ -88,19 +113,19 @@ def test_the_block_used_last_is_taken_first(pool):
         lambda a: a.base[5:],
     ],
 )
-def test_a_block_is_kept_while_a_view_of_it_lives(pool, view):
-    array = new(pool)
+def test_a_place_is_kept_while_a_view_of_it_lives(arena, view):
+    array = new(arena)
     kept = view(array)
     del array
-    other = new(pool)
+    other = new(arena)
     assert not np.shares_memory(kept, other)
-    assert pool.lent == 2 * size(ROWS)
+    assert arena.lent == 2 * size(ROWS)
     del kept
-    assert pool.lent == size(ROWS)
-    assert pool.free == size(ROWS)
+    assert arena.lent == size(ROWS)
+    assert holes(arena) == [size(ROWS)]
 
 
-def test_random_loans_never_overlap(pool):
+def test_random_loans_never_overlap(arena):
     random = np.random.default_rng(0)
     alive = {}
     for step in range(2000):
@@ -110,76 +135,85 @@ def test_random_loans_never_overlap(pool):
             assert (array == key).all()
             del array
         else:
-            array = new(pool, random.integers(1, 20))
+            array = new(arena, random.integers(1, 20))
             array[...] = step
             alive[step] = array[random.integers(0, len(array)) :]  # a view is enough to keep it
             del array
     assert all((array == step).all() for step, array in alive.items())
     alive.clear()
-    assert pool.lent == 0
+    assert arena.lent == 0
 
 
-def test_arrays_in_a_cycle_come_back_with_the_garbage(pool):
-    cycle = [new(pool)]
+def test_arrays_in_a_cycle_come_back_with_the_garbage(arena):
+    cycle = [new(arena)]
     cycle.append(cycle)
     del cycle
     gc.collect()
-    assert pool.lent == 0
+    assert arena.lent == 0
 
 
 # --- bounds ---------------------------------------------------------------------------------------
 
 
-def test_free_and_lent_stay_below_the_peak_of_what_was_lent(pool):
-    several = [new(pool, 100) for _ in range(4)]
-    del several
-    for rows in (50, 200, 300, 100, 400):
-        held = new(pool, rows)
-        assert pool.lent + pool.free <= pool.peak
-        del held
-    assert pool.peak < 1.13 * size(400)
+def test_an_array_larger_than_a_chunk_gets_its_own(arena):
+    held = [new(arena), arena.empty((CHUNK + 1,), np.dtype(np.uint8))]
+    assert held[1].nbytes == CHUNK + 1
+    assert arena.reserved >= 2 * CHUNK
+    assert not np.shares_memory(*held)
 
 
-def test_the_block_that_waited_longest_is_given_up(pool):
-    a, b = new(pool, 100), new(pool, 200)
-    newest = address(b)
-    del a
-    del b
-    held = new(pool, 90)  # in the place of the first, not of the second
-    assert address(new(pool, 200)) == newest
-    del held
+def test_chunks_double_what_is_reserved(arena):
+    quarter = [arena.empty((CHUNK // 4,), np.dtype(np.uint8)) for _ in range(17)]
+    assert [chunk.size // CHUNK for chunk in arena._chunks] == [1, 1, 2, 4]
+    del quarter
 
 
-def test_release_gives_everything_back(pool):
-    kept, freed = new(pool), new(pool)
+def test_where_no_chunk_can_be_had_a_smaller_one_will_do(arena, monkeypatch):
+    def scarce(count, dtype):
+        if count > 2 * LARGE:
+            raise MemoryError
+        return np.zeros(count, dtype)
+
+    monkeypatch.setattr(memory.np, "empty", scarce)
+    assert new(arena).shape == (ROWS, 1024)
+    assert arena.reserved == size(ROWS)
+
+
+def test_release_gives_unused_chunks_back(arena):
+    kept, freed = new(arena), arena.empty((CHUNK,), np.dtype(np.uint8))
     del freed
-    pool.release()
-    assert (pool.free, pool.lent, pool.peak) == (0, size(ROWS), size(ROWS))
+    arena.release()
+    assert (arena.reserved, arena.lent) == (CHUNK, size(ROWS))
     del kept
+    arena.release()
+    assert (arena.reserved, arena.lent) == (0, 0)
 
 
-def test_release_of_the_common_pool():
-    empty((LARGE,), np.uint8)
+def test_release_of_the_common_arena():
+    array = empty((LARGE,), np.uint8)
+    arena = array.base.arena
+    before = arena.lent
+    del array
     memory.release()
-    assert memory._pool.free == 0
+    assert arena.lent == before - LARGE
 
 
-def test_no_memory_leaves_the_books_right(pool):
+def test_no_memory_leaves_the_books_right(arena):
     with pytest.raises(MemoryError):
-        pool.empty((2**60,), np.dtype(np.uint8))
-    assert pool.lent == 0
-    assert new(pool).shape == (ROWS, 1024)
+        arena.empty((2**60,), np.dtype(np.uint8))
+    assert arena.lent == 0
+    assert new(arena).shape == (ROWS, 1024)
 
 
 # --- threads --------------------------------------------------------------------------------------
 
 
-def test_many_threads_share_a_pool(pool):
+def test_many_threads_share_an_arena(arena):
     spoilt = []
 
     def work(number):
         for _ in range(300):
-            array = new(pool, 1 + number % 2)
+            array = new(arena, 1 + number % 2)
             array[...] = number
             spoilt.extend(array[array != number])
 
@@ -189,14 +223,14 @@ def test_many_threads_share_a_pool(pool):
     for thread in threads:
         thread.join()
     assert not spoilt
-    pool.release()  # enters what came back while another thread was at the books
-    assert (pool.lent, pool.free) == (0, 0)
+    arena.release()  # enters what came back while another thread was at the books
+    assert (arena.lent, arena.reserved) == (0, 0)
 
 
-def test_a_block_may_return_amid_another_call(pool):
-    array = new(pool)
-    with pool._lock:  # as if the garbage collector ran inside `empty`
+def test_a_place_may_return_amid_another_call(arena):
+    array = new(arena)
+    with arena._lock:  # as if the garbage collector ran inside `empty`
         del array
-    assert pool.lent == size(ROWS)
-    pool.release()
-    assert pool.lent == 0
+    assert arena.lent == size(ROWS)
+    arena.release()
+    assert arena.lent == 0
