@@ -22,6 +22,8 @@ from collections import deque
 
 import numpy as np
 
+from .arrays import Array
+
 LARGE = 2**20
 """The size in bytes from which on a place in the arena is worth the bookkeeping."""
 
@@ -153,6 +155,16 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize < LARGE:
         return np.empty(shape, dtype)
     return _arena.empty(shape, dtype)
+
+
+def owner_of(array: Array | None) -> object:
+    """Return the object that owns the memory of an array or a view. Arrays of different owners do not overlap."""
+    base = getattr(array, "base", None)
+    while base is not None and not getattr(
+        array, "arena", None
+    ):  # a loan is an owner, not the chunk
+        array, base = base, getattr(base, "base", None)
+    return array
 
 
 def release() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
+from minicnn.kernels.memory import owner_of
 from minicnn.kernels.shapes import conv_output_size, window_of
 from minicnn.nn import Conv1d, Conv2d, ConvTranspose2d, Linear, Module
 from minicnn.train.batches import device_of_model
@@ -237,9 +238,11 @@ class _Memory:
 
     def note(self, array: Array) -> None:
         """Take note of an array that has just come into being."""
-        owner = array
-        while isinstance(getattr(owner, "base", None), type(array)):
-            owner = owner.base
+        owner = owner_of(array)
+        if not isinstance(
+            owner, type(array)
+        ):  # such as bytes, to which there are no weak references
+            owner = array
         self._alive = [(ref, size) for ref, size in self._alive if ref() is not None]
         if all(ref() is not owner for ref, _ in self._alive):
             self._alive.append((weakref.ref(owner), array.nbytes))

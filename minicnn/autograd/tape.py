@@ -24,6 +24,7 @@ import numpy as np
 
 from minicnn.autograd.modes import anomaly_mode_is_on
 from minicnn.backend import Array, to_device, xp_of
+from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
 
 FRAMEWORK = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -53,7 +54,7 @@ class Node:
             with `retain_grad`.
         hooks: called with the complete gradient, in order; each may return another one to use
             instead.
-        memories: identities of the memories of the saved arrays.
+        owners: identities of the owners of the saved arrays' memory.
         guards: for every saved array, the version of its memory when it was saved.
         fingerprints: in anomaly mode, digests of the saved arrays.
         origin: in anomaly mode, the lines of the program that led here.
@@ -64,8 +65,8 @@ class Node:
         "function",
         "guards",
         "hooks",
-        "memories",
         "origin",
+        "owners",
         "parents",
         "shape",
         "target",
@@ -79,7 +80,7 @@ class Node:
         self.shape = shape
         self.target: weakref.ref | None = None
         self.hooks: list[Callable] = []
-        self.memories: Sequence[int] = ()
+        self.owners: Sequence[int] = ()
         self.guards: Sequence[tuple[Version, int]] = ()
         self.fingerprints: Sequence[bytes] = ()
         self.origin = ""
@@ -88,11 +89,11 @@ class Node:
         """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
         saved = self.function.saved
         if saved:
-            self.memories = memories = [id(memory_of(array)) for array in saved]
+            self.owners = owners = [id(owner_of(array)) for array in saved]
             self.guards = [
                 (tensor.version, tensor.version.count)
                 for tensor in tensors
-                if tensor is not None and id(memory_of(tensor.array)) in memories
+                if tensor is not None and id(owner_of(tensor.array)) in owners
             ]
         if anomaly_mode_is_on():
             self.fingerprints = [_fingerprint(array) for array in saved]
@@ -230,10 +231,10 @@ def is_new(part: Array, node: Node, gradient: Array, parts: Parts) -> bool:
     It is not where it shares memory with the `gradient` that came in, with an array that the function
     saved, or with another part; nor where broadcasting made one number stand for many.
     """
-    memory = memory_of(part)
-    if memory is memory_of(gradient) or id(memory) in node.memories:
+    owner = owner_of(part)
+    if owner is owner_of(gradient) or id(owner) in node.owners:
         return False
-    if sum([memory_of(other) is memory for other in parts]) > 1:
+    if sum([owner_of(other) is owner for other in parts]) > 1:
         return False
     return getattr(part.flags, "writeable", True) and 0 not in part.strides
 
@@ -361,14 +362,6 @@ def _fingerprint(array: Array) -> bytes:
         return b""
     host = np.ascontiguousarray(to_device(array, "cpu"))
     return hashlib.blake2b(host, digest_size=16).digest()
-
-
-def memory_of(array: Array | None) -> object:
-    """The object that owns the memory of an array or of a view."""
-    base = getattr(array, "base", None)
-    while base is not None:  # several steps, where subclasses are involved
-        array, base = base, getattr(base, "base", None)
-    return array
 
 
 def _callers() -> str:

@@ -234,3 +234,23 @@ def test_a_place_may_return_amid_another_call(arena):
     assert arena.lent == size(ROWS)
     arena.release()
     assert arena.lent == 0
+
+
+# --- owners ---------------------------------------------------------------------------------------
+
+
+def test_arrays_of_the_arena_have_owners_of_their_own(arena):
+    a, b = new(arena), new(arena)
+    assert memory.owner_of(a) is not memory.owner_of(b)
+
+
+@pytest.mark.parametrize("view", [lambda a: a[1:], lambda a: a.T[3], lambda a: a.base[8:]])
+def test_views_have_the_owner_of_what_they_view(arena, view):
+    array = new(arena)
+    assert memory.owner_of(view(array)) is memory.owner_of(array) is array.base
+
+
+def test_the_owner_of_no_array_and_of_foreign_memory():
+    content = bytes(8)
+    assert memory.owner_of(None) is None
+    assert memory.owner_of(np.frombuffer(content, np.uint8)[2:]) is content
