@@ -1,6 +1,6 @@
 """How the loops of this folder become machine code: compiled at the first call, kept for the next run.
 
-    @compiled     def scale(x, y): ...                 one thread; called from other loops
+    @compiled     def scale(x, y): ...                 one thread; called from other loops, or from Python
     @on_threads   def scale_rows(part, parts, x): ...  one part of the work; called as scale_rows(parts, x)
 
 Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
@@ -22,8 +22,10 @@ import sys
 import tempfile
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import llvmlite
@@ -31,11 +33,13 @@ import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.dispatcher import Dispatcher
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 from numba.np.ufunc import parallel as numba_threads
 
 from .parallel import for_each_part, run_parts, symbols
+from .pipeline import Pipeline, PipelineOfParts
 
 # Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
 OPTIONS = {
@@ -43,7 +47,11 @@ OPTIONS = {
     "error_model": "numpy",
     "boundscheck": False,
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    "pipeline_class": Pipeline,
 }
+
+# What only compiled code calls needs no way in from Python, or from C.
+NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 PACKAGE = __name__.rpartition(".")[0]
 
@@ -54,17 +62,24 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 PARALLEL_LOOP = threading.Lock()
 
 
-def compiled(function: Callable, **options: bool) -> Callable:
+def compiled(function: Callable) -> Callable:
     """Decorate a module-level function of arrays and numbers: compile it when it is first called.
 
-    Args:
-        function: that is compiled.
-        options: more of Numba's options.
+    Other loops that call it take its code in. Where Python calls it, it is compiled alone.
     """
-    dispatcher = numba.njit(function, **OPTIONS, **options)
-    if isinstance(dispatcher, Dispatcher):  # and not the plain function, as with NUMBA_DISABLE_JIT
-        dispatcher._cache = MachineCodeFiles(function)
-    return dispatcher
+    alone = numba.njit(function, **OPTIONS)
+    if not isinstance(alone, Dispatcher):  # but the plain function, as with NUMBA_DISABLE_JIT
+        return function
+    alone._cache = MachineCodeFiles(function)
+    part = numba.njit(function, **OPTIONS | NO_WRAPPERS | {"pipeline_class": PipelineOfParts})
+
+    def call(*args):
+        return alone(*args)
+
+    functools.update_wrapper(call, function)
+    call.loop, call.part = alone, part
+    call._numba_type_ = part._numba_type_  # Numba asks for this when it compiles a call
+    return call
 
 
 def on_threads(function: Callable) -> Callable:
@@ -73,7 +88,7 @@ def on_threads(function: Callable) -> Callable:
     It is then called as function(parts, *arguments), from Python, and runs for each part in
     range(parts), on as many threads; see `parallel`.
     """
-    worker = compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    worker = numba.njit(function, **OPTIONS, **NO_WRAPPERS, _nrt=True)
     if not isinstance(worker, Dispatcher):
 
         def launch(parts, *arguments):
@@ -81,12 +96,14 @@ def on_threads(function: Callable) -> Callable:
                 worker(part, parts, *arguments)
 
     else:
+        worker._cache = MachineCodeFiles(function)
 
         def launch(parts, *arguments):
             if run_parts(_loop, worker, parts, arguments):
                 raise MemoryError("a compiled loop found no memory for what it works with")
 
-        launch = numba.njit(launch, **OPTIONS)
+        # Python holds the arrays until the call returns: it need not count references to them (_nrt).
+        launch = numba.njit(launch, **OPTIONS, no_cfunc_wrapper=True, _nrt=False)
         launch._cache = MachineCodeFiles(function, worker)
     return _launched_by_one_thread(launch, function)
 
@@ -185,6 +202,7 @@ class MachineCodeFiles(_Cache):
         self.function = function
         self.launched = launched
         self.enabled = True
+        _note_sources(sys.modules[function.__module__])
 
     @property
     def cache_path(self) -> str:
@@ -193,7 +211,8 @@ class MachineCodeFiles(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function for `sig`, or None."""
-        target_context.refresh()
+        # What stored code needs to run. To compile takes more, Numba's whole library, and half a second.
+        rtsys.initialize(target_context)
         if not self.enabled:
             return None
         try:
@@ -245,7 +264,7 @@ class MachineCodeFiles(_Cache):
         digest = hashlib.sha256()
         digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
         for module in _modules_behind(self.function.__module__):
-            digest.update(Path(sys.modules[module].__file__).read_bytes())
+            digest.update(_source(sys.modules[module]))
             names = vars(sys.modules[module]).items()
             numbers = sorted((k, v) for k, v in names if type(v) in (bool, int, float))
             digest.update(repr(numbers).encode())
@@ -262,23 +281,47 @@ class MachineCodeFiles(_Cache):
         return cache_folder() / f"{name}-{version[:24]}.machinecode"
 
 
+_sources: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()
+"""Digests of files as they were when their modules were imported: one may be edited while a program runs."""
+
+
+def _source(module: ModuleType) -> bytes:
+    """The digest of a module's file, read when it is first asked for."""
+    if module not in _sources:
+        _sources[module] = hashlib.sha256(Path(module.__file__).read_bytes()).digest()
+    return _sources[module]
+
+
+def _note_sources(module: ModuleType) -> None:
+    """Read the files of a module that is being imported, and of those that it has imported from this folder."""
+    if module not in _sources:
+        _source(module)
+        for name in _modules_used(module):
+            _source(sys.modules[name])
+
+
 @functools.cache
 def _modules_behind(name: str) -> list[str]:
     """Name module `name` and the modules of this folder that it uses, and those that they use."""
     found = {name}
     waiting = [name]
     while waiting:
-        for value in vars(sys.modules[waiting.pop()]).values():
-            other = (
-                value.__name__ if isinstance(value, type(sys)) else getattr(value, "__module__", "")
-            )
-            if isinstance(other, str) and other.startswith(PACKAGE + ".") and other not in found:
-                found.add(other)
-                waiting.append(other)
+        new = _modules_used(sys.modules[waiting.pop()]) - found
+        found |= new
+        waiting += new
     return sorted(found)
 
 
+def _modules_used(module: ModuleType) -> set[str]:
+    """Name the modules of this folder that a module has imported, or taken anything from."""
+    names = (
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        for value in vars(module).values()
+    )
+    return {name for name in names if isinstance(name, str) and name.startswith(PACKAGE + ".")}
+
+
 # The one loop that all workers run in.
-_loop = numba.njit(for_each_part, parallel=True, **OPTIONS)
+_loop = numba.njit(for_each_part, parallel=True, _nrt=True, **OPTIONS)
 if isinstance(_loop, Dispatcher):
     _loop._cache = MachineCodeFiles(for_each_part)

@@ -137,6 +137,26 @@ def test_a_changed_number_of_another_module_is_noticed(folder, module):
     sys.modules.pop("constants_of_a_test")
 
 
+def test_what_was_imported_counts_and_not_what_the_file_holds_now(folder, module):
+    path, load = module
+    loops = load()
+    path.write_text(path.read_text().replace("*= FACTOR", "+= FACTOR"))
+    assert run(loops.scale) == (6, 0, 1)
+    assert run(load().scale) == (9, 0, 1)
+
+
+def test_a_loop_can_be_called_from_python_and_from_loops(folder, module):
+    _, load = module
+    loops = load()
+    x = np.ones((4, 5))
+    loops.scale_rows(2, x)
+    assert run(loops.scale) == (6, 0, 1)
+    loops.scale_rows(3, x)
+    assert (x == 4).all()
+    names = {file.name.partition("-")[0] for file in folder.iterdir()}
+    assert {f"loops_of_a_test.{name}" for name in ("scale", "scale_rows")} <= names
+
+
 @pytest.mark.parametrize("keep", [0, 10, 40, 1000])
 def test_a_truncated_file_is_compiled_again(folder, keep):
     run(compiled(double))
@@ -238,6 +258,17 @@ def test_several_processes_may_start_at_once(tmp_path):
     assert all("cache_misses=Counter()" in output for output in outputs)
     files = list((tmp_path / "cache" / "kernels").iterdir())
     assert {file.suffix for file in files} == {".machinecode"}  # and nothing half written
+
+
+def test_what_is_loaded_needs_little_of_numba(tmp_path):
+    """A warm start is short because what only the compiler needs is not imported."""
+    (tmp_path / "loops.py").write_text(textwrap.dedent(LOOPS))
+    script = PROGRAM + "import sys; print('numba.np.arraymath' in sys.modules)"
+    for compiles in ("True", "False"):
+        program = start(script, tmp_path)
+        output, _ = program.communicate()
+        assert program.returncode == 0, output
+        assert output.split()[-1] == compiles
 
 
 def test_loops_run_as_plain_python(tmp_path):
