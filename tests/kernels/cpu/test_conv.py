@@ -308,3 +308,18 @@ def test_a_forked_process_says_that_its_threads_are_lost():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork() here")
 def test_a_process_forked_before_the_first_loop_computes():
     assert run_program(FORK.format(before=False)) == "computed 27.0\n"
+
+
+@pytest.mark.parametrize(
+    ("C", "K", "size"),
+    [(600, 300, 17), (700, 40, 3), (4, 33000, 2)],
+    ids=["inputs packed in blocks", "one chunk", "panels shared by the threads"],
+)
+def test_weight_gradient_of_single_taps_with_many_channels(C, K, size):
+    """The gradient of a 1x1 convolution is one matrix product, cut in different ways for different shapes."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, C, size, size)).astype(np.float32)
+    grad = generator.standard_normal((2, K, size, size)).astype(np.float32)
+    grad_w = conv.conv2d_grad_weight(grad, x, (K, C, 1, 1))
+    expected = np.tensordot(grad.astype(np.float64), x.astype(np.float64), ((0, 2, 3), (0, 2, 3)))
+    np.testing.assert_allclose(grad_w[:, :, 0, 0], expected, rtol=1e-4, atol=1e-4)
