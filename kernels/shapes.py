@@ -10,6 +10,7 @@ and `dilation` are an integer or a pair (vertical, horizontal); `padding` may al
 "valid", or name each side: ((top, bottom), (left, right)).
 """
 
+from functools import lru_cache
 from numbers import Integral
 from typing import NamedTuple
 
@@ -46,6 +47,18 @@ def window_of(
         TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or
             dilation below 1.
     """
+    settings = kernel, stride, padding, dilation
+    try:
+        return _window_of(*map(hashable, settings))
+    except TypeError:  # what cannot be hashed is no setting, and refused as such
+        return _window_of.__wrapped__(*settings)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _window_of(
+    kernel: IntOrPair, stride: IntOrPair, padding: Padding, dilation: IntOrPair
+) -> Window:
+    """Once for all calls alike: a network asks for the same windows in every step."""
     kernel = _positive(pair(kernel, "kernel"), "kernel")
     stride = _positive(pair(stride, "stride"), "stride")
     dilation = _positive(pair(dilation, "dilation"), "dilation")

@@ -30,39 +30,33 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
     if not x.flags.writeable:  # nothing is written, but for Numba that is an array of another type
         x = x.copy()
     if result.size:
-        _copy_rows(thread_count(), x, result, top, left)
+        _copy_rows(thread_count(), x, result.reshape(-1, result.shape[2] * C), top, left)
     return result
 
 
 @on_threads
 def _copy_rows(part, parts, x, result, top, left):
-    """Copy one part of the rows of x (N, C, H, W) to result (N, H', W', C), and write zeros around them."""
+    """Copy one part of the rows of x (N, C, H, W) to result (N * H', W' * C), and write zeros around them."""
     N, C, H, W = x.shape
-    _, height, width, _ = result.shape
+    height, width = result.shape[0] // N, result.shape[1]
     in_order = x.strides[3] == C * x.itemsize and (C == 1 or x.strides[1] == x.itemsize)
     x_address = address_of(x, 0)
     zero = x.dtype.type(0)
     for row in range(part * N * height // parts, (part + 1) * N * height // parts):
         n, i = divmod(row, height)
-        target = result[n, i]
+        target = result[row]
         if i < top or i >= top + H:
-            for j in range(width):
-                for c in range(C):
-                    target[j, c] = zero
+            target[:] = zero
             continue
-        for j in range(left):
-            for c in range(C):
-                target[j, c] = zero
-        for j in range(left + W, width):
-            for c in range(C):
-                target[j, c] = zero
+        target[: left * C] = zero
+        target[(left + W) * C :] = zero
         if in_order:
             source = x_address + n * x.strides[0] + (i - top) * x.strides[2]
-            copy_memory(address_of(result, (row * width + left) * C), source, W * C * x.itemsize)
+            copy_memory(address_of(result, row * width + left * C), source, W * C * x.itemsize)
             continue
         for first in range(0, W, COLUMNS_AT_ONCE):
             last = min(W, first + COLUMNS_AT_ONCE)
             for c in range(C):
-                source = x[n, c, i - top]
+                source, to = x[n, c, i - top], target[left * C + c :: C]
                 for j in range(first, last):
-                    target[left + j, c] = source[j]
+                    to[j] = source[j]

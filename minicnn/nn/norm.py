@@ -1,5 +1,7 @@
 """Normalisation layers: BatchNorm with its running statistics, LayerNorm, GroupNorm."""
 
+import numpy as np
+
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import ones, tensor, zeros
 from minicnn.nn import functional as F
@@ -77,8 +79,36 @@ class _BatchNorm(Module):
             activation,
         )
         if updating:
-            self.num_batches_tracked += 1
+            tracked = self.num_batches_tracked
+            tracked.array += 1
+            tracked.bump_version()
         return y
+
+    @np.errstate(all="ignore")
+    def scale_and_shift(self, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return all that inference does, as two numbers a channel: y = scale x + shift.
+
+        Args:
+            bias: (C,), of a layer before this one, which is left to the shift:
+                scale (x + bias) + old shift = scale x + new shift; or None.
+
+        Returns:
+            scale and shift, (C,) both, of the dtype of the statistics. No gradient flows through them.
+
+        Raises:
+            ValueError: for a layer without running statistics.
+        """
+        if self.running_mean is None or self.running_var is None:
+            raise ValueError(
+                f"{type(self).__name__}: scale and shift follow from running statistics, and this layer has none "
+                "(track_running_stats=False)"
+            )
+        mean, weight = self.running_mean.array, self.weight
+        scale = (1 if weight is None else weight.array) / np.sqrt(self.running_var.array + self.eps)
+        shift = scale * (-mean if bias is None else bias.array - mean)
+        if self.bias is not None:
+            shift += self.bias.array
+        return Tensor(scale), Tensor(shift)
 
     def extra_repr(self) -> str:
         return (
