@@ -2,12 +2,14 @@
 
     python benchmarks/memory.py resnet18 minicnn
 
-First a step on one image loads and compiles what a step needs. Then the system's mark of the peak
-is reset, two steps are made on a whole batch, and the peak is read: what the step adds to imported
-libraries and weights, which is activations, gradients, momentum and scratch. Needs Linux' /proc.
+First the steps are made once, which loads and compiles what they need, and all memory that is free
+then is given back to the system. Then the system's mark of the peak is reset, the steps are made
+again, and the peak is read: what they add to imported libraries and weights, which is activations,
+gradients, momentum and scratch. Needs Linux' /proc, and glibc.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import subprocess
@@ -17,6 +19,8 @@ from pathlib import Path
 from libraries import TIMED_MODES, Mode, use_threads
 from networks import NETWORKS
 from rows import Trainer, network_in, random_batch
+
+from minicnn.kernels import memory
 
 MODES = {mode.name: mode for mode in TIMED_MODES}
 STATUS = Path("/proc/self/status")
@@ -37,19 +41,26 @@ def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str,
 def peak_of_step(network: str, mode: Mode) -> dict[str, float]:
     """Return in MiB what the process "held" before the steps, and what they "added" at their peak."""
     model = network_in(mode, network)
-    train(model, mode, network, batch=1)
-    for parameter in model.parameters():
-        parameter.grad = None
-    gc.collect()
+    train(model, mode, network)
+    give_back(model)
     held = status("VmRSS")
     RESET_PEAK.write_text("5")  # proc(5): resets VmHWM
-    train(model, mode, network, NETWORKS[network].batch)
+    train(model, mode, network)
     return {"held": held, "added": status("VmHWM") - held}
 
 
-def train(model: object, mode: Mode, network: str, batch: int) -> None:
+def give_back(model: object) -> None:
+    """Forget the gradients, and give free memory back to the system: minicnn's arena, then the C library's heap."""
+    for parameter in model.parameters():
+        parameter.grad = None
+    gc.collect()
+    memory.release()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def train(model: object, mode: Mode, network: str) -> None:
     """Make two steps with a new optimizer: momentum exists from the second on."""
-    images, labels = random_batch(NETWORKS[network], batch)
+    images, labels = random_batch(NETWORKS[network], NETWORKS[network].batch)
     tensors = mode.tensor(images), mode.tensor(labels)
     trainer = Trainer(mode, model)
     for _ in range(2):
