@@ -36,6 +36,7 @@ def conv2d(
     precision: str = "fast",
     bias: Array | None = None,
     relu: bool = False,
+    scale: Array | None = None,
 ) -> Array:
     """Convolution (cross-correlation, as in all deep-learning libraries), see `reference.conv2d`.
 
@@ -52,6 +53,8 @@ def conv2d(
             1e-6, at the price of up to three times the time for 3x3 windows.
         bias: (K,) of the same dtype, added to each output pixel; or None.
         relu: whether negative results become 0 (and NaN stays).
+        scale: (K,) of the same dtype, by which each output channel is multiplied before the bias is
+            added; or None. The compiled loops multiply the weights by it, where they copy them anyway.
 
     Returns:
         (N, K, OH, OW), of the same dtype, never sharing memory with the arguments
@@ -63,11 +66,15 @@ def conv2d(
     _check_arrays("conv2d", "x", x, "w", w)
     if bias is not None:
         check_bias(bias, w)
+    if scale is not None:
+        check_bias(scale, w, "scale")
     settings = hashable(stride), hashable(padding), hashable(dilation), groups
     way = _choose("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
     if way.fuses:
-        return way.compute(x, w, *settings, bias, relu)
+        return way.compute(x, w, *settings, bias, relu, scale)
     y = way.compute(x, w, *settings)
+    if scale is not None:
+        y *= scale[:, None, None]
     if bias is not None:
         y += bias[:, None, None]
     return activation.relu(y) if relu else y
@@ -173,7 +180,7 @@ class _Way(NamedTuple):
 
     compute: Callable[..., Array]
     fuses: bool
-    """Whether it adds a bias and applies ReLU itself."""
+    """Whether it scales, adds a bias and applies ReLU itself."""
     output_shape: Shape
     """That of the forward pass, (N, K, OH, OW)."""
 
@@ -252,13 +259,13 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
 
 
-def check_bias(bias: Array, w: Array) -> None:
+def check_bias(bias: Array, w: Array, name: str = "bias") -> None:
     """A bias must be a number for each output channel: the compiled loops read what stands in its place."""
-    check_shape(bias, w.shape[:1], "conv2d: bias")
+    check_shape(bias, w.shape[:1], f"conv2d: {name}")
     if bias.dtype != w.dtype:
         raise TypeError(
-            f"conv2d: bias: expected {w.dtype}, the dtype of w, got {bias.dtype}; convert one of them, "
-            "e.g. bias.astype(w.dtype)"
+            f"conv2d: {name}: expected {w.dtype}, the dtype of w, got {bias.dtype}; convert one of them, "
+            f"e.g. {name}.astype(w.dtype)"
         )
 
 

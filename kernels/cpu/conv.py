@@ -14,7 +14,9 @@ between the pixels. The gradient with respect to the weights is a sum of outer p
 addresses.
 
 Weights are packed into panels as wide as a tile, each thread for itself, as many as fit in its L2
-cache; there they stay while all tiles pass by.
+cache; there they stay while all tiles pass by. If the results are to be scaled, so are the panels: a
+column of a panel makes one output channel. Where there are more panels than that, they are divided
+into blocks of about the same size, as many for each thread: otherwise one thread waits for the other.
 
 Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images are channels-last,
 and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
@@ -33,6 +35,7 @@ from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
 from .conv_weights import add_up, total_of
 from .images import images_in_order
 from .pointers import point_at_inputs, point_at_outputs
+from .scaling import scale_rows
 from .simd import (
     NARROW_TILE_ROWS,
     TILE_ROWS,
@@ -51,6 +54,9 @@ from .target import L2_BYTES, TILE_VECTORS
 STRIP_ROWS = 8 * TILE_ROWS
 """Addresses are looked up for several tiles at a time: so many output pixels."""
 
+FEW_TILES = 32
+"""With fewer tiles, packing takes its time: threads share the panels then, and not the tiles (measured)."""
+
 PREFETCH_ROWS = 8
 """How many rows ahead a panel's numbers are asked for while they are packed: they lie far apart."""
 
@@ -64,17 +70,18 @@ def conv2d(
     groups: int = 1,
     bias: np.ndarray | None = None,
     relu: bool = False,
+    scale: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convolution of float32 or float64 arrays, see `reference.conv2d` for arguments and errors.
 
-    `bias` (K,), if it is not None, is added to each output pixel; with `relu`, negative results
-    become 0.
+    Each output pixel is multiplied by `scale` (K,), if it is not None; then `bias` (K,), if it is not
+    None, is added; with `relu`, negative results become 0.
 
     Returns:
         (N, K, OH, OW), a view of memory in the order (N, OH, OW, K)
     """
     plan = forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
-    return _sum_over_taps(plan, x, w, bias, relu)
+    return _sum_over_taps(plan, x, w, bias, relu, scale)
 
 
 def conv2d_grad_input(
@@ -92,7 +99,7 @@ def conv2d_grad_input(
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
     plan = grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
-    return _sum_over_taps(plan, grad, w, None, False)
+    return _sum_over_taps(plan, grad, w, None, False, None)
 
 
 def conv2d_grad_weight(
@@ -131,32 +138,45 @@ def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Sh
 
 
 def _sum_over_taps(
-    plan: Plan, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, relu: bool
+    plan: Plan,
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    relu: bool,
+    scale: np.ndarray | None,
 ) -> np.ndarray:
     """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
     weights = plain(w.transpose(2, 3, 1, 0))  # (R, S, C, K)
-    return channels_first(carry_out(plan, images_in_order(x, plan.frame), weights, bias, relu))
+    images = images_in_order(x, plan.frame)
+    return channels_first(carry_out(plan, images, weights, bias, relu, scale))
 
 
 def carry_out(
-    plan: Plan, images: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, relu: bool
+    plan: Plan,
+    images: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    relu: bool,
+    scale: np.ndarray | None = None,
 ) -> np.ndarray:
     """Carry out a plan for arrays in order: images (N, H', W', C) and weights (R, S, C, K) -> (N, ., ., .)."""
     y = empty(plan.y_shape, images.dtype)
     if y.size:
         weights = weights.reshape(-1)
         start = weights[:0] if bias is None else plain(bias)
+        factors = weights[:0] if scale is None else plain(scale)
         threads = thread_count()
         multiply = multiply_few if plan.is_small else _multiply
         for seen, layout, first, written in plan.sums:
-            multiply(threads, images, weights[first:], layout, y, seen, written, start, relu)
+            tables = layout, y, seen, written
+            multiply(threads, images, weights[first:], *tables, start, relu, factors)
         for gap in plan.gaps:
             y[gap] = 0
     return y
 
 
 @on_threads
-def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
+def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, scale):
     """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
     G, R, S, C, K = unpack(layout[0])
     width = panel_width_for(K, x.itemsize)
@@ -164,15 +184,20 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
     rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
     panel_size = R * S * C * width
     panels = (K + width - 1) // width
-    panels_at_once = min(panels, max(1, L2_BYTES // 2 // (panel_size * x.itemsize)))
-    blocks_per_group = (panels + panels_at_once - 1) // panels_at_once
     pixel_count = x.shape[0] * len(written[0]) * len(written[1])
     tiles = (pixel_count + rows - 1) // rows
+    in_cache = max(1, L2_BYTES // 2 // (panel_size * x.itemsize))
+    blocks = (panels + in_cache - 1) // in_cache
+    if blocks > 1 or tiles < FEW_TILES:
+        blocks = min(panels, (blocks + parts - 1) // parts * parts)  # even shares
+    panels_at_once = (panels + blocks - 1) // blocks
+    blocks_per_group = (panels + panels_at_once - 1) // panels_at_once
 
     zeros = np.zeros(max(C, width), x.dtype)  # as many as a tap looks at, or as a tile is wide
     packed = np.empty(panels_at_once * panel_size + CACHE_LINE // x.itemsize, x.dtype)
     aligned = start_of_line(packed)
     start = np.empty(panels_at_once * width, x.dtype)
+    factors = np.empty(panels_at_once * width, x.dtype)
     x_rows = np.empty(R * S * STRIP_ROWS, np.int64)
     y_rows = np.empty(STRIP_ROWS, np.int64)
     x_bytes = x.size // x.shape[0] * x.itemsize
@@ -187,6 +212,11 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu):
         last_panel = min(panels, first_panel + panels_at_once)
         pack_weights(packed, aligned, weights, layout, group, first_panel, last_panel, width)
         pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
+        if scale.size:
+            pack_start(factors, scale, group * K, K, first_panel * width, last_panel * width)
+            for place in range(last_panel - first_panel):
+                panel_address = address_of(packed, aligned + place * panel_size)
+                scale_rows(panel_address, R * S * C, width, address_of(factors, place * width), x)
         last_tile = min(tiles, tile + end - position)
         position += last_tile - tile
         x_images = address_of(x, group * C), x_bytes, x.itemsize

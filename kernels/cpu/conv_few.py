@@ -24,7 +24,7 @@ ROWS = 4
 
 
 @on_threads
-def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
+def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu, scale):
     """As `_multiply` of conv.py, for one group, outputs in order, and weights whose output channels are neighbours."""
     _, R, S, C, K = unpack(layout[0])
     _, r_step, s_step, c_step, _ = unpack(layout[1])
@@ -33,6 +33,7 @@ def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
     panels = (K + width - 1) // width
     pixels = y.size // K
     most = max(1, SUMS_BYTES // (pixels * width * itemsize))
+    zero = x.dtype.type(0)
     zeros = np.zeros(C, x.dtype)
     sums = np.empty(pixels * most * width, x.dtype)
     x_rows = np.empty(R * S * pixels, np.int64)
@@ -41,20 +42,12 @@ def multiply_few(part, parts, x, weights, layout, y, seen, _, bias, relu):
     last_panel = (part + 1) * panels // parts
     for panel in range(part * panels // parts, last_panel, most):
         columns = min(K - panel * width, min(most, last_panel - panel) * width)
-        _start(sums, pixels, most * width, bias, panel * width, columns)
+        for i in range(len(sums)):
+            sums[i] = zero
         for tap in range(R * S):
             first = tap // S * r_step + tap % S * s_step + panel * width
             _add_tap(sums, most * width, x_rows, tap, weights, first, c_step, C, columns)
-        _finish(sums, most * width, relu, y, panel * width, columns)
-
-
-@compiled
-def _start(sums, pixels, pitch, bias, first, columns):
-    """Begin with the bias, or with zeros where there is none."""
-    zero = sums.dtype.type(0)
-    for p in range(pixels):
-        for k in range(columns):
-            sums[p * pitch + k] = bias[first + k] if bias.size else zero
+        _finish(sums, most * width, scale, bias, relu, y, panel * width, columns)
 
 
 @compiled
@@ -81,8 +74,8 @@ def _add_tap(sums, pitch, x_rows, tap, weights, first, c_step, C, columns):
 
 
 @compiled
-def _finish(sums, pitch, relu, y, first, columns):
-    """Write the sums to columns `first`, ... of y (N, OH, OW, K)."""
+def _finish(sums, pitch, scale, bias, relu, y, first, columns):
+    """Write the sums, scaled and with a bias where these are not empty, to columns `first`, ... of y (N, OH, OW, K)."""
     zero = sums.dtype.type(0)
     N, OH, OW, _ = y.shape
     place = 0
@@ -91,5 +84,9 @@ def _finish(sums, pitch, relu, y, first, columns):
             for j in range(OW):
                 for k in range(columns):
                     total = sums[place + k]
+                    if scale.size:
+                        total *= scale[first + k]
+                    if bias.size:
+                        total += bias[first + k]
                     y[n, i, j, first + k] = zero if relu and total < zero else total
                 place += pitch

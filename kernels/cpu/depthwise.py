@@ -56,6 +56,7 @@ def conv2d(
     groups: int = 1,
     bias: np.ndarray | None = None,
     relu: bool = False,
+    scale: np.ndarray | None = None,
 ) -> np.ndarray:
     """Depthwise convolution of float32 or float64 arrays, see `reference.conv2d`.
 
@@ -68,6 +69,7 @@ def conv2d(
         groups: C
         bias: (C,), added to the result.
         relu: whether negative results become 0, and NaN stays NaN.
+        scale: (C,), by which the result is multiplied before the bias is added.
 
     Returns:
         (N, C, OH, OW), a view of memory in the order (N, OH, OW, C)
@@ -79,7 +81,7 @@ def conv2d(
     _check_suits(x.shape, w.shape, groups)
     window = window_of(w.shape[2:], stride, padding, dilation)
     plan = _plan_of_outputs(window, x.shape[2:], y_shape[2:], x.shape[1])
-    return _multiply(x, _weight_rows(w, bias), plan, y_shape, relu)
+    return _multiply(x, _weight_rows(w, bias, scale), plan, y_shape, relu)
 
 
 def conv2d_grad_input(
@@ -144,11 +146,17 @@ def _multiply(
     return channels_first(y)
 
 
-def _weight_rows(w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """Write weights (C, 1, R, S) as rows of channels, one for each tap, and the bias (or zeros) as the last one."""
+def _weight_rows(
+    w: np.ndarray, bias: np.ndarray | None = None, scale: np.ndarray | None = None
+) -> np.ndarray:
+    """Write weights (C, 1, R, S) as rows of channels, one for each tap, and the bias (or zeros) as the last one.
+
+    If there is a `scale` (C,), the weights are multiplied by it.
+    """
     C, _, R, S = w.shape
     rows = _aligned_empty((R * S + 1, _row_length(C, w.itemsize)), w.dtype)
-    rows[:-1, :C] = w.transpose(2, 3, 1, 0).reshape(R * S, C)
+    taps = w.transpose(2, 3, 1, 0).reshape(R * S, C)
+    np.multiply(taps, 1 if scale is None else scale, out=rows[:-1, :C])
     rows[-1, :C] = 0 if bias is None else bias
     rows[:, C:] = 0
     return rows

@@ -19,6 +19,7 @@ Arrays have the logical order (N, C, H, W) and (K, C, 3, 3); in memory, images a
 and weights (3, 3, C, K), as conv layers hold them. Other orders are copied first.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -60,6 +61,7 @@ def conv2d(
     groups: int = 1,
     bias: np.ndarray | None = None,
     relu: bool = False,
+    scale: np.ndarray | None = None,
     tile: int | None = None,
 ) -> np.ndarray:
     """Convolution of float32 or float64 arrays with 3 x 3 taps, stride 1.
@@ -73,6 +75,7 @@ def conv2d(
         groups: must be 1.
         bias: (K,), added to every pixel.
         relu: whether negative results become 0.
+        scale: (K,), by which every pixel is multiplied before the bias is added.
         tile: m, the size of the squares: 4, or 2 for less rounding and often more multiplications;
             None for whichever takes fewer.
 
@@ -86,7 +89,9 @@ def conv2d(
     window = window_for(w.shape, stride, padding, dilation, groups)
     weights = _weights_in_order(w)
     _, C, K = weights.shape
-    taps = Taps(weights.reshape(-1), 0, C * K, K, 1)
+    numbers = weights.reshape(-1)
+    factors = numbers[:0] if scale is None else _of_panels(scale, K, x.dtype)
+    taps = Taps(numbers, 0, C * K, K, 1, factors)
     return _convolve(x, taps, K, window.padding, y_shape, bias, relu, tile)
 
 
@@ -108,7 +113,8 @@ def conv2d_grad_input(
     window = window_for(w.shape, stride, padding, dilation, groups)
     weights = _weights_in_order(w)
     _, C, K = weights.shape
-    flipped = Taps(weights.reshape(-1), 8 * C * K, -C * K, 1, K)  # from K to C, the last tap first
+    numbers = weights.reshape(-1)
+    flipped = Taps(numbers, 8 * C * K, -C * K, 1, K, numbers[:0])  # from K to C, the last tap first
     around = tuple((2 - before, 2 - after) for before, after in window.padding)
     return _convolve(grad, flipped, C, around, tuple(x_shape), None, False, tile)
 
@@ -160,9 +166,7 @@ def _convolve(
     if y.size:
         squares = squares_of(tile, N, (OH, OW), C, K)
         seen, written = _tables(squares.m, padding, (H, W), (OH, OW), C, K)
-        start = np.zeros(_panels(K, x.itemsize) * panel_width(x.itemsize), x.dtype)
-        if bias is not None:
-            start[: len(bias)] = bias
+        start = _of_panels(() if bias is None else bias, K, x.dtype)
         results = start, relu, written, y
         share_weights = squares.count >= K and len(start) <= _share(squares, C, x.itemsize)
         run = _run_by_squares if share_weights else _run_by_panels
@@ -252,6 +256,13 @@ def _scratch(count: int, squares: Squares, rows: int, columns: int, dtype: np.dt
     """Memory for `count` times a matrix for each point, see `_points`."""
     line = CACHE_LINE // dtype.itemsize
     return empty((count, (squares.m + 2) ** 2 * (rows * columns + line) + line), dtype)
+
+
+def _of_panels(numbers: Sequence[float], K: int, dtype: np.dtype) -> np.ndarray:
+    """Numbers of output channels, and zeros after them, for all columns of the panels of K channels."""
+    columns = np.zeros(_panels(K, dtype.itemsize) * panel_width(dtype.itemsize), dtype)
+    columns[: len(numbers)] = numbers
+    return columns
 
 
 def _panels(K: int, itemsize: int) -> int:

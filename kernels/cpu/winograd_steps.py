@@ -20,6 +20,7 @@ import numpy as np
 from ..memory import CACHE_LINE
 from .compiled import compiled, on_threads
 from .pointers import point_at_inputs
+from .scaling import scale_rows
 from .simd import (
     TILE_ROWS,
     add_outer_products,
@@ -58,13 +59,18 @@ class Points(NamedTuple):
 
 
 class Taps(NamedTuple):
-    """Weights in some order: tap t of input c and output k is numbers[first + t*by_tap + c*by_c + k*by_k]."""
+    """Weights in some order: tap t of input c and output k is numbers[first + t*by_tap + c*by_c + k*by_k].
+
+    Those of output k are to be multiplied by scale[k], which has a number for each column of a panel;
+    or, where it is empty, to be taken as they are.
+    """
 
     numbers: np.ndarray
     first: int
     by_tap: int
     by_c: int
     by_k: int
+    scale: np.ndarray
 
 
 @on_threads
@@ -211,6 +217,10 @@ def transform_weights(squares, taps, panel, weights):
         if offset == 0:
             count = min(ROWS_AT_ONCE, squares.C - c)
             _gather(taps, first + c * taps.by_c * itemsize, count, columns, rows, width)
+            if taps.scale.size:
+                factors = address_of(taps.scale, panel * width)
+                for tap in range(9):
+                    scale_rows(rows[tap], count, width, factors, weights)
         place = _place(points, c)
         for k in range(0, columns * itemsize, VECTOR_BYTES):
             source, target = (rows, 0, 1, offset + k), (offsets, 0, 1, place + k)

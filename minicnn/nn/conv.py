@@ -9,6 +9,7 @@ from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.linear import init_uniform_by_fan_in
 from minicnn.nn.module import Module
+from minicnn.nn.norm import BatchNorm2d
 from minicnn.nn.parameter import Parameter
 
 
@@ -119,13 +120,26 @@ class Conv2d(_Convolution):
         self._create_parameters((out_channels, in_channels // groups, *size), bias)
 
     def forward(
-        self, x: Tensor, activation: str | None = None, max_pool: IntOrPair | None = None
+        self,
+        x: Tensor,
+        activation: str | None = None,
+        max_pool: IntOrPair | None = None,
+        norm: BatchNorm2d | None = None,
     ) -> Tensor:
-        """Convolve `x` with the layer's filters; `activation` may be "relu", for `max_pool` see `functional.conv2d`."""
+        """Convolve `x` with the layer's filters.
+
+        Args:
+            x: (N, in_channels, H, W).
+            activation: "relu", applied last; or None.
+            max_pool: see `functional.conv2d`.
+            norm: a layer whose running statistics normalise the result, before the activation, in
+                the same pass; or None. For inference: there is no gradient.
+        """
+        scale, bias = (None, self.bias) if norm is None else norm.scale_and_shift(self.bias)
         return F.conv2d(
             x,
             self.weight,
-            self.bias,
+            bias,
             self.stride,
             self.padding,
             self.dilation,
@@ -134,6 +148,7 @@ class Conv2d(_Convolution):
             self.precision,
             activation,
             max_pool,
+            scale,
         )
 
 

@@ -85,6 +85,7 @@ class _BatchNorm(Module):
         return y
 
     @np.errstate(all="ignore")
+    @np.errstate(all="ignore")
     def scale_and_shift(self, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return all that inference does, as two numbers a channel: y = scale x + shift.
 

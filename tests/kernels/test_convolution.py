@@ -35,6 +35,23 @@ def test_all_algorithms_add_a_bias_and_apply_relu(algorithm, groups, relu):
     assert_same(y, expected.astype(np.float32), 27)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_all_algorithms_scale_before_they_add_a_bias(algorithm, groups):
+    case = simple_case(K=6, groups=groups, algorithm=algorithm)
+    scale, bias = np.linspace(-1, 2, 6, dtype=np.float32), np.linspace(3, -2, 6, dtype=np.float32)
+    expected = reference.conv2d(case.x, case.w, groups=groups) * scale[:, None, None]
+    y = kernels.conv2d(case.x, case.w, **case.settings, bias=bias, scale=scale)
+    assert_same(y, expected + bias[:, None, None], 27)
+
+
+def test_scale_in_half_precision():
+    case = simple_case(np.float16)
+    scale = np.array([2, 0.5, -4, 0], np.float16)  # products with these are exact
+    y = kernels.conv2d(case.x, case.w, scale=scale)
+    np.testing.assert_array_equal(y, kernels.conv2d(case.x, case.w) * scale[:, None, None])
+    assert y.dtype == np.float16
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_settings_may_be_lists(algorithm, function):
     lists = {"stride": [2, 1], "padding": [[1, 0], [0, 2]], "dilation": [1, 2]}
@@ -99,6 +116,20 @@ def test_a_bias_of_another_dtype_is_refused(algorithm):
     case = simple_case()
     with pytest.raises(TypeError, match=r"bias: expected float32, .* got float64; convert"):
         kernels.conv2d(case.x, case.w, algorithm=algorithm, bias=np.ones(4))
+
+
+def test_a_scale_of_another_shape_is_refused(algorithm):
+    case = simple_case()
+    with pytest.raises(ValueError, match=r"conv2d: scale: expected shape \(4,\), got \(3,\)"):
+        kernels.conv2d(case.x, case.w, algorithm=algorithm, scale=np.ones(3, np.float32))
+
+
+def test_a_scale_of_another_dtype_is_refused(algorithm):
+    case = simple_case()
+    with pytest.raises(
+        TypeError, match=r"scale: expected float32, .* e.g. scale.astype\(w.dtype\)"
+    ):
+        kernels.conv2d(case.x, case.w, algorithm=algorithm, scale=np.ones(4))
 
 
 @pytest.mark.parametrize("compiled", ["direct", "winograd"])

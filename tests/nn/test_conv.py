@@ -61,9 +61,9 @@ def test_a_seed_repeats_the_initial_values():
 @pytest.mark.parametrize("algorithm", ["naive", "im2col", "direct"])
 def test_the_algorithm_is_handed_on(monkeypatch, algorithm):
     seen = []
-    monkeypatch.setattr(F, "conv2d", lambda *args: seen.append(args[-4:]))
+    monkeypatch.setattr(F, "conv2d", lambda *args: seen.append(args[-5:]))
     nn.Conv2d(1, 1, 3, algorithm=algorithm)(minicnn.zeros(1, 1, 3, 3))
-    assert seen == [(algorithm, None, None, None)]  # precision, activation, max_pool
+    assert seen == [(algorithm, None, None, None, None)]  # precision, activation, max_pool, scale
     assert f"algorithm={algorithm!r}" in repr(nn.Conv2d(1, 1, 3, algorithm=algorithm))
 
 

@@ -23,7 +23,7 @@ class Conv2d(Function):
 
     dL/dx and dL/dw are kernels of their own; dL/db[k] = sum over n, i, j of dL/dy[n, k, i, j]. With
     `relu`, negative results are replaced by 0 before they are written, and gradients pass where the
-    result is positive.
+    result is positive. A `scale` multiplies the sum over c, r, s; it is for inference, and has no backward.
     """
 
     def __init__(
@@ -39,8 +39,13 @@ class Conv2d(Function):
         self.settings = (stride, padding, dilation, groups, algorithm, precision)
         self.relu = relu
 
-    def forward(self, x, weight, bias):
-        y = kernels.conv2d(x, weight, *self.settings, bias, self.relu)  # (N, K, OH, OW)
+    def forward(self, x, weight, bias, scale=None):
+        if scale is not None and any(self.needs_grad):
+            raise RuntimeError(
+                "conv2d: scale is for inference, and has no gradient; compute under no_grad(), or leave "
+                "it out and multiply the result: conv2d(...) * scale.reshape(-1, 1, 1)"
+            )
+        y = kernels.conv2d(x, weight, *self.settings, bias, self.relu, scale)  # (N, K, OH, OW)
         if self.relu:
             self.save(x, weight, y)
         else:
@@ -84,6 +89,7 @@ def conv2d(
     precision: str | None = None,
     activation: str | None = None,
     max_pool: IntOrPair | None = None,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """2-D convolution of a batch of images.
 
@@ -104,6 +110,9 @@ def conv2d(
         activation: "relu", to replace negative results by 0 in the same pass; or None.
         max_pool: size of windows, side by side, of whose results only the largest is kept, as by
             `max_pool2d`: where that is quicker, in the same pass, and the others are never written.
+        scale: (K,), by which each output channel is multiplied before the bias is added; or None. It costs
+            no pass over memory, because the weights are multiplied by it on their way into the cache. For
+            inference, as in a BatchNorm that follows (see `nn.BatchNorm2d.scale_and_shift`).
 
     Returns:
         (N, K, OH, OW) with OH = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1, OW
@@ -112,8 +121,9 @@ def conv2d(
     Raises:
         ValueError: where shapes and settings do not fit, with the arithmetic.
         TypeError: for mixed dtypes.
+        RuntimeError: for a `scale` where a gradient is wanted.
     """
-    check_dtypes("conv2d", x, weight=weight, bias=bias)
+    check_dtypes("conv2d", x, weight=weight, bias=bias, scale=scale)
     check_bias("conv2d", bias, weight.shape[0])
     relu = check_activation("conv2d", activation)
     settings = (
@@ -124,6 +134,9 @@ def conv2d(
         algorithm,
         precision_in_force() if precision is None else precision,
     )
+    if scale is not None:
+        y = apply(Conv2d(*settings, relu), x, weight, bias, scale)
+        return y if max_pool is None else max_pool2d(y, max_pool)
     if max_pool is None:
         return apply(Conv2d(*settings, relu), x, weight, bias)
     if conv_pool.suits(x.array, weight.array, *settings, max_pool):
