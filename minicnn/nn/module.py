@@ -7,7 +7,7 @@ file (see `minicnn.nn.state`), one switch between training and inference.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +19,41 @@ from minicnn.nn.parameter import Parameter
 from minicnn.nn.state import Stateful, dotted
 
 
+class Members(MutableMapping):
+    """The attributes of a module that are of one kind, by name.
+
+    They lie in the module's `__dict__`, where Python finds attributes fastest: a layer asks for its
+    weights in every call. What makes them parameters, or buffers, is that their names are listed.
+
+    Args:
+        attributes: the module's `__dict__`.
+        names: the list, in the order of registration; a dict without values, so as to be searched.
+    """
+
+    def __init__(self, attributes: dict[str, Any], names: dict[str, None]):
+        self._attributes = attributes
+        self._names = names
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._attributes[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._names[name] = None
+        self._attributes[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._names[name]
+        del self._attributes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class Module(Stateful):
     """Base class of all layers and networks. Subclasses create their parts in `__init__` and define `forward`.
 
@@ -28,8 +63,8 @@ class Module(Stateful):
 
     def __init__(self) -> None:
         self.training = True
-        self._parameters: dict[str, Parameter | None] = OrderedDict()
-        self._buffers: dict[str, Tensor | None] = OrderedDict()
+        self._parameter_names: dict[str, None] = {}
+        self._buffer_names: dict[str, None] = {}
         self._modules: dict[str, Module | None] = OrderedDict()
         self._forward_pre_hooks: list[Callable] = []
         self._forward_hooks: list[Callable] = []
@@ -77,40 +112,51 @@ class Module(Stateful):
 
     # --- registration by assignment ---------------------------------------------------------------
 
+    @property
+    def _parameters(self) -> MutableMapping[str, Parameter | None]:
+        return Members(self.__dict__, self._parameter_names)
+
+    @property
+    def _buffers(self) -> MutableMapping[str, Tensor | None]:
+        return Members(self.__dict__, self._buffer_names)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in self.__dict__:
                 raise _not_initialized(self, name)
-            registry = self._parameters if isinstance(value, Parameter) else self._modules
-            self._forget(name, keep=registry)
+            is_parameter = isinstance(value, Parameter)
+            self._forget(name, keep=self._parameter_names if is_parameter else self._modules)
+            registry = self._parameters if is_parameter else self._modules
             registry[name] = value
             return
-        for registry_name, kind in (
-            ("_parameters", Parameter),
+        kind = self._kind_of(name)
+        if kind is not None and value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"{type(self).__name__}.{name}: expected a {kind.__name__} or None, as it is one, got "
+                f"{type(value).__name__}; delete it first (del module.{name}), or change values under no_grad()"
+            )
+        if kind is Module:
+            self._modules[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def _kind_of(self, name: str) -> type | None:
+        """What `name` is registered as; None for an ordinary attribute."""
+        for registry, kind in (
+            ("_parameter_names", Parameter),
             ("_modules", Module),
-            ("_buffers", Tensor),
+            ("_buffer_names", Tensor),
         ):
-            registry = self.__dict__.get(registry_name, {})
-            if name in registry:
-                if value is not None and not isinstance(value, kind):
-                    raise TypeError(
-                        f"{type(self).__name__}.{name}: expected a {kind.__name__} or None, as it is one, got "
-                        f"{type(value).__name__}; delete it first (del module.{name}), or change values under no_grad()"
-                    )
-                registry[name] = value
-                return
-        super().__setattr__(name, value)
+            if name in self.__dict__.get(registry, ()):
+                return kind
+        return None
 
     def __getattr__(self, name: str) -> Any:
-        """Find what `__setattr__` registered; Python calls this where `__dict__` has no such name."""
-        own = self.__dict__
-        if "_modules" not in own:
+        """Find a part; Python calls this where `__dict__` has no such name."""
+        if "_modules" not in self.__dict__:
             raise _not_initialized(self, name)
-        if name in own["_parameters"]:  # what layers ask for in every call comes first
-            return own["_parameters"][name]
-        for registry in own["_buffers"], own["_modules"]:
-            if name in registry:
-                return registry[name]
+        if name in self._modules:
+            return self._modules[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -118,9 +164,9 @@ class Module(Stateful):
             super().__delattr__(name)
 
     def _forget(self, name: str, keep: dict | None = None) -> bool:
-        """Remove `name` from wherever it is registered, but not from `keep`; say whether anything was removed."""
+        """Remove `name` from wherever it is noted, but not from `keep`; say whether anything was removed."""
         found = False
-        for place in (self.__dict__, self._parameters, self._buffers, self._modules):
+        for place in (self.__dict__, self._parameter_names, self._buffer_names, self._modules):
             if place is not keep and name in place:
                 del place[name]
                 found = True
@@ -138,7 +184,7 @@ class Module(Stateful):
         """Add a part under a name that may not be a Python identifier, such as "0"."""
         self._register(self._modules, Module, name, module)
 
-    def _register(self, registry: dict, kind: type, name: str, value: Any) -> None:
+    def _register(self, registry: MutableMapping, kind: type, name: str, value: Any) -> None:
         """Put `value` into a registry, after checks.
 
         Raises:
@@ -154,8 +200,7 @@ class Module(Stateful):
             )
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{where}: expected a name without dots, not empty, got {name!r}")
-        places = (self.__dict__, self._parameters, self._buffers, self._modules)
-        if any(name in place for place in places if place is not registry):
+        if name not in registry and (name in self.__dict__ or name in self._modules):
             raise ValueError(
                 f"{where}: there is an attribute {name!r} already; choose another name"
             )

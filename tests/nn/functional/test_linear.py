@@ -61,6 +61,18 @@ def test_nothing_in(shape):
     np.testing.assert_array_equal(b.grad.array, [0, 0, 0])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 300])  # few for BLAS, many for compiled loops
+def test_infinity_and_overflow_are_no_reason_for_a_warning(dtype, rows):
+    huge = np.finfo(dtype).max
+    x = Tensor(np.full((rows, 64), huge, dtype))
+    weight = Tensor(np.stack([np.full(64, 2), np.zeros(64)]).astype(dtype))
+    y = F.linear(x, weight, Tensor(np.full(2, np.inf, dtype))).array
+    assert np.isposinf(y).all()
+    x.array[:] = np.inf
+    assert np.isnan(F.linear(x, weight).array[:, 1]).all()  # infinity times 0
+
+
 def test_images_are_to_be_flattened():
     w = Tensor(np.zeros((10, 784), "float32"))
     for batch in (5, 0):
