@@ -20,7 +20,7 @@ from libraries import TIMED_MODES, Mode, use_threads
 from networks import NETWORKS
 from rows import Trainer, network_in, random_batch
 
-from minicnn.kernels import memory
+from minicnn.kernels.memory import release
 
 MODES = {mode.name: mode for mode in TIMED_MODES}
 STATUS = Path("/proc/self/status")
@@ -54,7 +54,7 @@ def give_back(model: object) -> None:
     for parameter in model.parameters():
         parameter.grad = None
     gc.collect()
-    memory.release()
+    release()
     ctypes.CDLL(None).malloc_trim(0)
 
 

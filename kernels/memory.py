@@ -11,8 +11,9 @@ joined with the holes on both sides (Knuth, The Art of Computer Programming, vol
 best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
 back, what it made on its way forward leaves hardly any hole unused.
 
-How the end of an array is noticed: it is a view of a `_Loan`, NumPy keeps an object of a subclass as the
-`base` of its views, and the end of the last view is the end of the loan.
+How the end of an array is noticed: each array is a view of a `_Loan`. A view of a view gets the first
+array of the chain as its base, except where one of another class comes between: so all views of an array
+hold its loan, and when the last is gone, Python calls the loan's `__del__`.
 """
 
 import math
@@ -38,7 +39,7 @@ Place = tuple["_Chunk", int, int]
 
 
 class _Chunk(np.ndarray):
-    """Bytes that the arena cuts arrays from; were it a plain array, NumPy would take it as the base of views.
+    """Bytes that arrays are cut from. A class of its own: NumPy would pass over the loans to a plain array.
 
     Attributes:
         holes: (first byte, first byte after) of what is free, in order; no two of them touch.
@@ -54,6 +55,7 @@ class _Loan(np.ndarray):
     """
 
     arena: "Arena | None" = None
+    place: Place
 
     def __del__(self) -> None:
         if self.arena is not None:
@@ -160,9 +162,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 def owner_of(array: Array | None) -> object:
     """Return the object that owns the memory of an array or a view. Arrays of different owners do not overlap."""
     base = getattr(array, "base", None)
-    while base is not None and not getattr(
-        array, "arena", None
-    ):  # a loan is an owner, not the chunk
+    # A loan is an owner itself: the chunk below it belongs to many arrays.
+    while base is not None and not getattr(array, "arena", None):
         array, base = base, getattr(base, "base", None)
     return array
 

@@ -47,18 +47,22 @@ def window_of(
         TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or
             dilation below 1.
     """
-    settings = kernel, stride, padding, dilation
+    settings = tuple(map(hashable, (kernel, stride, padding, dilation)))
     try:
-        return _window_of(*map(hashable, settings))
-    except TypeError:  # what cannot be hashed is no setting, and refused as such
-        return _window_of.__wrapped__(*settings)
+        hash(settings)
+    except TypeError:  # what cannot be hashed is no setting, and is refused as such
+        return _window_of.__wrapped__("", *settings)
+    return _window_of(repr(settings), *settings)
 
 
-@lru_cache(maxsize=1024, typed=True)
+@lru_cache(maxsize=1024)
 def _window_of(
-    kernel: IntOrPair, stride: IntOrPair, padding: Padding, dilation: IntOrPair
+    _: str, kernel: IntOrPair, stride: IntOrPair, padding: Padding, dilation: IntOrPair
 ) -> Window:
-    """Once for all calls alike: a network asks for the same windows in every step."""
+    """As `window_of`, worked out once for all calls alike: a network asks for the same windows in every step.
+
+    The text of the settings tells (1, 1) from (1.0, True), which are equal, but only one is right.
+    """
     kernel = _positive(pair(kernel, "kernel"), "kernel")
     stride = _positive(pair(stride, "stride"), "stride")
     dilation = _positive(pair(dilation, "dilation"), "dilation")

@@ -239,10 +239,8 @@ class _Memory:
     def note(self, array: Array) -> None:
         """Take note of an array that has just come into being."""
         owner = owner_of(array)
-        if not isinstance(
-            owner, type(array)
-        ):  # such as bytes, to which there are no weak references
-            owner = array
+        if not isinstance(owner, type(array)):
+            owner = array  # bytes, for example, own memory too, but take no weak references
         self._alive = [(ref, size) for ref, size in self._alive if ref() is not None]
         if all(ref() is not owner for ref, _ in self._alive):
             self._alive.append((weakref.ref(owner), array.nbytes))

@@ -1,7 +1,7 @@
 """How the loops of this folder become machine code: compiled at the first call, kept for the next run.
 
-    @compiled     def scale(x, y): ...                 one thread; called from other loops, or from Python
-    @on_threads   def scale_rows(part, parts, x): ...  one part of the work; called as scale_rows(parts, x)
+    @compiled     def halve(x, y): ...                 one thread; called from other loops, or from Python
+    @on_threads   def halve_rows(part, parts, x): ...  one part of the work; called as halve_rows(parts, x)
 
 Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
 with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
@@ -65,19 +65,20 @@ PARALLEL_LOOP = threading.Lock()
 def compiled(function: Callable) -> Callable:
     """Decorate a module-level function of arrays and numbers: compile it when it is first called.
 
-    Other loops that call it take its code in. Where Python calls it, it is compiled alone.
+    Other loops that call it take its code in ("part", see pipeline.py). Where Python calls it, it is
+    compiled alone ("loop"). Only what is used is compiled.
     """
-    alone = numba.njit(function, **OPTIONS)
-    if not isinstance(alone, Dispatcher):  # but the plain function, as with NUMBA_DISABLE_JIT
+    loop = numba.njit(function, **OPTIONS)
+    if not isinstance(loop, Dispatcher):  # but the plain function, as with NUMBA_DISABLE_JIT
         return function
-    alone._cache = MachineCodeFiles(function)
+    loop._cache = MachineCodeFiles(function)
     part = numba.njit(function, **OPTIONS | NO_WRAPPERS | {"pipeline_class": PipelineOfParts})
 
     def call(*args):
-        return alone(*args)
+        return loop(*args)
 
     functools.update_wrapper(call, function)
-    call.loop, call.part = alone, part
+    call.loop, call.part = loop, part
     call._numba_type_ = part._numba_type_  # Numba asks for this when it compiles a call
     return call
 
@@ -88,6 +89,7 @@ def on_threads(function: Callable) -> Callable:
     It is then called as function(parts, *arguments), from Python, and runs for each part in
     range(parts), on as many threads; see `parallel`.
     """
+    # _nrt: workers allocate. It has to be said, or they inherit the launcher's option, see below.
     worker = numba.njit(function, **OPTIONS, **NO_WRAPPERS, _nrt=True)
     if not isinstance(worker, Dispatcher):
 
@@ -102,7 +104,7 @@ def on_threads(function: Callable) -> Callable:
             if run_parts(_loop, worker, parts, arguments):
                 raise MemoryError("a compiled loop found no memory for what it works with")
 
-        # Python holds the arrays until the call returns: it need not count references to them (_nrt).
+        # Python holds the arrays until the call returns: the launcher need not count references (_nrt).
         launch = numba.njit(launch, **OPTIONS, no_cfunc_wrapper=True, _nrt=False)
         launch._cache = MachineCodeFiles(function, worker)
     return _launched_by_one_thread(launch, function)
@@ -211,7 +213,8 @@ class MachineCodeFiles(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function for `sig`, or None."""
-        # What stored code needs to run. To compile takes more, Numba's whole library, and half a second.
+        # What stored code needs to run. refresh(), which Numba calls here, loads all of its library, half a
+        # second: only compiling needs that.
         rtsys.initialize(target_context)
         if not self.enabled:
             return None

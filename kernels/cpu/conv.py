@@ -16,7 +16,7 @@ addresses.
 Weights are packed into panels as wide as a tile, each thread for itself, as many as fit in its L2
 cache; there they stay while all tiles pass by. If the results are to be scaled, so are the panels: a
 column of a panel makes one output channel. Where there are more panels than that, they are divided
-into blocks of about the same size, as many for each thread: otherwise one thread waits for the other.
+into blocks of about the same size, as many for each thread: otherwise one thread waits for the others.
 
 Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images are channels-last,
 and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
@@ -55,7 +55,7 @@ STRIP_ROWS = 8 * TILE_ROWS
 """Addresses are looked up for several tiles at a time: so many output pixels."""
 
 FEW_TILES = 32
-"""With fewer tiles, packing takes its time: threads share the panels then, and not the tiles (measured)."""
+"""With fewer tiles, packing takes longer than computing: threads then share the panels, not the tiles (measured)."""
 
 PREFETCH_ROWS = 8
 """How many rows ahead a panel's numbers are asked for while they are packed: they lie far apart."""
@@ -186,11 +186,7 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
     panels = (K + width - 1) // width
     pixel_count = x.shape[0] * len(written[0]) * len(written[1])
     tiles = (pixel_count + rows - 1) // rows
-    in_cache = max(1, L2_BYTES // 2 // (panel_size * x.itemsize))
-    blocks = (panels + in_cache - 1) // in_cache
-    if blocks > 1 or tiles < FEW_TILES:
-        blocks = min(panels, (blocks + parts - 1) // parts * parts)  # even shares
-    panels_at_once = (panels + blocks - 1) // blocks
+    panels_at_once = _panels_in_block(panels, panel_size * x.itemsize, tiles, parts)
     blocks_per_group = (panels + panels_at_once - 1) // panels_at_once
 
     zeros = np.zeros(max(C, width), x.dtype)  # as many as a tap looks at, or as a tile is wide
@@ -214,9 +210,7 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
         pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
         if scale.size:
             pack_start(factors, scale, group * K, K, first_panel * width, last_panel * width)
-            for place in range(last_panel - first_panel):
-                panel_address = address_of(packed, aligned + place * panel_size)
-                scale_rows(panel_address, R * S * C, width, address_of(factors, place * width), x)
+            _scale_panels(packed, aligned, factors, last_panel - first_panel, R * S * C, width)
         last_tile = min(tiles, tile + end - position)
         position += last_tile - tile
         x_images = address_of(x, group * C), x_bytes, x.itemsize
@@ -245,6 +239,24 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
                             address_of(start, first_start), R * S, C, relu, columns,
                         )  # fmt: skip
             tile += strip_tiles
+
+
+@compiled
+def _panels_in_block(panels, panel_bytes, tiles, parts):
+    """As many panels as half of the L2 cache holds, or fewer, so that each part gets as many blocks."""
+    in_cache = max(1, L2_BYTES // 2 // panel_bytes)
+    blocks = (panels + in_cache - 1) // in_cache
+    if blocks > 1 or tiles < FEW_TILES:
+        blocks = min(panels, (blocks + parts - 1) // parts * parts)
+    return (panels + blocks - 1) // blocks
+
+
+@compiled
+def _scale_panels(packed, first, factors, panels, rows, width):
+    """Multiply panels (rows, width) from packed[first:] on by their factors, column by column."""
+    for panel in range(panels):
+        address = address_of(packed, first + panel * rows * width)
+        scale_rows(address, rows, width, address_of(factors, panel * width), packed)
 
 
 @compiled

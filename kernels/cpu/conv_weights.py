@@ -147,7 +147,7 @@ def add_up(part, parts, copies, x, grad, sums, seen, layout):
 
 @compiled
 def _even_share(count, most):
-    """How many things are in a piece, if `count` are cut into few pieces of at most `most`, all alike."""
+    """Cut `count` things into as few pieces of at most `most` as can be, nearly all alike: how many are in a piece."""
     pieces = max(1, (count + most - 1) // max(1, most))
     return max(1, (count + pieces - 1) // pieces)
 

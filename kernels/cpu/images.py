@@ -38,7 +38,7 @@ def images_in_order(x: np.ndarray, frame: Sides = NO_FRAME) -> np.ndarray:
 def _copy_rows(part, parts, x, result, top, left):
     """Copy one part of the rows of x (N, C, H, W) to result (N * H', W' * C), and write zeros around them."""
     N, C, H, W = x.shape
-    height, width = result.shape[0] // N, result.shape[1]
+    height, row_size = result.shape[0] // N, result.shape[1]  # H', W' * C
     in_order = x.strides[3] == C * x.itemsize and (C == 1 or x.strides[1] == x.itemsize)
     x_address = address_of(x, 0)
     zero = x.dtype.type(0)
@@ -52,7 +52,7 @@ def _copy_rows(part, parts, x, result, top, left):
         target[(left + W) * C :] = zero
         if in_order:
             source = x_address + n * x.strides[0] + (i - top) * x.strides[2]
-            copy_memory(address_of(result, row * width + left * C), source, W * C * x.itemsize)
+            copy_memory(address_of(result, row * row_size + left * C), source, W * C * x.itemsize)
             continue
         for first in range(0, W, COLUMNS_AT_ONCE):
             last = min(W, first + COLUMNS_AT_ONCE)

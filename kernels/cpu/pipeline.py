@@ -6,8 +6,10 @@ loops, which nothing else calls: `PipelineOfParts` stops after LLVM's instructio
 leaves the rest to the loop. That saves a fifth of the time.
 
 A compilation makes a million objects that refer to each other. Python's search for cycles among
-objects that nobody needs starts after each 700 new ones, and finds little as long as all are in use:
+objects that nobody needs starts after every thousand new ones or so, and finds little as long as all are in use:
 here it starts less often, which saves another tenth.
+
+This relies on Numba's inner workings; tests/kernels/cpu/test_pipeline.py notices if they change.
 """
 
 import gc
@@ -21,6 +23,9 @@ from numba.core.compiler import Compiler
 
 NEW_OBJECTS = 100_000
 """How many new objects start a search for cycles during a compilation; more, and memory grows."""
+
+ENVIRONMENT = "NumbaEnv"
+"""Part of the names of the variables through which compiled code finds Python's objects, for its errors."""
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def rare_searches_for_cycles() -> Iterator[None]:
 
 
 class Pipeline(Compiler):
-    """Numba's compiler; it holds a lock meanwhile, so that one compilation runs at a time."""
+    """Numba's compiler with rare searches. Their thresholds are the whole process's; Numba compiles under one lock."""
 
     def compile_extra(self, func: Callable) -> Any:
         """Compile a function, and first what it calls."""
@@ -58,7 +63,7 @@ class CodeOfPart(JITCodeLibrary):
     """The instructions of a function, to be linked into those of its callers, and optimised there."""
 
     def _optimize_final_module(self) -> None:
-        """Not yet."""
+        """Leave that to the callers."""
 
     def _finalize_final_module(self) -> None:
         """Offer nothing that can be called; only the variables that Numba sets for each function exist."""
@@ -70,7 +75,3 @@ class CodeOfPart(JITCodeLibrary):
         self._codegen._add_module(variables)
         self._codegen._engine.finalize_object()
         self._finalized = True
-
-
-ENVIRONMENT = "NumbaEnv"
-"""Part of the names of the variables through which compiled code finds Python's objects, for its errors."""

@@ -134,6 +134,9 @@ class Conv2d(_Convolution):
             max_pool: see `functional.conv2d`.
             norm: a layer whose running statistics normalise the result, before the activation, in
                 the same pass; or None. For inference: there is no gradient.
+
+        Raises:
+            RuntimeError: for a `norm` where a gradient is wanted (the error calls it scale).
         """
         scale, bias = (None, self.bias) if norm is None else norm.scale_and_shift(self.bias)
         return F.conv2d(

@@ -121,10 +121,11 @@ class fusion:  # noqa: N801 (used like a function)
 
 
 def norm_folds(conv: Conv2d, norm: BatchNorm2d) -> bool:
-    """Whether `norm` uses its running statistics, and `conv` can apply them: in the loops of the CPU.
+    """Whether `norm` uses its running statistics, and the compiled loops can apply them while they compute `conv`.
 
-    Where arrays do not fit together, the answer is no, and the layer that they do not fit says so. It
-    is also no without eps, where a variance of 0 would make weights infinite, and their sums NaN.
+    Where shapes or dtypes do not fit together, the answer is no: the layer that they do not fit then
+    raises its own error. It is also no without eps, where a variance of 0 would make weights infinite,
+    and their sums NaN.
     """
     mean, variance, weight = norm.running_mean, norm.running_var, conv.weight.array
     if norm.training or not norm.track_running_stats or mean is None or variance is None:

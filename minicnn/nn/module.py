@@ -27,7 +27,8 @@ class Members(MutableMapping):
 
     Args:
         attributes: the module's `__dict__`.
-        names: the list, in the order of registration; a dict without values, so as to be searched.
+        names: their names, in the order of registration; a dict whose values are None, in which a name
+            is found at once.
     """
 
     def __init__(self, attributes: dict[str, Any], names: dict[str, None]):
@@ -152,7 +153,7 @@ class Module(Stateful):
         return None
 
     def __getattr__(self, name: str) -> Any:
-        """Find a part; Python calls this where `__dict__` has no such name."""
+        """Find a child module; Python calls this where `__dict__` has no such name, as it does for parameters."""
         if "_modules" not in self.__dict__:
             raise _not_initialized(self, name)
         if name in self._modules:
@@ -163,7 +164,7 @@ class Module(Stateful):
         if not self._forget(name):
             super().__delattr__(name)
 
-    def _forget(self, name: str, keep: dict | None = None) -> bool:
+    def _forget(self, name: str, keep: dict[str, Any] | None = None) -> bool:
         """Remove `name` from wherever it is noted, but not from `keep`; say whether anything was removed."""
         found = False
         for place in (self.__dict__, self._parameter_names, self._buffer_names, self._modules):

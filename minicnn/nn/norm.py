@@ -79,13 +79,15 @@ class _BatchNorm(Module):
             activation,
         )
         if updating:
+            # In place: += on the attribute would register it again in every step.
             tracked = self.num_batches_tracked
             tracked.array += 1
             tracked.bump_version()
         return y
 
-    @np.errstate(all="ignore")
-    @np.errstate(all="ignore")
+    @np.errstate(
+        all="ignore"
+    )  # odd statistics end in inf and NaN, as in the layer itself, not in warnings
     def scale_and_shift(self, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return all that inference does, as two numbers a channel: y = scale x + shift.
 

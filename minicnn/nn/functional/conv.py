@@ -134,7 +134,7 @@ def conv2d(
         algorithm,
         precision_in_force() if precision is None else precision,
     )
-    if scale is not None:
+    if scale is not None:  # the joined pass of conv_pool does not scale
         y = apply(Conv2d(*settings, relu), x, weight, bias, scale)
         return y if max_pool is None else max_pool2d(y, max_pool)
     if max_pool is None:
