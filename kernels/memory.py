@@ -17,6 +17,7 @@ hold its loan, and when the last is gone, Python calls the loan's `__del__`.
 """
 
 import math
+import os
 import threading
 from bisect import bisect
 from collections import deque
@@ -66,15 +67,21 @@ class Arena:
     """Memory for arrays of any size.
 
     Attributes:
-        lent: the bytes on loan.
         reserved: the bytes of all chunks.
     """
 
     def __init__(self) -> None:
-        self.lent = self.reserved = 0
+        self.reserved = self._lent = 0
         self._chunks: list[_Chunk] = []
         self._returned: deque[Place] = deque()  # handed back, and not yet entered in the books
         self._lock = threading.Lock()
+
+    @property
+    def lent(self) -> int:
+        """The bytes on loan."""
+        with self._lock:
+            self._enter_returned()
+            return self._lent
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an array with arbitrary elements in a hole of the arena."""
@@ -84,30 +91,28 @@ class Arena:
             chunk, hole = self._smallest_hole(size) or self._reserve(size)
             start, stop = chunk.holes[hole]
             chunk.holes[hole : hole + 1] = [(start + size, stop)] if stop - start > size else []
-            self.lent += size
+            self._lent += size
         loan = chunk[start : start + size].view(_Loan)
         loan.place = chunk, start, start + size
         loan.arena = self
         return np.ndarray(shape, dtype, buffer=loan)
 
     def give_back(self, place: Place) -> None:
-        """Take a place back. May be called at any moment: in any thread, and amid another call of the arena.
+        """Take a place back; the next call enters it in the books.
 
-        Where another call is under way, that one, or the next, enters the place in the books.
+        May be called at any moment: in any thread, amid another call of the arena, and amid an interrupt.
         """
         self._returned.append(place)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._enter_returned()
-            finally:
-                self._lock.release()
 
     def release(self) -> None:
         """Give all chunks that nobody has an array in back to the system."""
         with self._lock:
             self._enter_returned()
-            self._chunks = [chunk for chunk in self._chunks if chunk.holes != [(0, chunk.size)]]
-            self.reserved = sum(chunk.size for chunk in self._chunks)
+            self._drop_unused()
+
+    def after_fork(self) -> None:
+        """Called in the child: a thread that is not here may have held the lock."""
+        self._lock = threading.Lock()
 
     def _smallest_hole(self, size: int) -> tuple[_Chunk, int] | None:
         """Find the chunk, and the number in it, of the smallest hole of at least `size` bytes."""
@@ -119,7 +124,11 @@ class Arena:
         return best
 
     def _reserve(self, size: int) -> tuple[_Chunk, int]:
-        """Add a chunk for at least `size` bytes, as large as all before, so that there are few; find its hole."""
+        """Add a chunk for at least `size` bytes, as large as all before, so that there are few; find its hole.
+
+        Chunks that are one hole, and too small for this array, go: larger ones will probably follow it.
+        """
+        self._drop_unused()
         try:
             memory = np.empty(max(size, self.reserved, CHUNK) + CACHE_LINE, np.uint8)
         except MemoryError:  # where even addresses are scarce
@@ -131,11 +140,16 @@ class Arena:
         self.reserved += chunk.size
         return chunk, 0
 
+    def _drop_unused(self) -> None:
+        """Give up the chunks that nobody has an array in."""
+        self._chunks = [chunk for chunk in self._chunks if chunk.holes != [(0, chunk.size)]]
+        self.reserved = sum(chunk.size for chunk in self._chunks)
+
     def _enter_returned(self) -> None:
         """Make holes of what was handed back."""
         while self._returned:
             chunk, start, stop = self._returned.popleft()
-            self.lent -= stop - start
+            self._lent -= stop - start
             holes = chunk.holes
             after = before = bisect(holes, (start, stop))
             if after < len(holes) and holes[after][0] == stop:
@@ -148,6 +162,8 @@ class Arena:
 
 
 _arena = Arena()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_arena.after_fork)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:

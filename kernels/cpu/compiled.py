@@ -74,8 +74,8 @@ def compiled(function: Callable) -> Callable:
     loop._cache = MachineCodeFiles(function)
     part = numba.njit(function, **OPTIONS | NO_WRAPPERS | {"pipeline_class": PipelineOfParts})
 
-    def call(*args):
-        return loop(*args)
+    def call(*args, **named):
+        return loop(*args, **named)
 
     functools.update_wrapper(call, function)
     call.loop, call.part = loop, part

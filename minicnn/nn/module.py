@@ -63,12 +63,23 @@ class Module(Stateful):
     """
 
     def __init__(self) -> None:
+        for names in ("_parameter_names", "_buffer_names"):  # where a module is made anew
+            for name in self.__dict__.get(names, ()):
+                del self.__dict__[name]
         self.training = True
         self._parameter_names: dict[str, None] = {}
         self._buffer_names: dict[str, None] = {}
         self._modules: dict[str, Module | None] = OrderedDict()
         self._forward_pre_hooks: list[Callable] = []
         self._forward_hooks: list[Callable] = []
+
+    def __copy__(self) -> Self:
+        """A module with the same members, to which others can be added without the original."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__getstate__())
+        for lists in ("_parameter_names", "_buffer_names", "_modules"):
+            copied.__dict__[lists] = self.__dict__[lists].copy()
+        return copied
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the output; every subclass defines it."""
@@ -126,6 +137,8 @@ class Module(Stateful):
             if "_modules" not in self.__dict__:
                 raise _not_initialized(self, name)
             is_parameter = isinstance(value, Parameter)
+            if is_parameter:
+                self._refuse_method(name)
             self._forget(name, keep=self._parameter_names if is_parameter else self._modules)
             registry = self._parameters if is_parameter else self._modules
             registry[name] = value
@@ -201,11 +214,18 @@ class Module(Stateful):
             )
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{where}: expected a name without dots, not empty, got {name!r}")
+        if registry is not self._modules:
+            self._refuse_method(name)
         if name not in registry and (name in self.__dict__ or name in self._modules):
             raise ValueError(
                 f"{where}: there is an attribute {name!r} already; choose another name"
             )
         registry[name] = value
+
+    def _refuse_method(self, name: str) -> None:
+        """Raise ValueError for the name of a method, which a parameter or buffer would hide."""
+        if callable(getattr(type(self), name, None)):
+            raise ValueError(f"{type(self).__name__}: {name!r} is a method; choose another name")
 
     # --- walking the tree -------------------------------------------------------------------------
 

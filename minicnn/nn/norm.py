@@ -107,7 +107,9 @@ class _BatchNorm(Module):
                 "(track_running_stats=False)"
             )
         mean, weight = self.running_mean.array, self.weight
-        scale = (1 if weight is None else weight.array) / np.sqrt(self.running_var.array + self.eps)
+        scale = (1 if weight is None else weight.array) / np.sqrt(
+            self.running_var.array + float(self.eps)
+        )
         shift = scale * (-mean if bias is None else bias.array - mean)
         if self.bias is not None:
             shift += self.bias.array

@@ -33,6 +33,7 @@ def size(rows):
 
 def holes(arena):
     """The sizes of the holes, the chunk's unused end left out, in order of address."""
+    assert arena.lent >= 0  # enters what came back
     (chunk,) = arena._chunks
     return [stop - start for start, stop in chunk.holes if stop < chunk.size]
 
@@ -168,6 +169,14 @@ def test_chunks_double_what_is_reserved(arena):
     del quarter
 
 
+def test_chunks_that_are_too_small_do_not_stay(arena):
+    for size in (CHUNK // 2, 2 * CHUNK, 5 * CHUNK):  # one after the other
+        array = arena.empty((size,), np.dtype(np.uint8))
+        del array
+    assert len(arena._chunks) == 1
+    assert arena.reserved == 5 * CHUNK
+
+
 def test_where_no_chunk_can_be_had_a_smaller_one_will_do(arena, monkeypatch):
     def scarce(count, dtype):
         if count > 2 * LARGE:
@@ -231,9 +240,13 @@ def test_a_place_may_return_amid_another_call(arena):
     array = new(arena)
     with arena._lock:  # as if the garbage collector ran inside `empty`
         del array
-    assert arena.lent == size(ROWS)
-    arena.release()
     assert arena.lent == 0
+
+
+def test_a_lock_that_was_held_during_a_fork_is_new_in_the_child(arena):
+    with arena._lock:
+        arena.after_fork()
+        assert new(arena).shape == (ROWS, 1024)
 
 
 # --- owners ---------------------------------------------------------------------------------------

@@ -235,3 +235,9 @@ def test_a_scale_has_no_gradient(wanted):
 def test_a_scale_that_does_not_fit_is_refused(scale, error, message):
     with pytest.raises(error, match=message):
         F.conv2d(minicnn.randn(1, 2, 4, 4), minicnn.randn(3, 2, 3, 3), scale=scale)
+
+
+def test_a_numpy_eps_does_not_change_the_dtype():
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, eps=np.float64(1e-5))).eval()
+    with minicnn.no_grad():
+        assert network(minicnn.randn(1, 2, 5, 5)).dtype == np.float32

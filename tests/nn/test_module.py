@@ -390,3 +390,30 @@ def test_a_module_whose_init_forgot_that_of_module_says_so():
 
     with pytest.raises(AttributeError, match=r"call super\(\).__init__\(\) at the start"):
         Forgetful()(minicnn.ones(1))
+
+
+# --- copies, and names that are taken -------------------------------------------------------------
+
+
+def test_what_is_added_to_a_shallow_copy_is_not_added_to_the_original():
+    layer = nn.Linear(2, 3)
+    copied = copy.copy(layer)
+    copied.extra = nn.Parameter(minicnn.zeros(2))
+    del copied.bias
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    assert [name for name, _ in copied.named_parameters()] == ["weight", "extra"]
+    assert copied.weight is layer.weight
+
+
+def test_a_layer_can_be_made_anew():
+    layer = nn.Linear(2, 3)
+    layer.__init__(4, 5)
+    assert layer.weight.shape == (5, 4)
+
+
+@pytest.mark.parametrize("name", ["forward", "eval"])
+def test_a_member_cannot_hide_a_method(name):
+    layer = nn.Identity()
+    for register in (layer.register_parameter, layer.__setattr__):
+        with pytest.raises(ValueError, match="is a method"):
+            register(name, nn.Parameter(minicnn.zeros(2)))
