@@ -76,12 +76,12 @@ def measure(repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
     with tempfile.TemporaryDirectory() as used:
         for library in PROGRAMS:
             run(library, used, threads)
-        with tempfile.TemporaryDirectory() as empty:
-            cold = [run("minicnn", empty, threads)]
-            runs = {"minicnn, cold": cold, "minicnn, warm": [], "PyTorch": []}
-            for _ in range(repeats):
+        runs = {"minicnn, cold": [], "minicnn, warm": [], "PyTorch": []}
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as empty:
+                runs["minicnn, cold"].append(run("minicnn", empty, threads))
                 runs["minicnn, warm"].append(run("minicnn", empty, threads))
-                runs["PyTorch"].append(run("PyTorch", used, threads))
+            runs["PyTorch"].append(run("PyTorch", used, threads))
     return runs
 
 
@@ -102,7 +102,7 @@ def table(environment: dict, runs: dict[str, list[dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5, help="warm starts of each library")
+    parser.add_argument("--repeats", type=int, default=5, help="starts of each kind")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="two repeats, nothing saved")
     options = parser.parse_args()
