@@ -33,8 +33,10 @@ accuracy: $(INSTALLED)  ## train the networks of the README's table on the full 
 	$(RUN) benchmarks/accuracy.py
 
 bench: EXTRAS = test,plot,oracle
-bench: $(VENV)/installed-test,plot,oracle  ## time networks and operations against PyTorch, and how soon a program starts (about an hour)
+bench: $(VENV)/installed-test,plot,oracle  ## time everything against PyTorch (about an hour)
 	$(RUN) benchmarks/vs_pytorch.py
+	$(RUN) benchmarks/winograd.py
+	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/startup.py
 
 roofline: EXTRAS = test,plot,oracle
