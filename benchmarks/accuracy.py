@@ -1,6 +1,6 @@
 """Train the course's networks on the full data sets, and write down what they reach.
 
-    python benchmarks/accuracy.py                        every network, seed 0
+    python benchmarks/accuracy.py                        every network, seeds 0 and 1
     python benchmarks/accuracy.py mlp lenet5_bn --seeds 0 1 2
     python benchmarks/accuracy.py first_cnn --validate   on a validation set; the test set is not touched
 
@@ -103,9 +103,14 @@ def turned(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np
     return data.rotate(data.to_float(images), angles[:, 0] * MAX_DEGREES), angles
 
 
+def sets_of(task: Task) -> Callable:
+    """Return what loads the training and test set of a task."""
+    return rotation_sets if task.regression else classification_sets
+
+
 def run(name: str, task: Task, seed: int, options: argparse.Namespace) -> dict:
     """Train one network, measure it once, and return the record."""
-    train, test = (rotation_sets if task.regression else classification_sets)(options)
+    train, test = sets_of(task)(options)
     minicnn.manual_seed(seed)
     model = task.build()
     optimizer = optim.AdamW(model.parameters(), weight_decay=task.weight_decay)
@@ -132,6 +137,8 @@ def run(name: str, task: Task, seed: int, options: argparse.Namespace) -> dict:
         "parameters": summary(model, train[0][0].shape).total,
         "epochs": task.epochs,
         "batch_size": options.batch_size,
+        "optimizer": f"AdamW, weight decay {task.weight_decay:g}",
+        "schedule": f"one cycle up to {task.max_lr:g}",
         "measured_on": "validation" if options.validate else "test",
         "result": measured["mae"] if task.regression else measured["accuracy"],
         "unit": "mean absolute error, degrees" if task.regression else "accuracy",
@@ -146,24 +153,28 @@ def mean_absolute_degrees(outputs: minicnn.Tensor, angles: minicnn.Tensor) -> fl
 
 
 def save(records: list[dict]) -> None:
-    """Merge `records` into the results files; a network and seed measured again replaces what was there."""
-    path = RESULTS / "accuracy.json"
-    known = json.loads(path.read_text())["runs"] if path.exists() else []
+    """Merge `records` into the results files; a network and seed measured again replaces what was there.
+
+    Records of another environment are dropped: what they took is not comparable.
+    """
+    path, environment = RESULTS / "accuracy.json", describe()
+    content = json.loads(path.read_text()) if path.exists() else {}
+    known = content["runs"] if content.get("environment") == environment else []
     again = {(record["network"], record["seed"]) for record in records}
     runs = [
         record for record in known if (record["network"], record["seed"]) not in again
     ] + records
     runs.sort(key=lambda record: (list(TASKS).index(record["network"]), record["seed"]))
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"environment": describe(), "runs": runs}, indent=2) + "\n")
+    path.write_text(json.dumps({"environment": environment, "runs": runs}, indent=2) + "\n")
     (RESULTS / "accuracy.md").write_text(table(runs))
 
 
 def table(runs: list[dict]) -> str:
     """Return the results as a Markdown table, a row a network."""
     rows = [
-        "| network | parameters | reference | minicnn, by seed | epochs | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| network | parameters | reference | minicnn, by seed | epochs | seconds | settings |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, task in TASKS.items():
         mine = [record for record in runs if record["network"] == name]
@@ -182,6 +193,7 @@ def table(runs: list[dict]) -> str:
             results,
             str(mine[0]["epochs"]),
             f"{seconds:.0f}",
+            f"batch {mine[0]['batch_size']}, {mine[0]['optimizer']}, {mine[0]['schedule']}",
         )
         rows.append(f"| {' | '.join(cells)} |")
     environment = ", ".join(f"{key} {value}" for key, value in describe().items())
@@ -196,7 +208,7 @@ def main() -> None:
         metavar="network",
         help=f"of {', '.join(TASKS)}; all if none is named",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, help="instead of the network's own number")
     parser.add_argument("--download", action="store_true")
@@ -207,7 +219,13 @@ def main() -> None:
     unknown = set(options.networks) - set(TASKS)
     if unknown:
         parser.error(f"unknown network {', '.join(sorted(unknown))}; known are {', '.join(TASKS)}")
-    for name in options.networks or TASKS:
+    chosen = options.networks or list(TASKS)
+    try:  # before anything is trained: are all data sets there?
+        for sets in {sets_of(TASKS[name]) for name in chosen}:
+            sets(options)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    for name in chosen:
         task = TASKS[name]
         if options.epochs is not None:
             task = replace(task, epochs=options.epochs)

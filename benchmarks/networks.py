@@ -233,8 +233,8 @@ NETWORKS = {
     "lenet5_sigmoid": Network(
         "LeNet-5, sigmoid, average pooling", lenet5_sigmoid, GREY, 64, None, None
     ),
-    "vgg_like": Network("VGG-like 32-64-128 with BN", vgg_like, GREY, 64, 1.6, 2.0),
+    "vgg_like": Network("VGG-like 32-64-128 with BN at 28x28", vgg_like, GREY, 64, 1.6, 2.0),
     "resnet18": Network("ResNet-18 at 96x96", resnet18, (3, 96, 96), 16, 1.5, 2.0),
-    "mobilenet": Network("MobileNet v1", mobilenet, COLOUR, 8, 1.3, 2.0, classes=1000),
-    "vgg11": Network("VGG-11", vgg11, COLOUR, 4, 1.3, 1.8, classes=1000),
+    "mobilenet": Network("MobileNet v1 at 224x224", mobilenet, COLOUR, 8, 1.3, 2.0, classes=1000),
+    "vgg11": Network("VGG-11 at 224x224", vgg11, COLOUR, 4, 1.3, 1.8, classes=1000),
 }

@@ -26,6 +26,7 @@ from minicnn.kernels.cpu import conv, winograd
 RESULTS = Path(__file__).parent / "results"
 
 TIMED = [
+    Convolution(1, 24, 64, 64),
     Convolution(16, 24, 64, 64),
     Convolution(16, 12, 128, 128),
     Convolution(16, 6, 256, 256),

@@ -46,9 +46,9 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
         TypeError: naming all of them, and the conversion that helps.
     """
     check_tensor(where, "x", x)
-    dtype = x.dtype
+    dtype = x.array.dtype
     for tensor in parameters.values():
-        if tensor is not None and tensor.dtype != dtype:
+        if tensor is not None and tensor.array.dtype != dtype:
             raise _mixed_dtypes(where, x, parameters)
 
 
