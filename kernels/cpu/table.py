@@ -144,7 +144,8 @@ def _fitting(
     grad: np.ndarray, param: np.ndarray, strides: tuple[int, ...], dtype: np.dtype
 ) -> np.ndarray:
     """Return a gradient whose numbers lie in memory as the parameter's do, copied if need be."""
-    if grad.strides == strides and grad.dtype == dtype and grad.flags.aligned:
+    alike = grad.strides == strides or _steps(grad) == _steps(param)
+    if alike and grad.dtype == dtype and grad.flags.aligned:
         return grad
     copy = np.empty_like(param)
     copy[...] = grad

@@ -64,6 +64,12 @@ def test_gradients_of_another_memory_order(grad_order):
     assert_same_step("momentum", grad_order=grad_order)
 
 
+def test_strides_along_axes_of_one_do_not_matter():
+    param = np.zeros((4, 1, 3))
+    grad = np.lib.stride_tricks.as_strided(np.ones((4, 1, 3)), strides=(24, 8, 8))
+    assert table._fitting(grad, param, param.strides, param.dtype) is grad
+
+
 def test_a_gradient_of_another_dtype():
     params, grads = [np.zeros(3, np.float32)], [np.ones(3)]
     update.sgd(params, grads, None, 1.0, 0.0, 0.0, 0.0, False)
