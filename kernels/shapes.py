@@ -39,9 +39,13 @@ class Window(NamedTuple):
 
 
 def window_of(
-    kernel: IntOrPair, stride: IntOrPair = 1, padding: Padding = 0, dilation: IntOrPair = 1
+    kernel: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    where: str = "window",
 ) -> Window:
-    """Spell out the settings of a window.
+    """Spell out the settings of a window; `where` is the function or layer that messages name.
 
     Raises:
         TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or
@@ -49,8 +53,16 @@ def window_of(
     """
     settings = tuple(map(hashable, (kernel, stride, padding, dilation)))
     try:
+        return _find_window(settings)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def _find_window(settings: tuple) -> Window:
+    """Look a window up; what cannot be hashed is no setting, and is refused as such."""
+    try:
         hash(settings)
-    except TypeError:  # what cannot be hashed is no setting, and is refused as such
+    except TypeError:
         return _window_of.__wrapped__("", *settings)
     return _window_of(repr(settings), *settings)
 
@@ -224,7 +236,7 @@ def conv2d_shape(
             f"kernel width), none of them 0, got shape {w_shape}"
         )
     _check_channels(x_shape, w_shape, groups)
-    window = window_of(w_shape[2:], stride, padding, dilation)
+    window = window_of(w_shape[2:], stride, padding, dilation, "conv2d")
     OH, OW = (conv_output_size(*settings) for settings in _per_axis(x_shape, window))
     _check_window_fits(x_shape, window, "conv2d")
     return x_shape[0], w_shape[0], OH, OW
@@ -251,18 +263,19 @@ def pool2d_shape(
     Raises:
         TypeError, ValueError: as `conv2d_shape`.
     """
-    _check_images(x_shape, "pool2d")
+    _check_images(x_shape, "pooling")
     if isinstance(padding, str):
-        raise TypeError(f"pool2d: padding: expected an integer or two of them, got {padding!r}")
-    window = window_of(kernel, kernel if stride is None else stride, padding, dilation)
+        raise TypeError(f"pooling: padding: expected an integer or two of them, got {padding!r}")
+    step = kernel if stride is None else stride
+    window = window_of(kernel, step, padding, dilation, "pooling")
     for sides, extent in zip(window.padding, window.extent, strict=True):
         if max(sides) > extent // 2:
             raise ValueError(
-                f"pool2d: padding: expected at most half of the window, {extent} // 2 = {extent // 2} "
+                f"pooling: padding: expected at most half of the window, {extent} // 2 = {extent // 2} "
                 f"pixels, got {padding!r} with kernel {kernel!r} and dilation {dilation!r}"
             )
     OH, OW = (pool_output_size(*axis, ceil_mode) for axis in _per_axis(x_shape, window))
-    _check_window_fits(x_shape, window, "pool2d", ceil_mode)
+    _check_window_fits(x_shape, window, "pooling", ceil_mode)
     return x_shape[0], x_shape[1], OH, OW
 
 
@@ -278,12 +291,14 @@ def adaptive_pool2d_shape(
     Raises:
         TypeError, ValueError: as `conv2d_shape`.
     """
-    _check_images(x_shape, "adaptive_pool2d")
+    where = "adaptive pooling"
+    _check_images(x_shape, where)
     if isinstance(output_size, tuple | list) and len(output_size) == 2:
         output_size = tuple(
             old if new is None else new for new, old in zip(output_size, x_shape[2:], strict=True)
         )
-    return (*x_shape[:2], *_positive(pair(output_size, "output_size"), "output_size"))
+    name = f"{where}: output_size"
+    return (*x_shape[:2], *_positive(pair(output_size, name), name))
 
 
 def _is_integer(value: object) -> bool:
@@ -326,11 +341,12 @@ def _check_channels(x_shape: Shape, w_shape: Shape, groups: int) -> None:
             f"{K} output channels, got {groups} (x {x_shape}, w {w_shape})"
         )
     if per_group * groups != C:
-        last = x_shape[3] == per_group * groups
-        hint = "; if x is (N, H, W, C), move its channels: x.transpose(0, 3, 1, 2)" if last else ""
+        hint = f"in_channels should be {C}"
+        if x_shape[3] == per_group * groups:
+            hint = f"if x is (N, H, W, C), write x.permute(0, 3, 1, 2), otherwise {hint}"
         raise ValueError(
-            f"conv2d: x: expected {per_group * groups} channels, w.shape[1] * groups = "
-            f"{per_group} * {groups}, got {C}: x {x_shape}, w {w_shape}{hint}"
+            f"conv2d: x: expected {per_group * groups} channels, as the weight was made for, got "
+            f"{C}: x {x_shape}, weight {w_shape}, groups {groups}; {hint}"
         )
 
 

@@ -19,8 +19,15 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from minicnn import __version__, manual_seed, models
+from minicnn.arguments import (
+    device,
+    image_size,
+    natural_number,
+    number_from_zero,
+    positive_integer,
+    positive_number,
+)
 from minicnn.autograd import Tensor
-from minicnn.backend import parse_device
 from minicnn.data import (
     ImageData,
     Prepared,
@@ -38,7 +45,7 @@ from minicnn.plot import training_report
 from minicnn.summary import summary
 from minicnn.train import EarlyStopping, History, confusion_matrix, evaluate, fit, predict
 from minicnn.train.batches import as_loader
-from minicnn.trained import Config, load_trained, read_image_file, save_trained
+from minicnn.trained import CONFIG, Config, load_trained, read_image_file, save_trained
 
 DATASETS = ("fashion-mnist-sample", "fashion-mnist", "mnist")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
@@ -151,6 +158,11 @@ def predict_command(options: argparse.Namespace) -> None:
     asked = [*_images_in_files(options), *_test_images(options, config)]
     if not asked:
         raise ValueError("nothing to predict: name image files, or test images with --index 0 1 2")
+    if options.invert and not options.images:
+        raise ValueError(
+            "--invert: it inverts image files, and none is named; the test images of --index are as "
+            "the network expects them"
+        )
     inputs = np.concatenate([config.to_inputs(image[None]) for _, image in asked])
     scores = predict(model.to(options.device), inputs)  # (N, K)
     shares = F.softmax(Tensor(scores), 1).numpy()  # (N, K)
@@ -163,7 +175,11 @@ def predict_command(options: argparse.Namespace) -> None:
 def summary_command(options: argparse.Namespace) -> None:
     """Print the table of a network."""
     model = models.create(options.model, num_classes=options.classes)
-    print(summary(model, options.input_size))
+    try:
+        print(summary(model, options.input_size))
+    except ValueError as error:
+        error.add_note(f"{options.model} is made for --input-size 1,28,28")
+        raise
 
 
 # --- their parts ----------------------------------------------------------------------------------
@@ -177,12 +193,22 @@ def _writable_folder(path: str) -> Path:
         TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"--out: {folder}: no file can be written there: {error.strerror}") from error
+    if (folder / CONFIG).exists():
+        print(
+            f"minicnn: --out: {folder} holds a trained network, which will be replaced",
+            file=sys.stderr,
+        )
     return folder
 
 
 def _load_data(name: str, options: argparse.Namespace) -> ImageData:
     """Load a dataset, or the first images of it."""
     if name == "fashion-mnist-sample":
+        if options.data_dir is not None:
+            raise ValueError(
+                f"--data-dir: {name} comes with minicnn and is read from nowhere else; for files of "
+                "your own choose --dataset mnist or --dataset fashion-mnist"
+            )
         data = load_fashion_mnist_sample()
     elif name in DATASETS:
         load = load_mnist if name == "mnist" else load_fashion_mnist
@@ -288,12 +314,12 @@ def _parser() -> argparse.ArgumentParser:
     images.add_argument("--download", action="store_true", help="fetch the files if need be")
     images.add_argument(
         "--limit",
-        type=_positive,
+        type=positive_integer,
         metavar="N",
         help="use only the first N images (of the training set and of the test set)",
     )
     images.add_argument(
-        "--device", type=_device, default="cpu", help='"cpu" (default), "cuda" or "cuda:1"'
+        "--device", type=device, default="cpu", help='"cpu" (default), "cuda" or "cuda:1"'
     )
     trained = argparse.ArgumentParser(add_help=False)
     trained.add_argument(
@@ -310,21 +336,27 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=train_command)
     shown = "default: %(default)s"
     train.add_argument("--model", choices=models.list_models(), default="first_cnn", help=shown)
-    train.add_argument("--epochs", type=_positive, default=12, help=shown)
-    train.add_argument("--batch-size", type=_positive, default=64, help=shown)
-    train.add_argument("--lr", type=float, default=0.01, help=f"largest learning rate, {shown}")
+    train.add_argument("--epochs", type=positive_integer, default=12, help=shown)
+    train.add_argument("--batch-size", type=positive_integer, default=64, help=shown)
+    train.add_argument(
+        "--lr", type=positive_number, default=0.01, help=f"largest learning rate, {shown}"
+    )
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help=shown)
-    train.add_argument("--weight-decay", type=float, default=0.0, help=shown)
+    train.add_argument("--weight-decay", type=number_from_zero, default=0.0, help=shown)
     train.add_argument("--scheduler", choices=SCHEDULERS, default=SCHEDULERS[0], help=shown)
-    train.add_argument("--clip-norm", type=float, help="largest norm of all gradients together")
-    train.add_argument("--patience", type=_positive, help="stop after so many epochs in vain")
+    train.add_argument(
+        "--clip-norm", type=positive_number, help="largest norm of all gradients together"
+    )
+    train.add_argument(
+        "--patience", type=positive_integer, help="stop after so many epochs in vain"
+    )
     train.add_argument(
         "--validation",
         type=float,
         default=0.1,
         help=f"share of the training images to set aside, {shown}",
     )
-    train.add_argument("--seed", type=_seed, default=0, help="same seed, same network")
+    train.add_argument("--seed", type=natural_number, default=0, help="same seed, same network")
     train.add_argument("--out", metavar="DIR", help="write weights, history and report there")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -339,43 +371,12 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(command=predict_command)
     ask.add_argument("images", nargs="*", metavar="FILE", help="a .png, .npy or IDX file")
     ask.add_argument("--index", type=int, nargs="+", help="numbers of test images of the dataset")
-    ask.add_argument("--top", type=_positive, default=3, help="how many classes to show")
+    ask.add_argument("--top", type=positive_integer, default=3, help="how many classes to show")
     ask.add_argument("--invert", action="store_true", help="FILEs are dark on a light ground")
 
     describe = commands.add_parser("summary", parents=[shared], help="show a network's layers")
     describe.set_defaults(command=summary_command)
     describe.add_argument("model", choices=models.list_models())
-    describe.add_argument("--input-size", type=_size, default=(1, 28, 28), metavar="C,H,W")
-    describe.add_argument("--classes", type=_positive, default=10, metavar="K")
+    describe.add_argument("--input-size", type=image_size, default=(1, 28, 28), metavar="C,H,W")
+    describe.add_argument("--classes", type=positive_integer, default=10, metavar="K")
     return parser
-
-
-def _positive(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return _whole_number(text, least=1)
-
-
-def _seed(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    return _whole_number(text, least=0)
-
-
-def _whole_number(text: str, least: int) -> int:
-    number = int(text)
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected a number of at least {least}, got {number}")
-    return number
-
-
-def _device(text: str) -> str:
-    """Accept the name of a device."""
-    try:
-        parse_device(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _size(text: str) -> tuple[int, ...]:
-    """Parse sizes such as 1,28,28 or 1x28x28."""
-    return tuple(_positive(size) for size in text.replace("x", ",").split(","))

@@ -36,7 +36,7 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     if replaces and not target.is_file():
         raise FileExistsError(f"{path}: exists and is no regular file, so it cannot be replaced")
     temporary = target.with_name(f".minicnn-{secrets.token_hex(8)}.tmp")
-    file = open(temporary, "xb")  # noqa: SIM115 (closed before the renaming, whatever happens)
+    file = _create(temporary, path)
     try:
         with file:
             if replaces:
@@ -48,3 +48,14 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _create(temporary: Path, path: str | os.PathLike) -> BinaryIO:
+    """Open a new file that will become `path`, which is the name that an error shows."""
+    try:
+        return open(temporary, "xb")
+    except OSError as error:
+        reason = error.strerror
+        if not os.path.exists(temporary.parent):
+            reason = f"the folder {temporary.parent} does not exist; make it first"
+        raise OSError(error.errno, reason, os.fspath(path)) from None

@@ -23,7 +23,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
 from minicnn.autograd.tape import topological_order
-from minicnn.backend import Array, to_device
+from minicnn.backend import Array, is_array, to_device
 from minicnn.gradcheck_report import GradcheckError, GradcheckReport, InputReport, explain
 
 __all__ = ["GradcheckError", "GradcheckReport", "away_from_kinks", "distinct", "gradcheck"]
@@ -106,7 +106,7 @@ def gradcheck(
         ValueError: for inputs that are no leaves, occur twice, or of which none requires a
             gradient.
     """
-    tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    tensors = [inputs] if isinstance(inputs, Tensor) or is_array(inputs) else list(inputs)
     checked = _checked_inputs(tensors)
     run = _Run(function, tensors, np.random.default_rng((seed, STREAM)))
     report = GradcheckReport(getattr(function, "__name__", type(function).__name__))
@@ -133,8 +133,8 @@ def _checked_inputs(tensors: list[Tensor]) -> list[tuple[int, Tensor]]:
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise TypeError(
-                f"gradcheck: input {i} must be a tensor, got {type(tensor).__name__}; give the function "
-                "its other arguments through a lambda"
+                f"gradcheck: input {i} must be a tensor, got {type(tensor).__name__}; write minicnn.tensor("
+                "array, requires_grad=True), or give the function its other arguments through a lambda"
             )
         if not tensor.is_leaf:
             raise ValueError(

@@ -9,9 +9,18 @@ _generator = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Restart the global generator from `seed` (an integer >= 0) and return it."""
+    """Restart the global generator from `seed` and return it.
+
+    Raises:
+        TypeError, ValueError: `seed` is no whole number >= 0.
+    """
     global _generator
-    _generator = np.random.default_rng(seed)
+    try:
+        _generator = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"manual_seed: seed: expected a whole number >= 0, got {seed!r}"
+        ) from None
     return _generator
 
 

@@ -125,9 +125,10 @@ def summary(
         dtype: of the input; integers for an Embedding.
 
     Raises:
+        TypeError: `input_size` is no tuple of sizes, nor a list of such.
         ValueError: the model does not take inputs of this shape; the layer's message says why.
     """
-    sizes = input_size if isinstance(input_size, list) else [input_size]
+    sizes = _checked_sizes(input_size)
     device = device_of_model(model)
     inputs = [Tensor(to_device(np.zeros((1, *size), dtype), device)) for size in sizes]
     memory = _Memory()
@@ -147,6 +148,12 @@ def summary(
     try:
         with inference_mode(model):
             model(*inputs)
+    except ValueError as error:
+        error.add_note(
+            f"summary: input_size={input_size} does not fit: expected the shape of one example "
+            "without the batch axis, (C, H, W) for images"
+        )
+        raise
     finally:
         for hook in hooks:
             hook.remove()
@@ -167,6 +174,17 @@ def summary(
         multiply_adds=sum(row.multiply_adds for row in rows),
         inference_bytes=memory.peak,
         training_bytes=memory.total,
+    )
+
+
+def _checked_sizes(input_size: Any) -> list[tuple[int, ...]]:
+    """Return the shape of each input."""
+    sizes = input_size if isinstance(input_size, list) else [input_size]
+    if all(isinstance(size, tuple | list) for size in sizes):
+        return sizes
+    raise TypeError(
+        "summary: input_size: expected the shape of one example without the batch axis, a tuple such "
+        f"as (1, 28, 28) or (784,), or a list of tuples for several inputs, got {input_size!r}"
     )
 
 

@@ -6,7 +6,7 @@ shown to it, or what its answers mean. `config.json`, beside the weights, does.
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,13 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
         ValueError: a file is damaged, or the weights are of another network.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: does not exist; expected the folder that `minicnn train --out` wrote"
-        )
     weights = path / WEIGHTS if path.is_dir() else path
+    for needed in (path, weights, weights.with_name(CONFIG)):
+        if not needed.exists():
+            raise FileNotFoundError(
+                f"{path}: expected the folder that `minicnn train --out` wrote, but {needed} does "
+                "not exist"
+            )
     config = _read_config(weights.with_name(CONFIG))
     model = config.build()
     state = load(weights)
@@ -96,7 +98,7 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
 def _read_config(path: Path) -> Config:
     """Read and check a configuration."""
     try:
-        config = Config(**json.loads(path.read_bytes()))
+        config = _config_from(json.loads(path.read_bytes()))
         height, width = config.image_size
         Standardize(config.mean, config.std)
         sound = (
@@ -112,6 +114,19 @@ def _read_config(path: Path) -> Config:
             f"{', '.join(models.list_models())}, names of classes, and the size of images"
         )
     return config
+
+
+def _config_from(entries: Any) -> Config:
+    """Make a configuration of what a JSON file holds, whose names must be those of the attributes."""
+    if not isinstance(entries, dict):
+        raise TypeError(f"expected names and values in {{}}, got a {type(entries).__name__}")
+    known = [entry.name for entry in fields(Config)]
+    needed = {entry.name for entry in fields(Config) if entry.default_factory is MISSING}
+    if not needed <= entries.keys() <= set(known):
+        raise ValueError(
+            f"expected the entries {', '.join(known)}, got {', '.join(entries) or 'none'}"
+        )
+    return Config(**entries)
 
 
 def read_image_file(path: str | os.PathLike) -> np.ndarray:
@@ -139,16 +154,20 @@ def read_image_file(path: str | os.PathLike) -> np.ndarray:
             images = read_idx(path)
         else:
             images = _read_picture(path)
-    except (ValueError, EOFError, SyntaxError) as error:  # what the readers raise for damaged files
-        raise ValueError(f"{path}: cannot be read as images: {error}") from error
-    if images.ndim == 2:
-        images = images[None]
-    if images.dtype != np.uint8 or images.ndim != 3:
+    except (ValueError, EOFError, SyntaxError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # there is no such file, ...
+            raise
+        raise ValueError(  # what the readers raise for damaged files, and for files of other kinds
+            f"{path}: cannot be read as images: {error}; expected a picture (.png), a NumPy file "
+            '(.npy) or an IDX file ("idx" or "ubyte" in its name)'
+        ) from error
+    if images.dtype != np.uint8 or images.ndim not in (2, 3):
+        hint = "; convert it: (255 * images).astype('uint8')" if images.dtype.kind == "f" else ""
         raise ValueError(
             f"{path}: expected grey images (H, W) or (N, H, W) of uint8, 0 to 255, got "
-            f"{images.dtype} of shape {images.shape}"
+            f"{images.dtype} of shape {images.shape}{hint}"
         )
-    return images
+    return images[None] if images.ndim == 2 else images
 
 
 def _read_picture(path: Path) -> np.ndarray:

@@ -77,6 +77,15 @@ def test_every_optimizer_goes_with_every_schedule(optimizer, scheduler, capsys):
     assert main([*TRAIN, "--model", "mlp", *settings, "--clip-norm", "1", "--patience", "1"]) == 0
 
 
+def test_train_says_that_it_replaces_a_network(tmp_path, capsys):
+    for expected in (
+        "",
+        f"minicnn: --out: {tmp_path} holds a trained network, which will be replaced\n",
+    ):
+        assert main([*TRAIN, "--model", "mlp", "--out", str(tmp_path)]) == 0
+        assert capsys.readouterr().err == expected
+
+
 def test_evaluate_repeats_what_train_measured(folder, capsys):
     assert main([*TRAIN, "--out", str(folder)]) == 0
     trained = capsys.readouterr().out
@@ -128,11 +137,13 @@ def test_the_program_runs_as_a_module():
 
 def test_missing_weights_are_named(tmp_path, capsys):
     line = fails(["evaluate", "--weights", tmp_path], capsys)
-    assert line == f"minicnn: error: {tmp_path / 'config.json'}: No such file or directory"
+    assert line.endswith(
+        f"`minicnn train --out` wrote, but {tmp_path / 'weights.npz'} does not exist"
+    )
 
 
 def test_weights_that_do_not_exist_are_named(tmp_path, capsys):
-    assert "nowhere: does not exist; expected the folder that `minicnn train --out` wrote" in fails(
+    assert "nowhere: expected the folder that `minicnn train --out` wrote" in fails(
         ["evaluate", "--weights", tmp_path / "nowhere"], capsys
     )
 
@@ -175,12 +186,24 @@ def test_an_image_that_does_not_exist_is_refused(folder, capsys, index):
     assert f"has test images 0 to 999, got {index}" in line
 
 
+def test_inverting_without_files_is_refused(folder, capsys):
+    line = fails(["predict", "--weights", folder, "--index", "0", "--invert"], capsys)
+    assert "--invert: it inverts image files, and none is named" in line
+
+
+def test_a_folder_for_the_images_that_come_with_minicnn_is_refused(tmp_path, capsys):
+    line = fails([*TRAIN, "--data-dir", tmp_path], capsys)
+    assert "--data-dir: fashion-mnist-sample comes with minicnn" in line
+
+
 def test_nothing_to_predict_is_an_error(folder, capsys):
     assert "nothing to predict" in fails(["predict", "--weights", folder], capsys)
 
 
-def test_an_error_names_the_layer(capsys):
-    assert "(in Conv2d(1, 8, " in fails(["summary", "first_cnn", "--input-size", "3,28,28"], capsys)
+def test_an_error_names_the_layer_and_what_the_network_takes(capsys):
+    line = fails(["summary", "first_cnn", "--input-size", "3,28,28"], capsys)
+    assert "(in Conv2d(1, 8, " in line
+    assert "(first_cnn is made for --input-size 1,28,28)" in line
 
 
 def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
@@ -262,6 +285,9 @@ def test_an_interruption_is_no_error(capsys, monkeypatch):
         ["train", "--device", "foo"],
         ["train", "--device", "float64"],
         ["train", "--seed", "-1"],
+        ["train", "--lr", "0"],
+        ["train", "--clip-norm", "0"],
+        ["train", "--weight-decay", "-1"],
     ],
 )
 def test_unknown_arguments_are_refused_with_code_2(arguments, capsys):

@@ -92,5 +92,8 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"), replace_file(tmp_path / "absent" / "x"):
+    path = tmp_path / "absent" / "x"
+    refused = pytest.raises(FileNotFoundError, match=r"the folder .*absent does not exist")
+    with refused as caught, replace_file(path):
         pass
+    assert caught.value.filename == str(path)

@@ -360,3 +360,11 @@ def test_the_cotangent_is_not_what_manual_seed_draws():
     x = minicnn.randn(3, 3, dtype="float64")
     w = minicnn.randn(3, 3, dtype="float64", requires_grad=True)
     assert not gradcheck(lambda x, w: apply(Transposed(), x, w), [x, w], raise_exception=False)
+
+
+@pytest.mark.parametrize("inputs", [np.ones(3), [np.ones(3)]])
+def test_an_array_is_no_input(inputs):
+    with pytest.raises(
+        TypeError, match=r"got ndarray; write minicnn\.tensor\(array, requires_grad"
+    ):
+        gradcheck(minicnn.relu, inputs)

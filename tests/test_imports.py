@@ -22,7 +22,7 @@ FLOORS = [
     {"nn", "serialization", "gradcheck"},
     {"optim", "data", "models"},
     {"train", "plot"},
-    {"summary", "trained"},
+    {"summary", "trained", "arguments"},
     {"the public face"},  # what minicnn/__init__.py offers: `from minicnn import Tensor`
     {"cli"},
     {"__main__"},

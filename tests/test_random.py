@@ -1,6 +1,7 @@
 """The one source of chance."""
 
 import numpy as np
+import pytest
 
 from minicnn import random
 
@@ -20,3 +21,11 @@ def test_resolve():
     assert random.resolve(None) is random.generator()
     assert random.resolve(own) is own
     assert random.resolve(7).random() == random.resolve(7).random()
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5])
+def test_other_seeds_are_refused_and_change_nothing(seed):
+    before = random.generator()
+    with pytest.raises((TypeError, ValueError), match="manual_seed: seed: expected a whole number"):
+        random.manual_seed(seed)
+    assert random.generator() is before

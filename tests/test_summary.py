@@ -171,10 +171,17 @@ def test_the_model_stays_as_it_was():
 
 def test_an_input_that_does_not_fit_is_refused_by_the_layer():
     model = models.first_cnn()
-    with pytest.raises(ValueError, match="expected 1 channel"):
+    with pytest.raises(ValueError, match="expected 1 channel") as caught:
         summary(model, (3, 28, 28))
+    assert "input_size=(3, 28, 28) does not fit: expected the shape" in caught.value.__notes__[-1]
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("size", [784, [1, 28, 28]])
+def test_a_size_must_be_a_tuple(size):
+    with pytest.raises(TypeError, match=r"input_size: .* such as \(1, 28, 28\) or \(784,\)"):
+        summary(models.mlp(), size)
 
 
 def test_a_transposed_convolution_that_is_called_by_keyword():

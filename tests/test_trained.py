@@ -75,9 +75,24 @@ def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, change):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
 def test_a_damaged_configuration_is_refused(tmp_path, text):
+    save_trained(tmp_path, CONFIG.build(), CONFIG)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json: not a configuration"):
         load_trained(tmp_path)
+
+
+def test_a_configuration_lists_its_entries(tmp_path):
+    save_trained(tmp_path, CONFIG.build(), CONFIG)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"expected the entries model, dataset, .*, got none"):
+        load_trained(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["", "weights.npz"])
+def test_what_is_no_folder_of_a_network_is_refused(tmp_path, path):
+    (tmp_path / "weights.npz").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"minicnn train --out` wrote, but .*config\.json"):
+        load_trained(tmp_path / path)
 
 
 # --- image files ----------------------------------------------------------------------------------
@@ -118,3 +133,24 @@ def test_an_archive_called_npy_is_refused(tmp_path):
         np.savez(file, images=IMAGE)
     with pytest.raises(ValueError, match=r"a\.npy: cannot be read as images: the magic string"):
         read_image_file(tmp_path / "a.npy")
+
+
+def test_the_shape_of_an_array_is_named_as_it_is(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"got float64 of shape \(2, 3\); convert it"):
+        read_image_file(tmp_path / "a.npy")
+
+
+def test_a_file_of_another_kind_is_told_what_is_expected(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "README.md").write_text("words")
+    with pytest.raises(
+        ValueError, match=r"README\.md: .*expected a picture \(\.png\), a NumPy file"
+    ):
+        read_image_file(tmp_path / "README.md")
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(FileNotFoundError, match=r"a\.png"):
+        read_image_file(tmp_path / "a.png")

@@ -16,13 +16,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         ValueError: for an empty list, or shapes that differ off `dim`.
         TypeError: for mixed dtypes.
     """
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("cat: expected at least one tensor, got none")
+    tensors = _checked("cat", tensors)
     shapes = [tensor.shape for tensor in tensors]
-    dtypes = {tensor.dtype.name for tensor in tensors}
-    if len(dtypes) > 1:
-        raise TypeError(f"cat: mixed dtypes {sorted(dtypes)}; convert with .to(dtype)")
     axis = axis_of("cat", dim, tensors[0].ndim)
     if tensors[0].ndim == 0 or len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError(f"cat: off axis {dim} the shapes must agree and have axes, got {shapes}")
@@ -30,8 +25,28 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors of equal shape along a new axis."""
+    """Join tensors of equal shape along a new axis.
+
+    Raises:
+        ValueError: for an empty list, or shapes that differ.
+        TypeError: for mixed dtypes.
+    """
+    tensors = _checked("stack", tensors)
+    shapes = [tensor.shape for tensor in tensors]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"stack: the shapes must agree, got {shapes}; cat joins along an old axis")
     return cat([tensor.unsqueeze(dim) for tensor in tensors], dim)
+
+
+def _checked(where: str, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the tensors to join; there must be some, of one dtype."""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError(f"{where}: expected at least one tensor, got none")
+    dtypes = {tensor.dtype.name for tensor in tensors}
+    if len(dtypes) > 1:
+        raise TypeError(f"{where}: mixed dtypes {sorted(dtypes)}; convert with .to(dtype)")
+    return tensors
 
 
 def where(condition: Tensor, a: Any, b: Any) -> Tensor:

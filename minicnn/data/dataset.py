@@ -54,6 +54,11 @@ class TensorDataset(Dataset):
                 f"TensorDataset: expected shapes (N, ...) with the same N, got {listed}"
             )
 
+    def __repr__(self) -> str:
+        """Show dtypes and shapes instead of numbers."""
+        listed = ", ".join(f"{tensor.dtype} {tensor.shape}" for tensor in self.tensors)
+        return f"TensorDataset({listed})"
+
     def __len__(self) -> int:
         """Return the number of examples."""
         return self.tensors[0].shape[0]
@@ -94,6 +99,11 @@ class Subset(Dataset):
         wrong = self.indices[(self.indices < -n) | (self.indices >= n)]
         if wrong.size:
             raise IndexError(f"Subset: indices: the dataset has {n} examples, got index {wrong[0]}")
+
+    def __repr__(self) -> str:
+        """Show numbers of examples instead of the examples."""
+        kind = type(self.dataset).__name__
+        return f"Subset({len(self)} of the {len(self.dataset)} examples of a {kind})"
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -67,6 +67,13 @@ class DataLoader:
         self.drop_last = drop_last
         self.generator = None if generator is None else resolve(generator)
 
+    def __repr__(self) -> str:
+        """Name the kind of dataset, and the settings that decide the batches."""
+        return (
+            f"DataLoader({type(self.dataset).__name__}, batch_size={self.batch_size}, "
+            f"shuffle={self.shuffle}, drop_last={self.drop_last})"
+        )
+
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)

@@ -109,11 +109,12 @@ class Conv2d(_Convolution):
         algorithm: str = "auto",
         precision: str | None = None,
     ):
-        size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
-        gap = pair(dilation, "dilation")
+        name = type(self).__name__
+        size, step = pair(kernel_size, f"{name}: kernel_size"), pair(stride, f"{name}: stride")
+        gap = pair(dilation, f"{name}: dilation")
         if isinstance(padding, int):
             padding = (padding, padding)
-        window_of(size, step, padding, gap)  # refuses settings that do not go together
+        window_of(size, step, padding, gap, name)  # refuses settings that do not go together
         super().__init__(
             in_channels, out_channels, size, step, padding, gap, groups, algorithm, precision
         )
@@ -177,7 +178,8 @@ class Conv1d(_Convolution):
         precision: str | None = None,
     ):
         sides = padding if isinstance(padding, str) else (0, padding)
-        window_of((1, kernel_size), (1, stride), sides, (1, dilation))  # refuses settings, as above
+        name = type(self).__name__
+        window_of((1, kernel_size), (1, stride), sides, (1, dilation), name)  # refuses, as above
         super().__init__(
             in_channels,
             out_channels,
@@ -221,10 +223,11 @@ class ConvTranspose2d(_Convolution):
         algorithm: str = "auto",
         precision: str | None = None,
     ):
-        size, step = pair(kernel_size, "kernel_size"), pair(stride, "stride")
-        cut, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
-        gap = pair(dilation, "dilation")
-        window_of(size, step, cut, gap)  # refuses settings, as above
+        name = type(self).__name__
+        size, step = pair(kernel_size, f"{name}: kernel_size"), pair(stride, f"{name}: stride")
+        cut, gap = pair(padding, f"{name}: padding"), pair(dilation, f"{name}: dilation")
+        extra = pair(output_padding, f"{name}: output_padding")
+        window_of(size, step, cut, gap, name)  # refuses settings, as above
         super().__init__(
             in_channels, out_channels, size, step, cut, gap, groups, algorithm, precision
         )

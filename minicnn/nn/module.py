@@ -208,10 +208,12 @@ class Module(Stateful):
         """
         where = type(self).__name__
         if value is not None and not isinstance(value, kind):
-            hint = "; unpack it with *" if isinstance(value, (list, tuple)) else ""
-            raise TypeError(
-                f"{where}: {name!r} must be a {kind.__name__} or None, got {type(value).__name__}{hint}"
-            )
+            got, hint = type(value).__name__, ""
+            if isinstance(value, (list, tuple)):
+                hint = "; unpack it with *"
+            elif isinstance(value, type):
+                got, hint = f"the class {value.__name__}", f"; write {value.__name__}()"
+            raise TypeError(f"{where}: {name!r} must be a {kind.__name__} or None, got {got}{hint}")
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{where}: expected a name without dots, not empty, got {name!r}")
         if registry is not self._modules:

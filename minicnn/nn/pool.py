@@ -1,7 +1,7 @@
 """Pooling layers: modules without parameters; see `minicnn.nn.functional.pool`."""
 
 from minicnn.autograd import Tensor
-from minicnn.kernels.shapes import IntOrPair
+from minicnn.kernels.shapes import IntOrPair, window_of
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
 
@@ -9,10 +9,11 @@ from minicnn.nn.module import Module
 class _WindowPool(Module):
     """What pooling with a moving window shares: its settings."""
 
-    def __init__(self, kernel_size, stride, padding, ceil_mode):
+    def __init__(self, kernel_size, stride, padding, ceil_mode, dilation=1):
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
+        window_of(kernel_size, self.stride, padding, dilation, type(self).__name__)  # refuses
         self.padding = padding
         self.ceil_mode = ceil_mode
 
@@ -32,7 +33,7 @@ class _ExtremePool(_WindowPool):
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ):
-        super().__init__(kernel_size, stride, padding, ceil_mode)
+        super().__init__(kernel_size, stride, padding, ceil_mode, dilation)
         self.dilation = dilation
 
     @property

@@ -4,6 +4,7 @@ A name is the path through the tree, such as "features.0.weight". Loading looks 
 it changes anything: names that miss, names too many, shapes that differ.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -58,8 +59,10 @@ class Stateful:
         """
         where = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state_dict, Mapping):
+            hint = "; read the file first: load_state_dict(minicnn.load(path))"
             raise TypeError(
                 f"{where}: expected a mapping of names to tensors, got {type(state_dict).__name__}"
+                + (hint if isinstance(state_dict, str | os.PathLike) else "")
             )
         arrays = {name: array_of(value) for name, value in state_dict.items()}
         expected = {

@@ -127,7 +127,7 @@ def _named(where: str, parameters: Any) -> list[tuple[str, Tensor]]:
     """Return pairs of a name and a tensor; tensors that came without a name get their number."""
     if isinstance(parameters, Tensor):
         parameters = [parameters]
-    if not isinstance(parameters, Iterable):
+    if hasattr(parameters, "parameters") or not isinstance(parameters, Iterable):
         raise TypeError(
             f"{where}: parameters: expected an iterable of tensors, got a "
             f"{type(parameters).__name__}; write model.parameters()"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Measures = Mapping[str, Sequence[float]]
 """A History, or a dict of lists such as one."""
 
+LINE = 16
+"""Points from one label to the next, so that neither touches the other."""
+
 
 def plot_history(history: Measures, path: str | os.PathLike | None = None) -> "Figure":
     """Draw each measure of `history` with its validation counterpart, side by side.
@@ -26,6 +29,7 @@ def plot_history(history: Measures, path: str | os.PathLike | None = None) -> "F
         The matplotlib figure.
 
     Raises:
+        TypeError: what is no history.
         ValueError: a history without epochs or without measures.
         ImportError: matplotlib is missing.
     """
@@ -40,8 +44,14 @@ def measure_names(history: Measures) -> list[str]:
     """Return the measures to draw: all but the rate, the time and the validation counterparts.
 
     Raises:
+        TypeError: what is no history.
         ValueError: there is nothing to draw.
     """
+    if not isinstance(history, Mapping):
+        raise TypeError(
+            "plot: history: expected the History that fit() returned, or a dict of lists, got "
+            f"{type(history).__name__}"
+        )
     hidden = ("lr", "seconds")
     names = [name for name in history if name not in hidden and not name.startswith("val_")]
     if not names or not any(len(history[name]) for name in names):
@@ -59,26 +69,40 @@ def draw_curves(axes: "Axes", history: Measures, name: str) -> None:
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, linewidth=2, marker="o", markersize=4)
     axes.set_xlabel("epoch", fontsize=11, color=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    last = len(history[name])
+    beside = max(0.5, 0.05 * last)
+    axes.set_xlim(1 - beside, last + beside)
+    axes.margins(y=0.12)  # room for a label below the lowest point
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     _label_ends(axes, curves)
 
 
 def _label_ends(axes: "Axes", curves: dict[str, tuple[Sequence[float], str]]) -> None:
-    """Write each curve's name and last value beside its end, the higher one above the lower."""
+    """Write each curve's name and last value beside its end; two that are too near move apart."""
     last = {label: values[-1] for label, (values, _) in curves.items()}
     finite = sorted((v, label) for label, v in last.items() if math.isfinite(v))
-    for rank, (value, label) in enumerate(finite):
+    shifts = [0.0]
+    if len(finite) == 2:
+        apart = _missing_distance(axes, finite[1][0] - finite[0][0])
+        shifts = [-apart / 2, apart / 2]
+    for (value, label), shift in zip(finite, shifts, strict=False):
         values, colour = curves[label]
-        apart = 0 if len(finite) == 1 else 7 * (2 * rank - 1)  # points, so that they never overlap
         axes.annotate(
             f"{label} {value:.3f}",
             xy=(len(values), value),
-            xytext=(8, apart),
+            xytext=(8, shift),
             textcoords="offset points",
             color=colour,
             fontsize=11,
             va="center",
             annotation_clip=False,
         )
+
+
+def _missing_distance(axes: "Axes", difference: float) -> float:
+    """Return how many points two values lie too near to each other for their labels; 0 for enough room."""
+    low, high = axes.get_ylim()
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi  # of the axes, in points
+    return max(0.0, LINE - difference / (high - low) * height)

@@ -5,7 +5,7 @@ from typing import Any
 
 from minicnn.autograd import Tensor
 from minicnn.backend import is_array
-from minicnn.data import DataLoader, TensorDataset
+from minicnn.data import DataLoader, ImageData, Prepared, TensorDataset
 from minicnn.nn import Module
 
 Data = Any
@@ -29,15 +29,22 @@ def as_loader(where: str, data: Data, batch_size: int, training: bool = False) -
     """
     if isinstance(data, tuple | list) and len(data) == 2 and _is_tensor(data[0]):
         data = TensorDataset(*data)
+    if _is_tensor(data):
+        raise TypeError(
+            f"{where}: expected a pair (inputs, targets), a Dataset or a DataLoader, got one array "
+            f"of shape {data.shape}; put the two into one pair of brackets: (inputs, targets)"
+        )
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         loader = DataLoader(data, batch_size, shuffle=training)
         loader.drop_last = training and len(data) > 1 and len(data) % loader.batch_size == 1
     elif isinstance(data, Iterable) and not isinstance(data, Iterator):
         loader = data
     else:
+        images = isinstance(data, ImageData | Prepared)
+        hint = "; use the parts of prepare(data): .train, .validation, .test" if images else ""
         raise TypeError(
             f"{where}: expected a pair (inputs, targets), a Dataset or a DataLoader, got "
-            f"{type(data).__name__}"
+            f"{type(data).__name__}{hint}"
         )
     if hasattr(loader, "__len__") and len(loader) == 0:
         raise ValueError(

@@ -17,6 +17,7 @@ from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
 from minicnn.nn import Module
 from minicnn.nn import functional as F
+from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.utils import clip_grad_norm_
 from minicnn.optim import Adam, Optimizer
 from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
@@ -66,7 +67,7 @@ def fit(
             first two are shuffled anew every epoch, and a last batch of one example, which
             BatchNorm cannot normalise, is left out; a DataLoader keeps its own order and batches.
         validation_data: the same kinds, measured after every epoch and never trained on.
-        epochs: how often to go through the training data, >= 0.
+        epochs: how often to go through the training data, >= 1.
         batch_size: examples a step, where the data is no DataLoader.
         optimizer: Adam with learning rate 0.001 where left out, or the scheduler's.
         loss: a function of (outputs, targets) that returns the mean over a batch; cross-entropy
@@ -94,8 +95,9 @@ def fit(
             parameters are then as the step before left them, but running statistics, as of
             BatchNorm, have seen the batch.
     """
-    if epochs < 0:
-        raise ValueError(f"fit: epochs: expected a number >= 0, got {epochs}")
+    check_whole("fit", epochs=epochs)
+    if epochs < 1:
+        raise ValueError(f"fit: epochs: expected a number >= 1, got {epochs}")
     loader = as_loader("fit: train_data", train_data, batch_size, training=True)
     validation = None
     if validation_data is not None:

@@ -86,6 +86,16 @@ def test_cat_of_mixed_dtypes():
         mf.cat([Tensor([1.0]), Tensor(normal(1))])
 
 
+def test_stack_of_different_shapes():
+    with pytest.raises(ValueError, match=r"stack: .* must agree, got \[\(2, 3\), \(2, 4\)\]"):
+        mf.stack([Tensor(normal(2, 3)), Tensor(normal(2, 4))])
+
+
+def test_stack_of_nothing():
+    with pytest.raises(ValueError, match="stack: expected at least one tensor"):
+        mf.stack([])
+
+
 # --- where ----------------------------------------------------------------------------------------
 
 

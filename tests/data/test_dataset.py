@@ -89,3 +89,9 @@ def test_an_unfinished_dataset_says_what_is_missing():
         len(Mine())
     with pytest.raises(NotImplementedError, match="Mine: a dataset must define __getitem__"):
         Mine()[0]
+
+
+def test_text():
+    dataset = TensorDataset(np.zeros((3, 2), "f4"), np.zeros(3, "i8"))
+    assert repr(dataset) == "TensorDataset(float32 (3, 2), int64 (3,))"
+    assert repr(Subset(dataset, [2])) == "Subset(1 of the 3 examples of a TensorDataset)"

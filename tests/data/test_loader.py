@@ -141,3 +141,8 @@ def test_num_workers_changes_nothing(dataset):
 def test_wrong_arguments(dataset, arguments, error):
     with pytest.raises(error, match=next(iter(arguments))):
         DataLoader(dataset, **arguments)
+
+
+def test_text(dataset):
+    text = "DataLoader(TensorDataset, batch_size=4, shuffle=True, drop_last=False)"
+    assert repr(DataLoader(dataset, 4, shuffle=True)) == text

@@ -40,6 +40,11 @@ def test_sequential_from_a_list_needs_a_star():
         nn.Sequential(parts)
 
 
+def test_a_class_instead_of_a_layer_is_refused():
+    with pytest.raises(TypeError, match=r"'0' must be a Module .*the class ReLU; write ReLU\(\)"):
+        nn.Sequential(nn.ReLU)
+
+
 @pytest.mark.parametrize("container", [nn.Sequential, lambda *parts: nn.ModuleList(parts)])
 def test_indices(container):
     parts = [nn.ReLU(), nn.Tanh(), nn.Sigmoid()]

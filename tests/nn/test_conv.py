@@ -157,3 +157,25 @@ def test_input_and_parameters_are_not_changed():
 def test_sizes_that_are_no_whole_numbers(make, name):
     with pytest.raises(TypeError, match=rf"{name}: expected a whole number, got 4\.0; use //"):
         make()
+
+
+@pytest.mark.parametrize("make", [nn.Conv2d, nn.Conv1d, nn.ConvTranspose2d])
+@pytest.mark.parametrize(
+    ("settings", "argument"),
+    [((0,), "kernel"), ((3.0,), "kernel(_size)?"), ((3, 0), "stride"), ((3, 1, -1), "padding")],
+)
+def test_refused_settings_name_the_layer(make, settings, argument):
+    with pytest.raises((TypeError, ValueError), match=f"^{make.__name__}: {argument}: expected"):
+        make(1, 8, *settings)
+
+
+def test_another_word_as_padding_names_the_layer():
+    with pytest.raises(ValueError, match=r"^Conv2d: padding: expected .* got 'full'"):
+        nn.Conv2d(1, 8, 3, padding="full")
+
+
+def test_channels_in_front_or_at_the_end():
+    with pytest.raises(ValueError, match="in_channels should be 3"):
+        nn.Conv2d(1, 8, 3)(minicnn.zeros(2, 3, 9, 9))
+    with pytest.raises(ValueError, match=r"x\.permute\(0, 3, 1, 2\)"):
+        nn.Conv2d(3, 8, 3)(minicnn.zeros(2, 9, 9, 3))

@@ -120,7 +120,9 @@ def test_mixed_dtypes_are_refused():
 
 
 def test_the_number_of_channels_must_fit():
-    with pytest.raises(ValueError, match=r"expected weight of shape \(2,\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected weight of shape \(2,\), got \(3,\); num_features should be 2"
+    ):
         nn.BatchNorm1d(3)(minicnn.zeros(4, 2))
 
 

@@ -69,3 +69,10 @@ def test_errors_name_the_layer(layer):
     with pytest.raises(ValueError, match="larger than the padded image") as caught:
         layer(minicnn.zeros(1, 1, 4, 4))
     assert caught.value.__notes__ == [f"in {layer!r}"]
+
+
+@pytest.mark.parametrize("make", [nn.MaxPool2d, nn.AvgPool2d, nn.MinPool1d])
+@pytest.mark.parametrize("settings", [(0,), (2.0,), (2, 0), (2, 2, -1)])
+def test_settings_are_refused_at_once(make, settings):
+    with pytest.raises((TypeError, ValueError), match=f"^{make.__name__}: .*: expected"):
+        make(*settings)

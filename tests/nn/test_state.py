@@ -75,6 +75,11 @@ def test_load_state_dict_refuses_what_is_no_state():
         TwoLayers().load_state_dict(state)
 
 
+def test_load_state_dict_says_how_to_read_a_file():
+    with pytest.raises(TypeError, match=r"got str; .* load_state_dict\(minicnn\.load\(path\)\)"):
+        TwoLayers().load_state_dict("weights.npz")
+
+
 def test_torch_weights_can_be_loaded(torch):
     mine, twin = net(), build(torch.nn, torch.ones)
     mine.load_state_dict(twin.state_dict())

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.nn import utils
 
@@ -160,3 +161,8 @@ def test_a_gradient_without_elements_counts_nothing(norm_type):
     assert utils.clip_grad_norm_([empty], 1.0, norm_type).item() == 0
     assert utils.clip_grad_norm_([empty, p], 1.0, norm_type).item() == 3
     assert abs(p.grad.item() - 1) < 1e-5
+
+
+def test_a_model_instead_of_its_parameters_is_refused():
+    with pytest.raises(TypeError, match=r"got a Sequential; write model\.parameters\(\)"):
+        utils.clip_grad_norm_(nn.Sequential(nn.Linear(1, 1)), 1.0)

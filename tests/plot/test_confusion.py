@@ -12,13 +12,26 @@ MATRIX = np.array([[8, 2], [0, 0]])
 
 def test_cells_show_counts_and_shares_of_the_true_class():
     (axes,) = plot_confusion_matrix(MATRIX, ["cat", "dog"]).axes
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2], [0, 0]])
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [0.8, 0.2])
     assert {text.get_text(): text.get_position() for text in axes.texts} == {
         "8": (0, 0),
         "2": (1, 0),
     }
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog"]
+    assert axes.get_xlabel() == "predicted\n(counts, shaded by share of row)"
+    assert axes.get_ylabel() == "true"
+
+
+def test_a_class_without_examples_is_marked():
+    (axes,) = plot_confusion_matrix(MATRIX, ["cat", "dog"]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog (none)"]
+    assert axes.images[0].get_array().mask[1].all()  # the ground shows through
+
+
+def test_what_the_cells_are_is_not_cut_off():
+    figure = plot_confusion_matrix(MATRIX, ["T-shirt/top", "Ankle boot, high"])
+    figure.canvas.draw()
+    assert figure.axes[0].xaxis.label.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_many_classes_are_drawn_without_numbers(tmp_path):

@@ -53,3 +53,33 @@ def test_labels_of_equal_values_do_not_overlap():
 def test_a_history_without_epochs_is_refused(history):
     with pytest.raises(ValueError, match="the history holds no epoch"):
         plot_history(history)
+
+
+def test_what_is_no_history_is_refused():
+    with pytest.raises(
+        TypeError, match=r"expected the History that fit\(\) returned.*got NoneType"
+    ):
+        plot_history(None)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 12, 100])
+def test_epochs_are_whole_numbers(epochs):
+    (axes,) = plot_history({"loss": [0.5] * epochs}).axes
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert shown
+    assert all(tick == int(tick) for tick in shown)
+
+
+def test_labels_stand_beside_their_ends_where_there_is_room():
+    (axes,) = plot_history({"loss": [1.0, 0.2], "val_loss": [1.0, 0.8]}).axes
+    assert [text.get_position() for text in axes.texts] == [(8, 0), (8, 0)]
+
+
+@pytest.mark.parametrize("last", [0.2, 0.21, 0.9])
+def test_labels_stay_above_the_axis(last):
+    figure = plot_history({"loss": [1.0, 0.2], "val_loss": [1.0, last]})
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    bottom = axes.get_window_extent().y0
+    assert all(text.get_window_extent().y0 > bottom for text in axes.texts)

@@ -6,7 +6,7 @@ import pytest
 import minicnn
 from minicnn import nn, optim
 from minicnn.autograd import Tensor
-from minicnn.data import DataLoader, TensorDataset
+from minicnn.data import DataLoader, TensorDataset, load_fashion_mnist_sample
 from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from minicnn.train import EarlyStopping, fit, mean_absolute_error
 from minicnn.train.evaluation import evaluate
@@ -191,13 +191,6 @@ def test_frozen_parameters_stay():
     np.testing.assert_array_equal(model[0].weight.array, before)
 
 
-def test_no_epoch_is_no_change():
-    model = network()
-    before = model[0].weight.array.copy()
-    assert quiet_fit(model, blobs(), epochs=0).epochs == 0
-    np.testing.assert_array_equal(model[0].weight.array, before)
-
-
 # --- schedules, stopping, callbacks ---------------------------------------------------------------
 
 
@@ -323,6 +316,26 @@ def test_overflow_in_between_is_blamed_on_the_numbers():
 
 
 # --- arguments ------------------------------------------------------------------------------------
+
+
+def test_no_epoch_is_refused():
+    with pytest.raises(ValueError, match="fit: epochs: expected a number >= 1, got 0"):
+        quiet_fit(network(), blobs(), epochs=0)
+
+
+def test_a_part_of_an_epoch_is_refused():
+    with pytest.raises(TypeError, match=r"fit: epochs: expected a whole number, got 2\.5"):
+        quiet_fit(network(), blobs(), epochs=2.5)
+
+
+def test_inputs_and_targets_that_are_no_pair_are_refused():
+    with pytest.raises(TypeError, match=r"fit: train_data: .*\(60, 2\); .*\(inputs, targets\)"):
+        quiet_fit(network(), *blobs())
+
+
+def test_images_as_published_must_be_prepared():
+    with pytest.raises(TypeError, match=r"got ImageData; use the parts of prepare\(data\)"):
+        quiet_fit(network(), load_fashion_mnist_sample())
 
 
 @pytest.mark.parametrize("part", ["train_data", "validation_data"])

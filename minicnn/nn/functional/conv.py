@@ -290,8 +290,8 @@ def _transposed_shape(
         raise ValueError(
             f"conv_transpose2d: groups must divide the {x_shape[1]} input channels, got {groups}"
         )
-    window = shapes.window_of(w_shape[2:], stride, padding, dilation)
-    extra = shapes.pair(output_padding, "output_padding")
+    window = shapes.window_of(w_shape[2:], stride, padding, dilation, "conv_transpose2d")
+    extra = shapes.pair(output_padding, "conv_transpose2d: output_padding")
     for more, step in zip(extra, window.stride, strict=True):
         if not 0 <= more < step:
             raise ValueError(

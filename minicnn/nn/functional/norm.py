@@ -196,8 +196,9 @@ def _check_batch(x, running_mean, running_var, weight, bias, residual) -> None:
     channels, dtype = (array.shape[1],), array.dtype
     for tensor in (running_mean, running_var, weight, bias):
         if tensor is not None and (tensor.shape != channels or tensor.dtype != dtype):
-            parameters = {"running_mean": running_mean, "running_var": running_var}
-            _check("batch_norm", x, channels, weight=weight, bias=bias, **parameters)
+            running = {"running_mean": running_mean, "running_var": running_var}
+            fix = f"; num_features should be {channels[0]}"
+            _check("batch_norm", x, channels, fix, weight=weight, bias=bias, **running)
     if residual is not None:
         _check("batch_norm", x, array.shape, residual=residual)
 
@@ -271,13 +272,13 @@ def group_norm(
     return y.reshape(x.shape)
 
 
-def _check(where: str, x: Tensor, shape: Shape, **parameters: Tensor | None) -> None:
-    """Refuse arrays not of `x`'s floating dtype, or not of the `shape` that belongs to `x`."""
+def _check(where: str, x: Tensor, shape: Shape, fix: str = "", **parameters: Tensor | None) -> None:
+    """Refuse arrays not of `x`'s floating dtype, or not of the `shape` that belongs to `x`, with a `fix`."""
     check_float(where, "x", x)
     check_dtypes(where, x, **parameters)
     for name, tensor in parameters.items():
         if tensor is not None and tensor.shape != shape:
             raise ValueError(
                 f"{where}: for x of shape {x.shape} expected {name} of shape {shape}, got "
-                f"{tensor.shape}"
+                f"{tensor.shape}{fix}"
             )
