@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import check_shape
 from .convolution import PRECISIONS, check_bias, quickest
-from .dispatch import suits_compiled
+from .dispatch import compiled_module, suits_compiled
 from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable
 
 
@@ -50,13 +50,13 @@ def suits(
 
 @lru_cache(maxsize=4096, typed=True)
 def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, precision, pool):
-    from .cpu import conv_pool
-
     settings = stride, padding, dilation, groups
     conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
     if algorithm == "auto":
         algorithm = quickest("conv2d", True, precision, x_shape, w_shape, settings)
-    return algorithm == "direct" and conv_pool.suits(x_shape, w_shape, *settings, pool)
+    return algorithm == "direct" and compiled_module("conv_pool").suits(
+        x_shape, w_shape, *settings, pool
+    )
 
 
 def conv2d_max_pool2d(
@@ -85,12 +85,10 @@ def conv2d_max_pool2d(
         the results (N, K, PH, PW); which tap of its window won each of them, as from `pool.max_pool2d`;
         and x in a frame of zeros, its padding, or as it is without padding
     """
-    from .cpu import conv_pool
-
     if bias is not None:
         check_bias(bias, w)
     settings = map(hashable, (stride, padding, dilation, pool))
-    return conv_pool.conv2d_max_pool2d(x, w, bias, *settings, relu)
+    return compiled_module("conv_pool").conv2d_max_pool2d(x, w, bias, *settings, relu)
 
 
 def conv2d_max_pool2d_grad(
@@ -112,8 +110,8 @@ def conv2d_max_pool2d_grad(
     Raises:
         ValueError: where `winner` has another shape than `grad`.
     """
-    from .cpu import conv_pool
-
     check_shape(winner, grad.shape, "conv2d_max_pool2d_grad: winner")
     settings = map(hashable, (stride, padding, dilation, pool))
-    return conv_pool.conv2d_max_pool2d_grad(grad, winner, framed, w, x_shape, *settings, need_x)
+    return compiled_module("conv_pool").conv2d_max_pool2d_grad(
+        grad, winner, framed, w, x_shape, *settings, need_x
+    )

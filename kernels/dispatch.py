@@ -33,7 +33,12 @@ def sibling(name: str, array: Array) -> ModuleType:
     return _module(name, suits_compiled(array))
 
 
+def compiled_module(name: str) -> ModuleType:
+    """Return `cpu.<name>`, for a kernel that exists in compiled loops only."""
+    return _module(name, True)
+
+
 @functools.cache
 def _module(name: str, is_compiled: bool) -> ModuleType:
-    """Import one of two siblings when it is first needed: Numba takes its time to load."""
+    """Import a module when it is first needed: Numba takes its time to load."""
     return import_module(f".cpu.{name}" if is_compiled else f".{name}", __package__)

@@ -40,9 +40,10 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     if not isinstance(function, Function) or function.needs_grad:
         raise _misused(function)
     nodes: tuple[Node | None, ...] = ()
+    state = modes.state
     try:
         arrays = [None if tensor is None else tensor.array for tensor in inputs]
-        if modes.is_grad_enabled():
+        if state.recording:
             nodes = tuple([None if tensor is None else tensor.node for tensor in inputs])
     except AttributeError:
         raise _not_tensors(function, inputs) from None
@@ -57,11 +58,14 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
     result = Tensor._wrap(output)
     if function.returns_view:
         result.version = inputs[0].version
-    if modes.anomaly_mode_is_on():
-        tape.check_forward(function, arrays, output)
     if recording:
         node = result.node = Node(function, nodes, output.shape)
-        node.watch((*inputs, result))
+        if function.saved:
+            node.watch((*inputs, result))
+    if state.anomaly_mode:
+        tape.check_forward(function, arrays, output)
+        if recording:
+            node.watch_closely()
     return result
 
 

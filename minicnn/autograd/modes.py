@@ -8,7 +8,12 @@ from typing import Any
 
 
 class _State(threading.local):
-    """What the context managers below switch, for each thread by itself."""
+    """What the context managers below switch, for each thread by itself.
+
+    Attributes:
+        recording: whether operations on tensors are recorded.
+        anomaly_mode: whether they are watched as `detect_anomaly` says.
+    """
 
     recording = True
     anomaly_mode = False
@@ -17,12 +22,13 @@ class _State(threading.local):
         self.outer: list[bool] = []  # what was recorded around each block entered, outermost first
 
 
-_state = _State()
+state = _State()
+"""What is in force; the tape, which asks in every operation, reads it here."""
 
 
 def is_grad_enabled() -> bool:
     """Whether operations on tensors are being recorded in this thread."""
-    return _state.recording
+    return state.recording
 
 
 class _Recording:
@@ -32,11 +38,11 @@ class _Recording:
         self.mode = mode
 
     def __enter__(self) -> None:
-        _state.outer.append(_state.recording)
-        _state.recording = self.mode
+        state.outer.append(state.recording)
+        state.recording = self.mode
 
     def __exit__(self, *_: object) -> None:
-        _state.recording = _state.outer.pop()
+        state.recording = state.outer.pop()
 
     def __call__(self, function: Callable) -> Callable:
         """Decorate `function`: each call of it runs inside a block of its own."""
@@ -73,16 +79,16 @@ class set_grad_enabled(_Recording):  # noqa: N801
 
     def __init__(self, mode: bool):
         super().__init__(mode)
-        self.earlier = _state.recording
-        _state.recording = mode
+        self.earlier = state.recording
+        state.recording = mode
 
     def __enter__(self) -> None:
-        _state.recording = self.earlier
+        state.recording = self.earlier
         super().__enter__()
 
     def __call__(self, function: Callable) -> Callable:
         """Decorate `function`; around it, the earlier mode holds again."""
-        _state.recording = self.earlier
+        state.recording = self.earlier
         return super().__call__(function)
 
 
@@ -96,13 +102,8 @@ class detect_anomaly:  # noqa: N801
     """
 
     def __enter__(self) -> None:
-        self.outer = _state.anomaly_mode
-        _state.anomaly_mode = True
+        self.outer = state.anomaly_mode
+        state.anomaly_mode = True
 
     def __exit__(self, *_: object) -> None:
-        _state.anomaly_mode = self.outer
-
-
-def anomaly_mode_is_on() -> bool:
-    """Whether the program is inside `detect_anomaly`."""
-    return _state.anomaly_mode
+        state.anomaly_mode = self.outer

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from minicnn.autograd.modes import anomaly_mode_is_on
+from minicnn.autograd import modes
 from minicnn.backend import Array, to_device, xp_of
 from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
@@ -54,7 +54,6 @@ class Node:
             with `retain_grad`.
         hooks: called with the complete gradient, in order; each may return another one to use
             instead.
-        owners: identities of the owners of the saved arrays' memory.
         guards: for every saved array, the version of its memory when it was saved.
         fingerprints: in anomaly mode, digests of the saved arrays.
         origin: in anomaly mode, the lines of the program that led here.
@@ -66,7 +65,6 @@ class Node:
         "guards",
         "hooks",
         "origin",
-        "owners",
         "parents",
         "shape",
         "target",
@@ -80,24 +78,23 @@ class Node:
         self.shape = shape
         self.target: weakref.ref | None = None
         self.hooks: list[Callable] = []
-        self.owners: Sequence[int] = ()
         self.guards: Sequence[tuple[Version, int]] = ()
         self.fingerprints: Sequence[bytes] = ()
         self.origin = ""
 
     def watch(self, tensors: Sequence) -> None:
         """Remember the versions of the saved arrays that belong to `tensors`, to notice later changes."""
-        saved = self.function.saved
-        if saved:
-            self.owners = owners = [id(owner_of(array)) for array in saved]
-            self.guards = [
-                (tensor.version, tensor.version.count)
-                for tensor in tensors
-                if tensor is not None and id(owner_of(tensor.array)) in owners
-            ]
-        if anomaly_mode_is_on():
-            self.fingerprints = [_fingerprint(array) for array in saved]
-            self.origin = _callers()
+        owners = [id(owner_of(array)) for array in self.function.saved]
+        self.guards = [
+            (tensor.version, tensor.version.count)
+            for tensor in tensors
+            if tensor is not None and id(owner_of(tensor.array)) in owners
+        ]
+
+    def watch_closely(self) -> None:
+        """In anomaly mode: remember what the saved arrays hold, and who called."""
+        self.fingerprints = [_fingerprint(array) for array in self.function.saved]
+        self.origin = _callers()
 
     def check_saved_arrays(self) -> None:
         """Raise RuntimeError where a saved array has been changed in place since forward."""
@@ -232,7 +229,8 @@ def is_new(part: Array, node: Node, gradient: Array, parts: Parts) -> bool:
     saved, or with another part; nor where broadcasting made one number stand for many.
     """
     owner = owner_of(part)
-    if owner is owner_of(gradient) or id(owner) in node.owners:
+    held = [gradient, *node.function.saved]
+    if any(owner_of(array) is owner for array in held):
         return False
     if sum([owner_of(other) is owner for other in parts]) > 1:
         return False
@@ -245,7 +243,7 @@ def _call_backward(node: Node, gradient: Array) -> Parts:
     parts = node.function.backward(gradient)
     if not isinstance(parts, (tuple, list)) or len(parts) != len(node.parents):
         raise _not_one_each(node, parts)
-    if anomaly_mode_is_on():
+    if modes.state.anomaly_mode:
         _check_for_new_nan(node, gradient, parts)
     return parts
 
