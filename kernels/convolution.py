@@ -198,18 +198,22 @@ def _choose(
     if algorithm != "auto" and algorithm in ALGORITHMS:
         _check_algorithm(algorithm, array)
     compiled = suits_compiled(array)
-    return _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
+    # By their text, because 1, True and 1.0 are the same key, and not all of them are allowed.
+    return _way(
+        repr(settings), function, algorithm, precision, compiled, x_shape, w_shape, settings
+    )
 
 
-@lru_cache(maxsize=4096, typed=True)
+@lru_cache(maxsize=4096)
 def _way(
+    _: str,
     function: str,
     algorithm: str,
     precision: str,
     compiled: bool,
     x_shape: Shape,
     w_shape: Shape,
-    *settings: object,
+    settings: tuple,
 ) -> _Way:
     """Check and choose once for all calls alike: a network convolves the same shapes in every step."""
     output_shape = conv2d_shape(x_shape, w_shape, *settings)

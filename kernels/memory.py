@@ -3,7 +3,9 @@
 The operating system hands out memory in pages, and clears each page when it is first written to: to
 fill a new array of 50 MB takes more than twice as long as to fill an old one. The C library keeps
 some of what is freed, but not pieces of more than 32 MiB, nor what lies at the top of its heap. A
-training step frees nearly everything at its end, and so pays for the same pages in every step.
+training step frees nearly everything at its end, and so pays for the same pages in every step. And
+it cuts small pieces out of holes that large arrays have left: the gradient that freed such a hole
+does not fit there in the next step, and the heap grows by one more.
 
 `empty` therefore cuts large arrays out of an arena. An array takes the smallest hole that holds it, and
 leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
@@ -27,13 +29,19 @@ import numpy as np
 from .arrays import Array
 
 LARGE = 2**20
-"""The size in bytes from which on a place in the arena is worth the bookkeeping."""
+"""Bytes from which on an array is large: its place in the arena costs much less time than new pages would."""
+
+MIDDLING = 2**19
+"""Bytes from which on an array has its place in a smaller arena, for the sake of the holes that it would leave."""
 
 CACHE_LINE = 64
 """Bytes that the processor fetches at once. Arrays in the arena begin with a line, so that their rows lie in few."""
 
 CHUNK = 2**28
 """The least that the arena asks for, in bytes: addresses, which get pages when they are written to."""
+
+SMALL_CHUNK = 2**21
+"""The same for middling arrays. For 4 MiB and more, NumPy asks the system for huge pages, of 2 MiB each."""
 
 Place = tuple["_Chunk", int, int]
 """A chunk, the first byte of a place in it, and the first byte after."""
@@ -66,15 +74,21 @@ class _Loan(np.ndarray):
 class Arena:
     """Memory for arrays of any size.
 
-    Attributes:
-        reserved: the bytes of all chunks.
+    Args:
+        chunk: the least that it asks the C library for, in bytes.
     """
 
-    def __init__(self) -> None:
-        self.reserved = self._lent = 0
+    def __init__(self, chunk: int = CHUNK) -> None:
+        self._chunk = chunk
+        self._lent = 0
         self._chunks: list[_Chunk] = []
         self._returned: deque[Place] = deque()  # handed back, and not yet entered in the books
         self._lock = threading.Lock()
+
+    @property
+    def reserved(self) -> int:
+        """The bytes of all chunks."""
+        return sum(chunk.size for chunk in self._chunks)
 
     @property
     def lent(self) -> int:
@@ -130,20 +144,18 @@ class Arena:
         """
         self._drop_unused()
         try:
-            memory = np.empty(max(size, self.reserved, CHUNK) + CACHE_LINE, np.uint8)
+            memory = np.empty(max(size, self.reserved, self._chunk) + CACHE_LINE, np.uint8)
         except MemoryError:  # where even addresses are scarce
             memory = np.empty(size + CACHE_LINE, np.uint8)
         first = -memory.ctypes.data % CACHE_LINE
         chunk = memory[first : first + memory.size - CACHE_LINE].view(_Chunk)
         chunk.holes = [(0, chunk.size)]
         self._chunks.append(chunk)
-        self.reserved += chunk.size
         return chunk, 0
 
     def _drop_unused(self) -> None:
         """Give up the chunks that nobody has an array in."""
         self._chunks = [chunk for chunk in self._chunks if chunk.holes != [(0, chunk.size)]]
-        self.reserved = sum(chunk.size for chunk in self._chunks)
 
     def _enter_returned(self) -> None:
         """Make holes of what was handed back."""
@@ -161,18 +173,20 @@ class Arena:
             holes[before:after] = [(start, stop)]
 
 
-_arena = Arena()
+_large, _middling = Arena(), Arena(SMALL_CHUNK)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_arena.after_fork)
+    os.register_at_fork(after_in_child=_large.after_fork)
+    os.register_at_fork(after_in_child=_middling.after_fork)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new C-contiguous array with arbitrary elements: `numpy.empty`, in used memory where that is quicker."""
     if not isinstance(dtype, np.dtype):
         dtype = np.dtype(dtype)
-    if math.prod(shape) * dtype.itemsize < LARGE:
+    size = math.prod(shape) * dtype.itemsize
+    if size < MIDDLING:
         return np.empty(shape, dtype)
-    return _arena.empty(shape, dtype)
+    return (_middling if size < LARGE else _large).empty(shape, dtype)
 
 
 def owner_of(array: Array | None) -> object:
@@ -186,4 +200,5 @@ def owner_of(array: Array | None) -> object:
 
 def release() -> None:
     """Give the memory that waits for its next array back to the system."""
-    _arena.release()
+    _large.release()
+    _middling.release()

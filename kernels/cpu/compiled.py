@@ -101,8 +101,7 @@ def on_threads(function: Callable) -> Callable:
         worker._cache = MachineCodeFiles(function)
 
         def launch(parts, *arguments):
-            if run_parts(_loop, worker, parts, arguments):
-                raise MemoryError("a compiled loop found no memory for what it works with")
+            return run_parts(_loop, worker, parts, arguments)
 
         # Python holds the arrays until the call returns: the launcher need not count references (_nrt).
         launch = numba.njit(launch, **OPTIONS, no_cfunc_wrapper=True, _nrt=False)
@@ -130,7 +129,7 @@ def plain(array: np.ndarray) -> np.ndarray:
 def _launched_by_one_thread(loop: Callable, function: Callable) -> Callable:
     """Wrap a parallel loop made from `function`: what would end the process raises an error or waits instead."""
 
-    def launch(*args: Any) -> Any:
+    def launch(*args: Any) -> None:
         with PARALLEL_LOOP:
             if _threads.lost_in_fork:
                 raise RuntimeError(
@@ -138,10 +137,15 @@ def _launched_by_one_thread(loop: Callable, function: Callable) -> Callable:
                     "started threads, and those do not survive a fork; start worker processes with "
                     'multiprocessing.get_context("spawn"), or use algorithm="im2col"'
                 )
-            result = loop(*args)
+            failed = loop(*args)
             if not _threads.started and not numba.config.DISABLE_JIT:
                 _threads.start()
-            return result
+        if failed:
+            raise RuntimeError(
+                f"{function.__name__}: a compiled loop stopped before its end in one of its threads, and what it "
+                "raised there is lost; most likely it found no memory for what it works with: free some, or use "
+                "smaller batches"
+            )
 
     functools.update_wrapper(launch, function)
     launch.loop = loop

@@ -11,7 +11,7 @@ gradient g, contributes
     grad_w[k] += g * (what p saw)        grad_x[what p saw] += g * w[k]        grad_bias[k] += g
 
 For the weights, the gradients of a few windows at a time are spread over their pixels, with zeros for
-the losers, in memory that stays in the cache; the rest is a sum of outer products, as in conv_weights.
+the losers, in memory that stays in the cache; the rest is a sum of outer products, as in conv_grad_weight.
 For the images, a list is made of the winners of each pooled pixel, and only their filters are added:
 with windows of 2x2 and half of the winners negative, an eighth of the multiplications. The windows of
 its taps overlap, so all filters are added to their union, a row of which stays in registers meanwhile.
@@ -32,7 +32,6 @@ from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
-from .conv_weights import total_of
 from .images import images_in_order
 from .simd import panel_width
 from .target import VECTOR_BYTES
@@ -177,12 +176,21 @@ def conv2d_max_pool2d_grad(
         bias_sums,
         grad_x,
     )
-    grad_w = np.ascontiguousarray(total_of(sums)[:, :, :K]).reshape(R, S, C, K)
+    # A copy without the last panel's unused columns, which does not keep the memory of all threads' sums.
+    grad_w = _total(sums)[:, :, :K].copy().reshape(R, S, C, K)
     return (
         channels_first(grad_x) if need_x else None,
         grad_w.transpose(3, 2, 0, 1),
-        total_of(bias_sums).astype(w.dtype),
+        _total(bias_sums).astype(w.dtype),
     )
+
+
+def _total(parts: np.ndarray) -> np.ndarray:
+    """Add up the sums that each thread has to itself (threads, ...), in the memory of the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total
 
 
 def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:

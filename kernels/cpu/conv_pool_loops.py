@@ -6,10 +6,10 @@ from numba.extending import register_jitable
 from ..memory import CACHE_LINE
 from .blocks import LONGEST_VECTOR
 from .compiled import compiled, on_threads
-from .conv import pack_start, pack_weights
+from .conv_grad_weight import CHUNK_PIXELS
 from .conv_plan import unpack
 from .conv_pool_simd import add_filters, keep_largest, spread_gradients
-from .conv_weights import CHUNK_PIXELS
+from .packing import pack_start, pack_weights
 from .simd import (
     NARROW_TILE_ROWS,
     TILE_ROWS,

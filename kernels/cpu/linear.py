@@ -1,4 +1,4 @@
-"""The dense layer: a 1x1 convolution of images of one pixel. The contracts are in the sibling ../linear.py.
+"""The dense layer: a 1x1 convolution of one image, a row of N pixels. The contracts are in the sibling ../linear.py.
 
 BLAS would do as well, but its threads and Numba's would take the processor from each other: waiting
 ones keep spinning for a while, which costs a small network more than the products do. Small products
@@ -29,17 +29,17 @@ def linear(
         if relu or bias is not None:
             _add_bias(y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
         return y
-    plan = conv.forward_plan((*x.shape, 1, 1), (*w.shape, 1, 1), *SETTINGS)
-    return conv.carry_out(plan, _images(x), plain(w.T), bias, relu)[:, 0, 0]
+    plan = conv.forward_plan((1, x.shape[1], 1, len(x)), (*w.shape, 1, 1), *SETTINGS)
+    return conv.carry_out(plan, _image(x), plain(w.T), bias, relu)[0, 0]
 
 
 def linear_grad_input(grad: np.ndarray, w: np.ndarray) -> np.ndarray:
     """See ../linear.py."""
     if len(grad) * w.size <= SMALL:
         return with_blas.linear_grad_input(grad, w)
-    x_shape = len(grad), w.shape[1], 1, 1
+    x_shape = 1, w.shape[1], 1, len(grad)
     plan = conv.grad_input_plan(x_shape, (*w.shape, 1, 1), *SETTINGS)
-    return conv.carry_out(plan, _images(grad), plain(w.T), None, False)[:, 0, 0]
+    return conv.carry_out(plan, _image(grad), plain(w.T), None, False)[0, 0]
 
 
 def linear_grad_weight(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -47,8 +47,8 @@ def linear_grad_weight(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
     if grad.size * x.shape[1] <= SMALL:
         return x.T.dot(grad).T
     K, C = grad.shape[1], x.shape[1]
-    plan = conv.forward_plan((*x.shape, 1, 1), (K, C, 1, 1), *SETTINGS)
-    return conv.sum_of_products(plan, _images(x), _images(grad), (1, 1, C, K))[0, 0].T
+    plan = conv.forward_plan((1, C, 1, len(x)), (K, C, 1, 1), *SETTINGS)
+    return conv.sum_of_products(plan, _image(x), _image(grad), (1, 1, C, K))[0, 0].T
 
 
 @compiled
@@ -61,6 +61,6 @@ def _add_bias(y, bias, relu):
             y[row, k] = zero if relu and z < zero else z
 
 
-def _images(rows: np.ndarray) -> np.ndarray:
-    """Return (N, C) as images of one pixel in their order in memory, (N, 1, 1, C)."""
-    return plain(rows)[:, None, None]
+def _image(rows: np.ndarray) -> np.ndarray:
+    """Return (N, C) as an image of one row in its order in memory, (1, 1, N, C)."""
+    return plain(rows)[None, None]

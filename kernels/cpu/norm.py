@@ -15,10 +15,18 @@ import numpy as np
 
 from ..memory import empty
 from .compiled import compiled, on_threads, plain, thread_count
-from .norm_simd import sum_differences, sum_gradients, write_gradients, write_normalized
+from .norm_simd import (
+    BLOCK_BYTES,
+    sum_differences,
+    sum_gradients,
+    write_gradients,
+    write_normalized,
+)
+from .streaming import finish_streaming, is_streamed
 
 LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
-BLOCK_ROWS = 64  # rows that are summed in the precision of x
+SUMMED_ROWS = 64  # rows that are summed in the precision of x
+WRITTEN_ROWS = 4  # rows that are written block by block: a few places in memory at a time
 SUM_UP, WRITE = 0, 1  # the passes
 TYPICAL_ROWS = 16  # rows whose mean is near enough to the mean of all
 
@@ -151,7 +159,8 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
     rows, width = x.shape
     shifts, sums = np.empty((threads, width), x.dtype), np.empty((threads, 2, width))
     factors = np.empty((3, width), x.dtype)
-    arguments = x, shifts, sums, factors, is_added, residual, floor, y
+    streamed = is_streamed(y, BLOCK_BYTES)
+    arguments = x, shifts, sums, factors, is_added, residual, floor, streamed, y
     if first_pass == SUM_UP:
         _normalize_part(threads, SUM_UP, *arguments)
         _find_statistics(rows, shifts, sums, eps, statistics)
@@ -160,7 +169,9 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
 
 
 @on_threads
-def _normalize_part(part, parts, this_pass, x, shifts, sums, factors, is_added, residual, floor, y):
+def _normalize_part(
+    part, parts, this_pass, x, shifts, sums, factors, is_added, residual, floor, streamed, y
+):
     """One part of the rows: add up in sums[part] (2, width) x minus a shift, and the square of that; or write y."""
     rows, width = x.shape
     first, last = part * rows // parts, (part + 1) * rows // parts
@@ -172,12 +183,15 @@ def _normalize_part(part, parts, this_pass, x, shifts, sums, factors, is_added, 
         for i in range(some):
             for c in range(width):
                 shift[c] += x[first + i * (last - first) // some, c] / x.dtype.type(some)
-    for start in range(first, last, BLOCK_ROWS):
-        end = min(start + BLOCK_ROWS, last)
-        if this_pass == SUM_UP:
+        for start in range(first, last, SUMMED_ROWS):
+            end = min(start + SUMMED_ROWS, last)
             sum_differences(x, start, end, width, shift, sums, part * 2 * width)
-        else:
-            write_normalized(x, start, end, width, factors, is_added, residual, floor, y)
+        return
+    for start in range(first, last, WRITTEN_ROWS):
+        end = min(start + WRITTEN_ROWS, last)
+        write_normalized(x, start, end, width, factors, is_added, residual, floor, streamed, y)
+    if streamed:
+        finish_streaming()
 
 
 @compiled
@@ -221,7 +235,8 @@ def _differentiate(
     """Write the gradients of x (rows, width), of weight and bias (2, C), and dL/dz (rows, width) if it is kept."""
     rows, width = x.shape
     sums, factors = np.empty((threads, 2, width)), np.empty((5, width), x.dtype)
-    arguments = grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
+    streamed = is_streamed(grad_x, BLOCK_BYTES)
+    arguments = grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, streamed, grad_x
     _find_factors(weight, bias, statistics, factors)
     _differentiate_part(threads, SUM_UP, *arguments)
     _find_gradients(rows, statistics, sums, grad_parameters, factors)
@@ -230,7 +245,7 @@ def _differentiate(
 
 @on_threads
 def _differentiate_part(
-    part, parts, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, grad_x
+    part, parts, this_pass, grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, streamed, grad_x
 ):  # fmt: skip
     """One part of the rows: add up in sums[part] (2, width) dL/dz, and its products with x - mean; or write dL/dx."""
     rows, width = x.shape
@@ -238,16 +253,22 @@ def _differentiate_part(
     no_limit = x.dtype.type(np.nan)
     if this_pass == SUM_UP:
         sums[part] = 0
-    for start in range(first, last, BLOCK_ROWS):
-        end = min(start + BLOCK_ROWS, last)
-        if this_pass == SUM_UP:
+        for start in range(first, last, SUMMED_ROWS):
+            end = min(start + SUMMED_ROWS, last)
             sum_gradients(
                 grad, x, limit, start, end, width, factors, sums, part * 2 * width, is_kept, y, grad_z
             )  # fmt: skip
-        elif is_kept:
-            write_gradients(grad_z, x, no_limit, start, end, width, factors, of_batch, grad_x)
+        return
+    for start in range(first, last, WRITTEN_ROWS):
+        end = min(start + WRITTEN_ROWS, last)
+        if is_kept:
+            write_gradients(
+                grad_z, x, no_limit, start, end, width, factors, of_batch, streamed, grad_x
+            )
         else:
-            write_gradients(grad, x, limit, start, end, width, factors, of_batch, grad_x)
+            write_gradients(grad, x, limit, start, end, width, factors, of_batch, streamed, grad_x)
+    if streamed:
+        finish_streaming()
 
 
 @compiled

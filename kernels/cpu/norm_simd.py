@@ -13,9 +13,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .blocks import INT64, ONE, ZERO, Block, Flat, block_sizes, each_block, operands
+from .streaming import store_streaming
+from .target import VECTOR_BYTES
 
 VECTORS = 4, 1
 """In a block; see `blocks`. Each size is a loop more to compile."""
+
+BLOCK_BYTES = VECTORS[0] * VECTOR_BYTES
+"""A block of channels, the largest: rows made of these only can be streamed."""
 
 
 def each_row(
@@ -47,6 +52,22 @@ def normalized(block: Block, x: ir.Value, factors: list[ir.Value]) -> ir.Value:
     """(x - factors[0]) * factors[1] + factors[2]: the same instructions forward and backward, and so the same bits."""
     center, scale, shift = factors[:3]
     return block.multiply_add(block.builder.fsub(x, center), scale, shift)
+
+
+def store_result(
+    block: Block, vector: ir.Value, result: Flat, place: ir.Value, streamed: ir.Value
+) -> None:
+    """Store, past the caches if `streamed`: then all blocks are of the largest size, see `BLOCK_BYTES`."""
+    if block.lanes * result.itemsize < BLOCK_BYTES:
+        block.store(vector, result, place)
+        return
+    with block.builder.if_else(streamed) as (past_caches, to_caches):
+        with past_caches:
+            address = result.address(block.builder.add(place, block.channel))
+            pointer = block.builder.bitcast(address, vector.type.as_pointer())
+            store_streaming(block.builder, vector, pointer, VECTOR_BYTES)
+        with to_caches:
+            block.store(vector, result, place)
 
 
 def zero_below(block: Block, grad: ir.Value, y: ir.Value, limit: ir.Value) -> ir.Value:
@@ -97,7 +118,9 @@ def sum_differences(typing_context, x, first, last, width, shift, sums, at):
 
 
 @intrinsic
-def write_normalized(typing_context, x, first, last, width, factors, is_added, residual, floor, y):
+def write_normalized(
+    typing_context, x, first, last, width, factors, is_added, residual, floor, streamed, y
+):
     """Write rows of y = (x - factors[0]) * factors[1] + factors[2], plus a residual if there is one.
 
     Args:
@@ -110,15 +133,16 @@ def write_normalized(typing_context, x, first, last, width, factors, is_added, r
         is_added: whether there is a residual.
         residual: (rows, width), of x's dtype.
         floor: what is below this number becomes this number.
+        streamed: whether y is written past the caches, see `streaming`.
         y: (rows, width), which is written.
     """
     int64 = types.int64
     signature = types.void(
-        x, int64, int64, int64, factors, types.boolean, residual, x.dtype, y
+        x, int64, int64, int64, factors, types.boolean, residual, x.dtype, types.boolean, y
     )  # fmt: skip
 
     def emit(context, builder, signature, arguments):
-        x, first, last, width, factors, is_added, residual, floor, y = operands(
+        x, first, last, width, factors, is_added, residual, floor, streamed, y = operands(
             context, builder, signature, arguments
         )
 
@@ -131,7 +155,7 @@ def write_normalized(typing_context, x, first, last, width, factors, is_added, r
 
             def write(z: ir.Value, place: ir.Value) -> None:
                 low = builder.fcmp_ordered("<", z, lowest)
-                block.store(builder.select(low, lowest, z), y, place)
+                store_result(block, builder.select(low, lowest, z), y, place, streamed)
 
             def write_sum(place: ir.Value) -> None:
                 write(builder.fadd(z_of(place), block.load(residual, place)), place)
@@ -218,7 +242,9 @@ def sum_gradients(
 
 
 @intrinsic
-def write_gradients(typing_context, grad, x, limit, first, last, width, factors, of_batch, grad_x):
+def write_gradients(
+    typing_context, grad, x, limit, first, last, width, factors, of_batch, streamed, grad_x
+):
     """Write rows of dL/dx = (g - factors[3] - (x - factors[0]) * factors[4]) * factors[1].
 
     Args:
@@ -231,13 +257,16 @@ def write_gradients(typing_context, grad, x, limit, first, last, width, factors,
         width: length of a row.
         factors: (5, width), of x's dtype.
         of_batch: if not, dL/dx = g * factors[1].
+        streamed: whether grad_x is written past the caches, see `streaming`.
         grad_x: (rows, width), which is written.
     """
     int64 = types.int64
-    signature = types.void(grad, x, x.dtype, int64, int64, int64, factors, types.boolean, grad_x)
+    signature = types.void(
+        grad, x, x.dtype, int64, int64, int64, factors, types.boolean, types.boolean, grad_x
+    )
 
     def emit(context, builder, signature, arguments):
-        grad, x, limit, first, last, width, factors, of_batch, grad_x = operands(
+        grad, x, limit, first, last, width, factors, of_batch, streamed, grad_x = operands(
             context, builder, signature, arguments
         )
 
@@ -254,11 +283,11 @@ def write_gradients(typing_context, grad, x, limit, first, last, width, factors,
                 pixel = block.load(x, place)
                 g = builder.fsub(gradient(place, pixel), constant)
                 g = block.multiply_add(builder.fsub(center, pixel), slope, g)
-                block.store(builder.fmul(g, scale), grad_x, place)
+                store_result(block, builder.fmul(g, scale), grad_x, place, streamed)
 
             def write_scaled(place: ir.Value) -> None:
                 g = gradient(place, block.load(x, place))
-                block.store(builder.fmul(g, scale), grad_x, place)
+                store_result(block, builder.fmul(g, scale), grad_x, place, streamed)
 
             with builder.if_else(of_batch) as (by_batch, by_constants):
                 with by_batch:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minicnn.kernels import memory
-from minicnn.kernels.memory import CHUNK, LARGE, Arena, empty
+from minicnn.kernels.memory import CHUNK, LARGE, MIDDLING, SMALL_CHUNK, Arena, empty
 
 FLOAT32 = np.dtype(np.float32)
 ROWS = LARGE // 4096  # of 1024 float32
@@ -54,8 +54,13 @@ def test_arrays_are_plain_and_their_own(shape, dtype):
 
 
 def test_small_arrays_do_not_come_from_the_arena():
-    assert empty((LARGE - 1,), np.uint8).base is None
-    assert empty((LARGE,), np.uint8).base is not None
+    assert empty((MIDDLING - 1,), np.uint8).base is None
+    assert empty((MIDDLING,), np.uint8).base is not None
+
+
+def test_middling_and_large_arrays_have_arenas_of_their_own():
+    middling, large = empty((LARGE - 1,), np.uint8), empty((LARGE,), np.uint8)
+    assert middling.base.arena is not large.base.arena
 
 
 @pytest.mark.parametrize("count", [LARGE // 4 + 1, 3 * LARGE + 5])
@@ -163,6 +168,13 @@ def test_an_array_larger_than_a_chunk_gets_its_own(arena):
     assert not np.shares_memory(*held)
 
 
+def test_an_arena_may_ask_for_smaller_chunks():
+    arena = Arena(SMALL_CHUNK)
+    array = arena.empty((MIDDLING,), np.dtype(np.uint8))
+    assert arena.reserved == SMALL_CHUNK
+    del array
+
+
 def test_chunks_double_what_is_reserved(arena):
     quarter = [arena.empty((CHUNK // 4,), np.dtype(np.uint8)) for _ in range(17)]
     assert [chunk.size // CHUNK for chunk in arena._chunks] == [1, 1, 2, 4]
@@ -198,13 +210,14 @@ def test_release_gives_unused_chunks_back(arena):
     assert (arena.reserved, arena.lent) == (0, 0)
 
 
-def test_release_of_the_common_arena():
-    array = empty((LARGE,), np.uint8)
+@pytest.mark.parametrize("size", [MIDDLING, LARGE])
+def test_release_of_the_common_arenas(size):
+    array = empty((size,), np.uint8)
     arena = array.base.arena
     before = arena.lent
     del array
     memory.release()
-    assert arena.lent == before - LARGE
+    assert arena.lent == before - size
 
 
 def test_no_memory_leaves_the_books_right(arena):

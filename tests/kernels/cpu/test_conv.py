@@ -23,8 +23,9 @@ pytest.importorskip("numba")
 import numba
 
 from minicnn.kernels.cpu import conv
-from minicnn.kernels.cpu.conv_weights import FAR_APART
+from minicnn.kernels.cpu.conv_grad_weight import FAR_APART
 from minicnn.kernels.cpu.target import L2_BYTES, TILE_VECTORS, VECTOR_BYTES
+from minicnn.kernels.memory import owner_of
 
 DTYPES = (np.float32, np.float64)
 MANY = {"N": 3, "C": 20, "K": 40, "size": 6, "padding": 1}
@@ -109,6 +110,13 @@ def test_every_sum_of_a_weight_gradient_is_written(monkeypatch, split_work, l2_b
     monkeypatch.setattr(conv, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     split_work(parts)
     check_against(reference, conv, "conv2d_grad_weight", simple_case(**MANY))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_a_weight_gradient_keeps_no_memory_but_its_own(split_work, parts):
+    split_work(parts)
+    gradient = simple_case(**MANY).run(conv, "conv2d_grad_weight")
+    assert owner_of(gradient).nbytes == gradient.nbytes
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])

@@ -155,3 +155,23 @@ def test_the_gradient_of_a_residual_without_relu_is_the_gradient():
         _, mean, inverse_std, _ = kernel.batch_norm(x, weight, bias, EPS, residual)
         gradients = kernel.batch_norm_grad(grad, x, mean, inverse_std, weight, bias)
         assert gradients[3] is grad
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_added", [False, True])
+def test_streamed_results_are_the_same_bits(is_added, dtype, monkeypatch):
+    x, weight, bias, residual, relu, grad = a_case((8, 64, 48, 48), dtype)
+    residual = residual if is_added else None
+
+    def run():
+        y, mean, inverse_std, _ = norm.batch_norm(x, weight, bias, EPS, residual, relu)
+        kept = y if is_added else None
+        grads = norm.batch_norm_grad(grad, x, mean, inverse_std, weight, bias, relu, kept)
+        assert norm.is_streamed(norm._rows(y), norm.BLOCK_BYTES) == streams
+        return [array.tobytes() for array in (y, *grads) if array is not None]
+
+    streams = True
+    streamed = run()
+    monkeypatch.setattr(norm, "is_streamed", lambda result, block_bytes: False)
+    streams = False
+    assert run() == streamed
