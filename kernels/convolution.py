@@ -192,28 +192,24 @@ def _choose(
     array: Array,
     x_shape: Shape,
     w_shape: Shape,
-    settings: tuple,
+    *settings: object,
 ) -> _Way:
     """Return how to compute `function`, after checks of everything but the arrays."""
     if algorithm != "auto" and algorithm in ALGORITHMS:
         _check_algorithm(algorithm, array)
     compiled = suits_compiled(array)
-    # By their text, because 1, True and 1.0 are the same key, and not all of them are allowed.
-    return _way(
-        repr(settings), function, algorithm, precision, compiled, x_shape, w_shape, settings
-    )
+    return _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def _way(
-    _: str,
     function: str,
     algorithm: str,
     precision: str,
     compiled: bool,
     x_shape: Shape,
     w_shape: Shape,
-    settings: tuple,
+    *settings: object,
 ) -> _Way:
     """Check and choose once for all calls alike: a network convolves the same shapes in every step."""
     output_shape = conv2d_shape(x_shape, w_shape, *settings)
