@@ -192,7 +192,7 @@ def _choose(
     array: Array,
     x_shape: Shape,
     w_shape: Shape,
-    *settings: object,
+    settings: tuple,
 ) -> _Way:
     """Return how to compute `function`, after checks of everything but the arrays."""
     if algorithm != "auto" and algorithm in ALGORITHMS:

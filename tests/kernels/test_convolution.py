@@ -223,13 +223,3 @@ def test_auto_takes_direct_where_rounding_matters(dtype, function):
 def test_auto_takes_direct_where_winograd_cannot(window, function):
     pytest.importorskip("numba")
     assert choose(function=function, **window) == "direct"
-
-
-@pytest.mark.parametrize("setting", ["stride", "padding", "dilation"])
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_floats_are_refused_also_after_the_equal_integers(function, setting):
-    case = simple_case(**{setting: (1, 1)})
-    case.run(kernels, function)
-    case.settings[setting] = (1.0, 1)
-    with pytest.raises(TypeError, match=setting):
-        case.run(kernels, function)
