@@ -47,7 +47,7 @@ class Row:
         aim: what should be reached, or None.
         tolerance: how far results may be from PyTorch's in float64.
         network: the name of the network whose training step is timed, or None; for its memory.
-        long: one call takes many seconds, so that each turn is one call.
+        long: one call takes seconds, so that each turn is one call.
     """
 
     name: str
@@ -89,6 +89,7 @@ def network_rows(quick: bool = False) -> list[Row]:
                     f"{network.title}, batch {batch}",
                     functools.partial(inference, name, batch),
                     *((1.0, 1.5) if network.least is not None else (None, None)),
+                    long=batch > 16 and network.image[-1] > 100,
                 )
             )
     images = 6_000 if quick else 60_000
