@@ -175,10 +175,10 @@ def norm_add_relu_of(nn: ModuleType) -> type:
     if nn.__name__ == "minicnn.nn":
 
         class NormAddReLU(nn.BatchNorm2d):
-            """BatchNorm, the sum and ReLU."""
+            """BatchNorm, the sum and ReLU, in one pass forwards."""
 
             def forward(self, x: Any, shortcut: Any) -> Any:
-                return nn.functional.relu(super().forward(x) + shortcut)
+                return super().forward(x, residual=shortcut, activation="relu")
     else:
 
         class NormAddReLU(nn.BatchNorm2d):
