@@ -5,9 +5,9 @@
 Each operation is applied N times, one after the other, to images of 4 channels of 4x4 pixels, in two ways:
 N = 1, and N = 21. A twentieth of the difference is what one more operation costs, forward and backward, with
 the gradients of its parameters. Arithmetic takes well below a microsecond of it; the rest is Python here, and
-C++ in PyTorch. minicnn and PyTorch take turns, both with one thread. The last row is a whole training step of
-a network of five layers, with cross-entropy and SGD. Results go to benchmarks/results/overhead.json and
-overhead.md.
+C++ in PyTorch, whose images are in NCHW order. The two take turns, both with one thread. The last row is a
+whole training step of a network of five layers, with cross-entropy and SGD. Results go to
+benchmarks/results/overhead.json and overhead.md.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def table(environment: dict, rows: dict[str, dict[str, float]]) -> str:
     lines = [
         "# What an operation costs besides its arithmetic\n",
         "Written by `benchmarks/overhead.py`: forward and backward together, on 128 numbers. Microseconds, medians.\n",
-        "| | minicnn | PyTorch |",
+        "| | minicnn | PyTorch (NCHW) |",
         "| --- | --- | --- |",
     ]
     for name, times in rows.items():

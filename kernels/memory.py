@@ -3,11 +3,12 @@
 The operating system hands out memory in pages, and clears each page when it is first written to: to
 fill a new array of 50 MB takes more than twice as long as to fill an old one. The C library keeps
 some of what is freed, but not pieces of more than 32 MiB, nor what lies at the top of its heap. A
-training step frees nearly everything at its end, and so pays for the same pages in every step. And
-it cuts small pieces out of holes that large arrays have left: the gradient that freed such a hole
-does not fit there in the next step, and the heap grows by one more.
+training step frees nearly everything at its end, and so pays for the same pages in every step. The C
+library also cuts small arrays out of the holes that larger ones left: such a hole no longer fits the
+same gradient in the next step, and the heap grows.
 
-`empty` therefore cuts large arrays out of an arena. An array takes the smallest hole that holds it, and
+`empty` therefore cuts arrays of half a MiB and more out of arenas, one for middling arrays and one for
+large ones. An array takes the smallest hole that holds it, and
 leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
 joined with the holes on both sides (Knuth, The Art of Computer Programming, volume 1, section 2.5:
 best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
@@ -32,7 +33,7 @@ LARGE = 2**20
 """Bytes from which on an array is large: its place in the arena costs much less time than new pages would."""
 
 MIDDLING = 2**19
-"""Bytes from which on an array has its place in a smaller arena, for the sake of the holes that it would leave."""
+"""The same for the smaller arena: in the C library's heap, it would leave a hole that small arrays break up."""
 
 CACHE_LINE = 64
 """Bytes that the processor fetches at once. Arrays in the arena begin with a line, so that their rows lie in few."""
@@ -41,7 +42,7 @@ CHUNK = 2**28
 """The least that the arena asks for, in bytes: addresses, which get pages when they are written to."""
 
 SMALL_CHUNK = 2**21
-"""The same for middling arrays. For 4 MiB and more, NumPy asks the system for huge pages, of 2 MiB each."""
+"""The same for middling arrays: a program may have few of them. From 4 MiB on, NumPy would ask for huge pages."""
 
 Place = tuple["_Chunk", int, int]
 """A chunk, the first byte of a place in it, and the first byte after."""

@@ -264,19 +264,34 @@ def pool2d_shape(
         TypeError, ValueError: as `conv2d_shape`.
     """
     _check_images(x_shape, "pooling")
-    if isinstance(padding, str):
-        raise TypeError(f"pooling: padding: expected an integer or two of them, got {padding!r}")
-    step = kernel if stride is None else stride
-    window = window_of(kernel, step, padding, dilation, "pooling")
-    for sides, extent in zip(window.padding, window.extent, strict=True):
-        if max(sides) > extent // 2:
-            raise ValueError(
-                f"pooling: padding: expected at most half of the window, {extent} // 2 = {extent // 2} "
-                f"pixels, got {padding!r} with kernel {kernel!r} and dilation {dilation!r}"
-            )
+    window = pool_window(kernel, stride, padding, dilation, "pooling")
     OH, OW = (pool_output_size(*axis, ceil_mode) for axis in _per_axis(x_shape, window))
     _check_window_fits(x_shape, window, "pooling", ceil_mode)
     return x_shape[0], x_shape[1], OH, OW
+
+
+def pool_window(
+    kernel: IntOrPair,
+    stride: IntOrPair | None,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+    where: str,
+) -> Window:
+    """Spell out the settings of a pooling window, see `pool2d_shape`; `where` is what messages name.
+
+    Raises:
+        TypeError, ValueError: as `window_of` does; also for a padding of more than half of the window.
+    """
+    if isinstance(padding, str):
+        raise TypeError(f"{where}: padding: expected an integer or two of them, got {padding!r}")
+    window = window_of(kernel, kernel if stride is None else stride, padding, dilation, where)
+    for sides, extent in zip(window.padding, window.extent, strict=True):
+        if max(sides) > extent // 2:
+            raise ValueError(
+                f"{where}: padding: expected at most half of the window, {extent} // 2 = {extent // 2} "
+                f"pixels, got {padding!r} with kernel {kernel!r} and dilation {dilation!r}"
+            )
+    return window
 
 
 def adaptive_pool2d_shape(

@@ -155,7 +155,9 @@ def read_image_file(path: str | os.PathLike) -> np.ndarray:
         else:
             images = _read_picture(path)
     except (ValueError, EOFError, SyntaxError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # there is no such file, ...
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # such as a missing file: the system's own words say it
             raise
         raise ValueError(  # what the readers raise for damaged files, and for files of other kinds
             f"{path}: cannot be read as images: {error}; expected a picture (.png), a NumPy file "

@@ -41,13 +41,13 @@ class Block:
 
     def load(self, array: "Flat", place: ir.Value) -> ir.Value:
         """The channels of the pixel that begins at element `place`."""
-        vector = self.builder.load(self._pointer(array, place))
+        vector = self.builder.load(self.pointer(array, place))
         vector.align = array.itemsize
         return vector
 
     def store(self, vector: ir.Value, array: "Flat", place: ir.Value) -> None:
         """Write the channels of the pixel that begins at element `place`."""
-        self.builder.store(vector, self._pointer(array, place)).align = array.itemsize
+        self.builder.store(vector, self.pointer(array, place)).align = array.itemsize
 
     def zeros(self, array: "Flat") -> ir.Value:
         """A vector of zeros, of the array's dtype."""
@@ -69,7 +69,8 @@ class Block:
         contract = ["contract"]
         return self.builder.fadd(self.builder.fmul(a, b, flags=contract), c, flags=contract)
 
-    def _pointer(self, array: "Flat", place: ir.Value) -> ir.Value:
+    def pointer(self, array: "Flat", place: ir.Value) -> ir.Value:
+        """Where a vector of this block's channels lies, in the row that begins at `place`."""
         address = array.address(self.builder.add(place, self.channel))
         return self.builder.bitcast(address, self.vector(array.element).as_pointer())
 

@@ -51,6 +51,12 @@ from .target import L2_BYTES
 STRIP_ROWS = 8 * TILE_ROWS
 """Addresses are looked up for several tiles at a time: so many output pixels."""
 
+BLOCK_BYTES = L2_BYTES // 2
+"""Panels that are packed at once may take so much."""
+
+BLOCK_BYTES_OF_FEW_TILES = L2_BYTES // 5
+"""The same for few tiles: more would take more memory, and be no quicker (measured)."""
+
 FEW_TILES = 32
 """With fewer tiles, packing takes longer than computing: threads then share the panels, not the tiles (measured)."""
 
@@ -239,13 +245,11 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
 
 @compiled
 def _blocks_of_panels(panels, panel_bytes, tiles, parts):
-    """Into how many blocks to divide the panels: of up to half of the L2 cache, and as many for each part.
+    """Into how many blocks to divide the panels: each part gets as many.
 
-    With few tiles, each part has a block at least, and packs fewer panels at once: that is as quick, and
-    takes less memory (measured).
+    With few tiles, each part gets at least one block, if there are panels enough.
     """
     if tiles >= FEW_TILES:
-        return even_pieces(panels, L2_BYTES // 2 // panel_bytes, parts)
-    return even_pieces(
-        panels, min((panels + parts - 1) // parts, L2_BYTES // 5 // panel_bytes), parts
-    )
+        return even_pieces(panels, BLOCK_BYTES // panel_bytes, parts)
+    at_once = min((panels + parts - 1) // parts, BLOCK_BYTES_OF_FEW_TILES // panel_bytes)
+    return even_pieces(panels, at_once, parts)

@@ -67,11 +67,10 @@ def add_up(part, parts, x, grad, sums, others, seen, layout):
     chunk = even_share(mine[1] - mine[0], most)
     tile_size, panel_size = chunk * TILE_ROWS, chunk * width
     # What is packed at once is found for whole chunks: with fewer pixels, it is no faster to pack more of each.
-    tiles_at_once, panels_at_once = tiles, L2_BYTES // 4 // (most * width * itemsize)
-    panels_at_once = even_share(my_panels[1] - my_panels[0], panels_at_once)
-    if packs:
-        tiles_at_once = L2_BYTES // 2 // (most * TILE_ROWS * itemsize)
-        tiles_at_once = even_share(my_tiles[1] - my_tiles[0], tiles_at_once)
+    most_panels = L2_BYTES // 4 // (most * width * itemsize)
+    panels_at_once = even_share(my_panels[1] - my_panels[0], most_panels)
+    most_tiles = L2_BYTES // 2 // (most * TILE_ROWS * itemsize) if packs else tiles
+    tiles_at_once = even_share(my_tiles[1] - my_tiles[0], most_tiles)
 
     zeros = np.zeros(G * C + TILE_ROWS, x.dtype)
     packed = np.empty(panels_at_once * panel_size + CACHE_LINE // itemsize, x.dtype)
@@ -125,14 +124,15 @@ def _cut_channels(C):
 def _share_of_work(part, parts, by_pixels, pixels, tiles, panels):
     """The pixels, tiles and panels of a part: of each the first, and the first after."""
     if by_pixels:
-        return _range(part, parts, pixels), (0, tiles), (0, panels)
+        return _share(part, parts, pixels), (0, tiles), (0, panels)
     if tiles >= panels:
-        return (0, pixels), _range(part, parts, tiles), (0, panels)
-    return (0, pixels), (0, tiles), _range(part, parts, panels)
+        return (0, pixels), _share(part, parts, tiles), (0, panels)
+    return (0, pixels), (0, tiles), _share(part, parts, panels)
 
 
 @compiled
-def _range(part, parts, count):
+def _share(part, parts, count):
+    """The part's share of `count` things: the first, and the first after."""
     return part * count // parts, (part + 1) * count // parts
 
 

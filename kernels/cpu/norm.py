@@ -26,7 +26,9 @@ from .streaming import finish_streaming, is_streamed
 
 LEAST_WIDTH = 64  # numbers in a row that are worth a loop of their own
 SUMMED_ROWS = 64  # rows that are summed in the precision of x
-WRITTEN_ROWS = 4  # rows that are written block by block: a few places in memory at a time
+WRITTEN_ROWS = (
+    4  # rows written together, block of channels by block: more would be too many places at a time
+)
 SUM_UP, WRITE = 0, 1  # the passes
 TYPICAL_ROWS = 16  # rows whose mean is near enough to the mean of all
 

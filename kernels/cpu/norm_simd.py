@@ -63,9 +63,7 @@ def store_result(
         return
     with block.builder.if_else(streamed) as (past_caches, to_caches):
         with past_caches:
-            address = result.address(block.builder.add(place, block.channel))
-            pointer = block.builder.bitcast(address, vector.type.as_pointer())
-            store_streaming(block.builder, vector, pointer, VECTOR_BYTES)
+            store_streaming(block.builder, vector, block.pointer(result, place), VECTOR_BYTES)
         with to_caches:
             block.store(vector, result, place)
 

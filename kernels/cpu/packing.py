@@ -24,7 +24,7 @@ PREFETCH_ROWS = 8
 
 @compiled
 def even_pieces(count, most, multiple):
-    """Into how many pieces of at most `most` things to cut `count` things, which is 1 or more.
+    """Into how many pieces of at most `most` things to cut `count` things.
 
     As few as can be; but if there are several, a multiple of `multiple`, provided that there are
     things enough. Piece i begins with thing i * count // pieces: then all are nearly alike, and so
@@ -36,7 +36,7 @@ def even_pieces(count, most, multiple):
 
 @compiled
 def even_share(count, most):
-    """How many things are in the largest of these pieces."""
+    """How many things the largest of `even_pieces(count, most, 1)` pieces holds, and 1 of none."""
     pieces = even_pieces(count, most, 1)
     return max(1, (count + pieces - 1) // pieces)
 

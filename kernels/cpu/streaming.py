@@ -25,7 +25,7 @@ def is_streamed(result: np.ndarray, block_bytes: int) -> bool:
 
     Args:
         result: contiguous.
-        block_bytes: what is written at once of a row, the last axis; both must be whole lines.
+        block_bytes: what is written at once. A row, the last axis, must be whole blocks, and a block whole lines.
     """
     return (
         result.nbytes >= LARGE

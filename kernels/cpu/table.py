@@ -144,6 +144,7 @@ def _fitting(
     grad: np.ndarray, param: np.ndarray, strides: tuple[int, ...], dtype: np.dtype
 ) -> np.ndarray:
     """Return a gradient whose numbers lie in memory as the parameter's do, copied if need be."""
+    # Equal strides are the quick answer; along an axis of one, they may differ.
     alike = grad.strides == strides or _steps(grad) == _steps(param)
     if alike and grad.dtype == dtype and grad.flags.aligned:
         return grad

@@ -174,7 +174,9 @@ def plan_of(layers: dict[str, Module], earlier: Plan | None = None) -> Plan:
 def _kinds(chain: list[Module], hooks: list[bool]) -> list[type[Module]]:
     """The classes of layers (a lazy one changes its own), as RULES name them."""
     kinds = list(map(type, chain))
-    if is_grad_enabled() or not _state.on or BatchNorm2d not in kinds:
+    if (
+        is_grad_enabled() or not _state.on or BatchNorm2d not in kinds
+    ):  # the last is the quick answer
         return kinds
     conv_and_norm = [Conv2d, BatchNorm2d]
     for i, pair in enumerate(pairwise(chain)):

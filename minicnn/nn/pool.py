@@ -1,7 +1,7 @@
 """Pooling layers: modules without parameters; see `minicnn.nn.functional.pool`."""
 
 from minicnn.autograd import Tensor
-from minicnn.kernels.shapes import IntOrPair, window_of
+from minicnn.kernels.shapes import IntOrPair, pool_window
 from minicnn.nn import functional as F
 from minicnn.nn.module import Module
 
@@ -11,9 +11,10 @@ class _WindowPool(Module):
 
     def __init__(self, kernel_size, stride, padding, ceil_mode, dilation=1):
         super().__init__()
+        # Refuses now what would otherwise fail with the first image.
+        pool_window(kernel_size, stride, padding, dilation, type(self).__name__)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
-        window_of(kernel_size, self.stride, padding, dilation, type(self).__name__)  # refuses
         self.padding = padding
         self.ceil_mode = ceil_mode
 

@@ -83,11 +83,11 @@ def _label_ends(axes: "Axes", curves: dict[str, tuple[Sequence[float], str]]) ->
     """Write each curve's name and last value beside its end; two that are too near move apart."""
     last = {label: values[-1] for label, (values, _) in curves.items()}
     finite = sorted((v, label) for label, v in last.items() if math.isfinite(v))
-    shifts = [0.0]
+    shifts = [0.0] * len(finite)
     if len(finite) == 2:
         apart = _missing_distance(axes, finite[1][0] - finite[0][0])
         shifts = [-apart / 2, apart / 2]
-    for (value, label), shift in zip(finite, shifts, strict=False):
+    for (value, label), shift in zip(finite, shifts, strict=True):
         values, colour = curves[label]
         axes.annotate(
             f"{label} {value:.3f}",

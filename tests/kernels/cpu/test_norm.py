@@ -162,16 +162,16 @@ def test_the_gradient_of_a_residual_without_relu_is_the_gradient():
 def test_streamed_results_are_the_same_bits(is_added, dtype, monkeypatch):
     x, weight, bias, residual, relu, grad = a_case((8, 64, 48, 48), dtype)
     residual = residual if is_added else None
+    assert norm.is_streamed(norm._rows(x), norm.BLOCK_BYTES)
 
-    def run():
+    def results():
         y, mean, inverse_std, _ = norm.batch_norm(x, weight, bias, EPS, residual, relu)
         kept = y if is_added else None
         grads = norm.batch_norm_grad(grad, x, mean, inverse_std, weight, bias, relu, kept)
-        assert norm.is_streamed(norm._rows(y), norm.BLOCK_BYTES) == streams
         return [array.tobytes() for array in (y, *grads) if array is not None]
 
-    streams = True
-    streamed = run()
-    monkeypatch.setattr(norm, "is_streamed", lambda result, block_bytes: False)
-    streams = False
-    assert run() == streamed
+    streamed = results()
+    asked = []
+    monkeypatch.setattr(norm, "is_streamed", lambda result, _: asked.append(result.shape) or False)
+    assert results() == streamed
+    assert len(asked) == 2  # y and grad_x
