@@ -20,6 +20,7 @@ hold its loan, and when the last is gone, Python calls the loan's `__del__`.
 """
 
 import math
+import operator
 import os
 import threading
 from bisect import bisect
@@ -100,7 +101,10 @@ class Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an array with arbitrary elements in a hole of the arena."""
-        size = -(-math.prod(shape) * dtype.itemsize // CACHE_LINE) * CACHE_LINE
+        count = operator.index(
+            math.prod(shape)
+        )  # refuses what is no shape, before the books are changed
+        size = -(-count * dtype.itemsize // CACHE_LINE) * CACHE_LINE
         with self._lock:
             self._enter_returned()
             chunk, hole = self._smallest_hole(size) or self._reserve(size)

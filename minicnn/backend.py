@@ -81,7 +81,7 @@ def parse_device(device: str) -> tuple[str, int]:
     kind, _, index = str(device).partition(":")
     if kind == "cpu" and index in ("", "0"):
         return "cpu", 0
-    if kind == "cuda" and (index == "" or index.isdigit()):
+    if kind == "cuda" and (index == "" or index.isdecimal()):
         return "cuda", int(index or 0)
     raise ValueError(f'device: expected "cpu", "cuda" or "cuda:<index>", got {device!r}')
 

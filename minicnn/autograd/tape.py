@@ -204,6 +204,7 @@ def _send_on(
     into the earlier one, which may be on its way to other nodes too.
     """
     parents = _parents(node)  # gone if a hook has run backward through here
+    held = gradient, *node.function.saved  # before backward, which may let go of them
     parts = _call_backward(node, gradient)
     for parent, part in zip(parents, parts, strict=True):
         if parent is None or part is None:
@@ -212,7 +213,7 @@ def _send_on(
             raise _wrong_shape(node, parts)
         earlier, is_leaf = gradients.get(parent), parent.function is None
         may_be_kept = part.size >= LARGE and (is_leaf or earlier is not None)
-        new = may_be_kept and is_new(part, node, gradient, parts)
+        new = may_be_kept and is_new(part, held, parts)
         if earlier is not None:
             in_place = new and part.dtype == earlier.dtype
             part = xp_of(part).add(part, earlier, out=part if in_place else None)
@@ -222,14 +223,13 @@ def _send_on(
             unshared.add(parent)
 
 
-def is_new(part: Array, node: Node, gradient: Array, parts: Parts) -> bool:
-    """Whether `part`, one of the `parts` that the function of `node` returned, is nobody else's, and may be kept.
+def is_new(part: Array, held: Parts, parts: Parts) -> bool:
+    """Whether `part`, one of the `parts` that a function's backward returned, is nobody else's, and may be kept.
 
-    It is not where it shares memory with the `gradient` that came in, with an array that the function
-    saved, or with another part; nor where broadcasting made one number stand for many.
+    It is not where it shares memory with what is `held`, the gradient that came in and the arrays that
+    the function saved, or with another part; nor where broadcasting made one number stand for many.
     """
     owner = owner_of(part)
-    held = [gradient, *node.function.saved]
     if any(owner_of(array) is owner for array in held):
         return False
     if sum([owner_of(other) is owner for other in parts]) > 1:

@@ -182,3 +182,22 @@ def test_gradients_of_leaves_are_not_made_twice():
 def test_a_product_with_a_number_saves_no_array():
     held, _, _ = buffers_held(chain(lambda y: y * 0.5))
     assert held < 0.1
+
+
+class Forgetful(Function):
+    """y = sum(a b), which lets go of what it saved as soon as it has read it."""
+
+    def forward(self, a, b):
+        self.save(a, b)
+        return np.asarray((a * b).sum())
+
+    def backward(self, grad):
+        a, b = self.saved
+        self.saved = ()
+        return b, a
+
+
+def test_a_saved_array_that_backward_lets_go_of_is_copied():
+    a, b = large(), large(seed=1)
+    apply(Forgetful(), a, b).backward()
+    assert not np.shares_memory(a.grad.array, b.array)

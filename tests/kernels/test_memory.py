@@ -256,6 +256,13 @@ def test_a_place_may_return_amid_another_call(arena):
     assert arena.lent == 0
 
 
+def test_a_shape_that_is_none_leaves_the_books_as_they_are(arena):
+    with pytest.raises(TypeError):
+        arena.empty((ROWS + 0.0, 1024), np.dtype(np.float32))
+    assert arena.lent == 0
+    assert new(arena).shape == (ROWS, 1024)
+
+
 def test_a_lock_that_was_held_during_a_fork_is_new_in_the_child(arena):
     with arena._lock:
         arena.after_fork()

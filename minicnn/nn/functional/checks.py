@@ -46,9 +46,9 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
         TypeError: naming all of them, and the conversion that helps.
     """
     check_tensor(where, "x", x)
-    dtype = x.array.dtype
+    dtype = x.dtype
     for tensor in parameters.values():
-        if tensor is not None and tensor.array.dtype != dtype:
+        if tensor is not None and tensor.dtype != dtype:
             raise _mixed_dtypes(where, x, parameters)
 
 

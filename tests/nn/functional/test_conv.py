@@ -345,3 +345,8 @@ def test_max_pool_that_does_not_fit_is_refused():
 def test_max_pool_does_not_hide_what_is_wrong_with_the_images(shape):
     with pytest.raises(ValueError, match=r"expected images \(N, C, H, W\)"):
         F.conv2d(Tensor(np.ones(shape)), Tensor(np.ones((4, 3, 3, 3))), max_pool=2)
+
+
+def test_an_array_in_the_place_of_a_weight_is_refused_with_advice():
+    with pytest.raises(TypeError, match=r"wrap arrays: minicnn\.tensor\(array\)"):
+        F.conv2d(Tensor(np.ones((1, 1, 4, 4), np.float32)), np.ones((1, 1, 3, 3), np.float32))
