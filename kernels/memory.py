@@ -194,6 +194,15 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     return (_middling if size < LARGE else _large).empty(shape, dtype)
 
 
+def empty_like(array: np.ndarray) -> np.ndarray:
+    """Return a new array of the shape, dtype and order in memory of another, as `empty` does: `numpy.empty_like`."""
+    if array.nbytes < MIDDLING:
+        return np.empty_like(array)
+    outside_in = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    in_order = empty(tuple(array.shape[axis] for axis in outside_in), array.dtype)
+    return in_order.transpose(np.argsort(outside_in))
+
+
 def owner_of(array: Array | None) -> object:
     """Return the object that owns the memory of an array or a view. Arrays of different owners do not overlap."""
     base = getattr(array, "base", None)

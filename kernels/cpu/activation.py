@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..memory import empty_like
 from .compiled import on_threads
 from .flat import flat, share, threads_for
 from .special import sigmoid as sigmoid_of_number
@@ -16,7 +17,7 @@ from .special import tanh as tanh_of_number
 
 def _map(loop: Callable, *inputs: np.ndarray) -> np.ndarray:
     """Run a loop over arrays of one shape; return a new array in the memory order of the last."""
-    y = np.empty_like(inputs[-1])
+    y = empty_like(inputs[-1])
     loop(threads_for(y.size), *[flat(x, y) for x in inputs], y.ravel("K"))
     return y
 

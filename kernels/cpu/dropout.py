@@ -7,6 +7,7 @@ a time by vector instructions; then they decide over the numbers.
 import numpy as np
 
 from ..dropout import COUNTERS, KEY_STEPS, MULTIPLIERS, ROUNDS, limit_and_factor
+from ..memory import empty_like
 from .compiled import compiled, on_threads, plain
 from .flat import share, threads_for
 
@@ -19,7 +20,7 @@ BLOCK = 8 * COUNTERS
 def dropout(x: np.ndarray, p: float, key: int) -> np.ndarray:
     """See ../dropout.py."""
     x = plain(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     limit, factor = limit_and_factor(p)
     threads = threads_for(x.size)
     words = np.empty((threads, 4, COUNTERS), np.uint32)

@@ -18,7 +18,7 @@ def flat(array: np.ndarray, like: np.ndarray) -> np.ndarray:
 
     Args:
         array: numbers of any dtype, in any memory order.
-        like: an array of the same shape, fresh from `np.empty_like`.
+        like: an array of the same shape, fresh from `empty_like`.
 
     Returns:
         A contiguous vector of the dtype of `like`; in new memory if `array` has gaps, another

@@ -9,6 +9,7 @@ import pytest
 
 from minicnn.kernels import memory
 from minicnn.kernels.memory import CHUNK, LARGE, MIDDLING, SMALL_CHUNK, Arena, empty
+from tests.checks import in_memory, normal
 
 FLOAT32 = np.dtype(np.float32)
 ROWS = LARGE // 4096  # of 1024 float32
@@ -267,6 +268,15 @@ def test_a_lock_that_was_held_during_a_fork_is_new_in_the_child(arena):
     with arena._lock:
         arena.after_fork()
         assert new(arena).shape == (ROWS, 1024)
+
+
+@pytest.mark.parametrize("order", ["contiguous", "transposed", "channels last", "reversed"])
+@pytest.mark.parametrize("rows", [4, 400])
+def test_empty_like_keeps_the_order_in_memory(order, rows):
+    array = in_memory(normal(rows, 3, 8, 40), order)
+    new = memory.empty_like(array)
+    assert (new.shape, new.dtype) == (array.shape, array.dtype)
+    assert new.strides == np.empty_like(array).strides
 
 
 # --- owners ---------------------------------------------------------------------------------------
