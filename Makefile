@@ -29,7 +29,7 @@ docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docst
 		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.ops \
 		minicnn.serialization minicnn.summary minicnn.trained
 
-accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (about a quarter of an hour)
+accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (two seeds each)
 	$(RUN) benchmarks/accuracy.py
 
 bench: EXTRAS = test,plot,oracle
