@@ -178,7 +178,7 @@ def summary_command(options: argparse.Namespace) -> None:
     try:
         print(summary(model, options.input_size))
     except ValueError as error:
-        error.add_note(f"{options.model} is made for --input-size 1,28,28")
+        error.add_note(f"{options.model}: choose another size with --input-size C,H,W")
         raise
 
 

@@ -1,22 +1,67 @@
-"""Networks composed from the framework's parts, and a registry of them by name."""
+"""Networks composed from the framework's parts, and a registry of them by name.
+
+One file a family; its docstring gives the paper, the idea, and the table of shapes. Blocks, such as
+`resnet.Bottleneck` or `googlenet.Inception`, are public members of their family's module.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+from minicnn.models.alexnet import alexnet, zfnet
 from minicnn.models.course import bigger_cnn, first_cnn, mlp
+from minicnn.models.densenet import densenet121, densenet169, densenet201
+from minicnn.models.efficientnet import efficientnet_lite0
+from minicnn.models.googlenet import googlenet
+from minicnn.models.inception_v3 import inception_v3
 from minicnn.models.lenet import lenet5, lenet5_bn
+from minicnn.models.mobilenet import mobilenet_v1, mobilenet_v2
+from minicnn.models.nin import nin
+from minicnn.models.resnet import (
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    wide_resnet50_2,
+)
+from minicnn.models.resnet_v2 import resnet50_v2, resnet101_v2, resnet152_v2
+from minicnn.models.small_resnet import plain_stack, resnet_small_v1, resnet_small_v2
+from minicnn.models.squeezenet import squeezenet1_0, squeezenet1_1
+from minicnn.models.text import text_cnn
+from minicnn.models.unet import unet
+from minicnn.models.vgg import (
+    vgg11,
+    vgg11_bn,
+    vgg13,
+    vgg13_bn,
+    vgg16,
+    vgg16_bn,
+    vgg19,
+    vgg19_bn,
+)
+from minicnn.models.xception import mini_xception, xception
 from minicnn.nn import Module
 
-__all__ = ["bigger_cnn", "create", "first_cnn", "lenet5", "lenet5_bn", "list_models", "mlp"]
-
-
 _BUILDERS: dict[str, Callable[..., Module]] = {
-    "mlp": mlp,
-    "first_cnn": first_cnn,
-    "bigger_cnn": bigger_cnn,
-    "lenet5": lenet5,
-    "lenet5_bn": lenet5_bn,
+    builder.__name__: builder
+    for builder in (
+        *(mlp, first_cnn, bigger_cnn, lenet5, lenet5_bn),
+        *(plain_stack, resnet_small_v1, resnet_small_v2),
+        *(alexnet, zfnet, nin),
+        *(vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn),
+        *(googlenet, inception_v3, xception, mini_xception),
+        *(resnet18, resnet34, resnet50, resnet101, resnet152),
+        *(wide_resnet50_2, resnext50_32x4d, resnext101_32x8d),
+        *(resnet50_v2, resnet101_v2, resnet152_v2),
+        *(densenet121, densenet169, densenet201),
+        *(squeezenet1_0, squeezenet1_1, mobilenet_v1, mobilenet_v2, efficientnet_lite0),
+        *(unet, text_cnn),
+    )
 }
+
+__all__ = ["create", "list_models", *_BUILDERS]
 
 
 def list_models() -> list[str]:

@@ -18,7 +18,7 @@ from minicnn.nn.activation import (
 )
 from minicnn.nn.container import ModuleDict, ModuleList, Sequential
 from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
-from minicnn.nn.dropout import Dropout, Dropout1d, Dropout2d
+from minicnn.nn.dropout import Dropout, Dropout1d, Dropout2d, StochasticDepth
 from minicnn.nn.lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -121,6 +121,7 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "StochasticDepth",
     "Tanh",
     "Unflatten",
     "UninitializedParameter",

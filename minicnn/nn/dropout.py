@@ -2,6 +2,7 @@
 
 from minicnn.autograd import Tensor
 from minicnn.nn import functional as F
+from minicnn.nn.functional.dropout import check_mode
 from minicnn.nn.inplace import AcceptsInplace
 
 
@@ -37,3 +38,26 @@ class Dropout2d(_Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout2d(x, self.p, self.training)
+
+
+class StochasticDepth(_Dropout):
+    """In training, drops the residual branch of whole examples with probability `p`.
+
+    It stands at the end of the branch, before the sum: `x + drop(branch(x))`. See
+    `functional.stochastic_depth`.
+
+    Args:
+        p: probability of dropping.
+        mode: "row" decides for each example by itself, "batch" for all of them together.
+    """
+
+    def __init__(self, p: float, mode: str = "row"):
+        super().__init__(p)
+        check_mode("StochasticDepth", mode)
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.stochastic_depth(x, self.p, self.mode, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, mode={self.mode!r}"

@@ -21,7 +21,7 @@ from minicnn.nn.functional.activation import (
 )
 from minicnn.nn.functional.classification import cross_entropy, nll_loss
 from minicnn.nn.functional.conv import conv1d, conv2d, conv_transpose2d
-from minicnn.nn.functional.dropout import dropout, dropout1d, dropout2d
+from minicnn.nn.functional.dropout import dropout, dropout1d, dropout2d, stochastic_depth
 from minicnn.nn.functional.embedding import embedding, one_hot
 from minicnn.nn.functional.linear import linear
 from minicnn.nn.functional.loss import (
@@ -103,6 +103,7 @@ __all__ = [
     "smooth_l1_loss",
     "softmax",
     "softplus",
+    "stochastic_depth",
     "swish",
     "tanh",
 ]

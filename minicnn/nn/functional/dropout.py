@@ -1,4 +1,4 @@
-"""Dropout: silence random elements, or random channels, while training (Srivastava et al., JMLR 15, 2014)."""
+"""Dropout: silence random elements, channels or branches while training (Srivastava et al., JMLR 15, 2014)."""
 
 import numpy as np
 
@@ -78,6 +78,42 @@ def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 def dropout2d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Spatial dropout for images (N, C, H, W): set whole channels to zero (Tompson et al., arXiv 1411.4280)."""
     return _channel_dropout("dropout2d", x, 4, p, training)
+
+
+def stochastic_depth(x: Tensor, p: float, mode: str = "row", training: bool = True) -> Tensor:
+    """Set whole examples to zero with probability `p` and scale the rest by 1 / (1 - p); do nothing unless `training`.
+
+    At the end of a residual branch this leaves some examples with the shortcut alone: they pass
+    through a network that is less deep (Huang et al., arXiv 1603.09382; the paper decides once for
+    a whole batch, and scales in inference instead).
+
+    Args:
+        x: (N, ...), what the branch computed.
+        p: probability of dropping.
+        mode: "row" decides for each example by itself, "batch" for all of them together.
+        training: whether to do anything.
+
+    Raises:
+        TypeError: for anything but a tensor of floating-point numbers.
+        ValueError: for a probability outside [0, 1], another mode, or a single number.
+    """
+    _check("stochastic_depth", x, p)
+    check_mode("stochastic_depth", mode)
+    if x.ndim == 0:
+        raise ValueError("stochastic_depth: expected x of shape (N, ...), got a single number")
+    examples = x.shape[0] if mode == "row" else 1
+    mask_shape = (examples,) + (1,) * (x.ndim - 1)
+    return apply(Dropout(p, mask_shape), x) if training and p > 0 else x
+
+
+def check_mode(where: str, mode: str) -> None:
+    """Refuse what is no mode of stochastic depth.
+
+    Raises:
+        ValueError: with the modes that there are.
+    """
+    if mode not in ("row", "batch"):
+        raise ValueError(f"{where}: mode: expected 'row' or 'batch', got {mode!r}")
 
 
 def _channel_dropout(where: str, x: Tensor, ndim: int, p: float, training: bool) -> Tensor:

@@ -10,7 +10,12 @@ from minicnn.nn.functional.dropout import Dropout
 from tests.checks import check_contract, in_memory
 from tests.nn.oracle import random_array
 
-ALL = [(F.dropout, (4, 3, 2, 2)), (F.dropout1d, (4, 3, 5)), (F.dropout2d, (4, 3, 2, 2))]
+ALL = [
+    (F.dropout, (4, 3, 2, 2)),
+    (F.dropout1d, (4, 3, 5)),
+    (F.dropout2d, (4, 3, 2, 2)),
+    (F.stochastic_depth, (4, 3, 2, 2)),
+]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -82,7 +87,7 @@ def test_the_memory_order_is_kept(dropout):
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 def test_empty_batch(dropout, shape):
     x = Tensor(np.zeros((0, *shape[1:]), "float32"), requires_grad=True)
-    y = dropout(x)
+    y = dropout(x, 0.5)
     y.sum().backward()
     assert y.shape == x.grad.shape == x.shape
 
@@ -93,10 +98,36 @@ def test_refuses(dropout, shape):
         with pytest.raises(ValueError, match=r"probability p in \[0, 1\]"):
             dropout(Tensor(random_array(shape)), p)
     with pytest.raises(TypeError, match="int64"):
-        dropout(Tensor(np.ones(shape, "int64")))
+        dropout(Tensor(np.ones(shape, "int64")), 0.5)
 
 
 @pytest.mark.parametrize("dropout", [F.dropout1d, F.dropout2d])
 def test_channel_dropout_refuses_other_numbers_of_axes(dropout):
     with pytest.raises(ValueError, match=r"got x of shape \(4, 3\)"):
         dropout(Tensor(random_array((4, 3))))
+
+
+# --- stochastic depth ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3000,), (3000, 2), (3000, 2, 1, 2)])
+def test_examples_are_dropped_as_a_whole(shape):
+    y = F.stochastic_depth(Tensor(np.ones(shape)), 0.3).array.reshape(3000, -1)
+    kept = y != 0
+    assert (kept.all(axis=1) | ~kept.any(axis=1)).all()
+    assert abs(kept.mean() - 0.7) < 0.05
+    np.testing.assert_allclose(y[kept], 1 / 0.7, rtol=1e-6)
+
+
+def test_a_batch_is_dropped_as_a_whole():
+    x = Tensor(np.ones((6, 2)))
+    drawn = [F.stochastic_depth(x, 0.3, "batch").array for _ in range(400)]
+    assert all(y.min() == y.max() for y in drawn)
+    assert abs(np.mean([y.any() for y in drawn]) - 0.7) < 0.1
+
+
+def test_stochastic_depth_refuses():
+    with pytest.raises(ValueError, match="stochastic_depth: mode: expected 'row' or 'batch'"):
+        F.stochastic_depth(Tensor(random_array((4, 3))), 0.5, "column")
+    with pytest.raises(ValueError, match="stochastic_depth: expected x of shape"):
+        F.stochastic_depth(Tensor(np.float32(1)), 0.5)

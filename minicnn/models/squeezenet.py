@@ -1,0 +1,149 @@
+"""SqueezeNet: as accurate as AlexNet, with a fiftieth of its parameters.
+
+Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
+arXiv 1602.07360. A 3 x 3 filter costs nine times as much as one of 1 x 1, and both cost in
+proportion to their input channels. So a fire module first squeezes the channels with 1 x 1 filters,
+then expands them with 1 x 1 and 3 x 3 filters side by side. As in Network in Network, the classes'
+scores are means over the image.
+
+For images of 224 x 224 pixels (N is the batch):
+
+    stage          SqueezeNet 1.0           SqueezeNet 1.1
+    convolution    (N, 96, 109, 109) 7 x 7  (N, 64, 111, 111) 3 x 3
+    pooling        (N, 96, 54, 54)          (N, 64, 55, 55)
+    fire modules   (N, 256, 54, 54)  3      (N, 128, 55, 55)  2
+    pooling        (N, 256, 27, 27)         (N, 128, 27, 27)
+    fire modules   (N, 512, 27, 27)  4      (N, 256, 27, 27)  2
+    pooling        (N, 512, 13, 13)         (N, 256, 13, 13)
+    fire modules   (N, 512, 13, 13)  1      (N, 512, 13, 13)  4
+    classifier     (N, num_classes, 13, 13), (N, num_classes)
+"""
+
+from minicnn import nn
+from minicnn.autograd import Tensor
+from minicnn.autograd.functions import cat
+
+__all__ = ["Fire", "squeezenet1_0", "squeezenet1_1"]
+
+
+class Fire(nn.Module):
+    """The fire module: (N, in_channels, H, W) -> (N, expand1x1_channels + expand3x3_channels, H, W).
+
+    Args:
+        in_channels: channels of the input.
+        squeeze_channels: of the 1 x 1 convolution that comes first; few.
+        expand1x1_channels: of the 1 x 1 convolution after it.
+        expand3x3_channels: of the 3 x 3 convolution beside that one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        squeeze_channels: int,
+        expand1x1_channels: int,
+        expand3x3_channels: int,
+    ):
+        super().__init__()
+        self.squeeze = nn.Conv2d(in_channels, squeeze_channels, 1)
+        self.expand1x1 = nn.Conv2d(squeeze_channels, expand1x1_channels, 1)
+        self.expand3x3 = nn.Conv2d(squeeze_channels, expand3x3_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squeeze, expand in two ways, and join the channels."""
+        squeezed = self.squeeze(x, activation="relu")
+        expanded = [
+            self.expand1x1(squeezed, activation="relu"),
+            self.expand3x3(squeezed, activation="relu"),
+        ]
+        return cat(expanded, dim=1)
+
+
+def squeezenet1_0(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    small_images: bool = False,
+) -> nn.Sequential:
+    """SqueezeNet 1.0, the paper's, 1,248,424 parameters.
+
+    Args:
+        num_classes: size of the output.
+        in_channels: channels of the images.
+        dropout: the probability of `nn.Dropout` before the classifier.
+        small_images: for 28 x 28 or 32 x 32 images: the first filters are 3 x 3 with stride 1.
+    """
+    features = nn.Sequential(
+        _first_convolution(in_channels, 96, 7, small_images),
+        nn.ReLU(),  # (N, 96, 109, 109)
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 96, 54, 54)
+        Fire(96, 16, 64, 64),  # (N, 128, 54, 54)
+        Fire(128, 16, 64, 64),
+        Fire(128, 32, 128, 128),  # (N, 256, 54, 54)
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 256, 27, 27)
+        Fire(256, 32, 128, 128),
+        Fire(256, 48, 192, 192),  # (N, 384, 27, 27)
+        Fire(384, 48, 192, 192),
+        Fire(384, 64, 256, 256),  # (N, 512, 27, 27)
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 512, 13, 13)
+        Fire(512, 64, 256, 256),  # (N, 512, 13, 13)
+    )
+    return _with_classifier(features, num_classes, dropout)
+
+
+def squeezenet1_1(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    small_images: bool = False,
+) -> nn.Sequential:
+    """SqueezeNet 1.1, 1,235,496 parameters: poolings come earlier, which saves more than half of the arithmetic.
+
+    The arguments are those of `squeezenet1_0`.
+    """
+    features = nn.Sequential(
+        _first_convolution(in_channels, 64, 3, small_images),
+        nn.ReLU(),  # (N, 64, 111, 111)
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 64, 55, 55)
+        Fire(64, 16, 64, 64),  # (N, 128, 55, 55)
+        Fire(128, 16, 64, 64),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 128, 27, 27)
+        Fire(128, 32, 128, 128),  # (N, 256, 27, 27)
+        Fire(256, 32, 128, 128),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 256, 13, 13)
+        Fire(256, 48, 192, 192),  # (N, 384, 13, 13)
+        Fire(384, 48, 192, 192),
+        Fire(384, 64, 256, 256),  # (N, 512, 13, 13)
+        Fire(512, 64, 256, 256),
+    )
+    return _with_classifier(features, num_classes, dropout)
+
+
+def _first_convolution(
+    in_channels: int, out_channels: int, kernel_size: int, small_images: bool
+) -> nn.Conv2d:
+    """The convolution that halves the image, or keeps the size of a small one."""
+    if small_images:
+        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=2)
+
+
+def _with_classifier(features: nn.Sequential, num_classes: int, dropout: float) -> nn.Sequential:
+    """The network that turns 512 channels into one for each class, and averages it over the image."""
+    network = nn.Sequential(
+        {
+            "features": features,
+            "classifier": nn.Sequential(
+                nn.Dropout(dropout),
+                nn.Conv2d(512, num_classes, 1),
+                nn.ReLU(),  # (N, num_classes, 13, 13)
+                nn.GlobalAvgPool2d(),  # (N, num_classes, 1, 1)
+            ),
+            "flatten": nn.Flatten(),  # (N, num_classes)
+        }
+    )
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.normal_(network.classifier[1].weight, std=0.01)
+    return network
