@@ -203,7 +203,7 @@ def test_nothing_to_predict_is_an_error(folder, capsys):
 def test_an_error_names_the_layer_and_what_the_network_takes(capsys):
     line = fails(["summary", "first_cnn", "--input-size", "3,28,28"], capsys)
     assert "(in Conv2d(1, 8, " in line
-    assert "(first_cnn choose another size with --input-size C,H,W)" in line
+    assert "(first_cnn: choose another size with --input-size C,H,W)" in line
 
 
 def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
