@@ -1,26 +1,9 @@
-"""What the tests of networks share: counting, a short training, a round trip of the state."""
+"""What the tests of residual networks share: a short training, a round trip of the state, statistics of batches."""
 
 import numpy as np
 
 import minicnn
 from minicnn import Tensor, nn, optim
-
-
-def parameters(network):
-    """The number of learned parameters."""
-    return sum(p.numel() for p in network.parameters())
-
-
-def numbers(network):
-    """Learned parameters and running statistics, as Keras counts; counters of batches are no parameters."""
-    state = network.state_dict().items()
-    return sum(t.numel() for name, t in state if not name.endswith("num_batches_tracked"))
-
-
-def leave_unfilled(monkeypatch):
-    """Draw no initial weights: networks of many millions of parameters are only counted."""
-    for name in ("uniform_", "normal_"):
-        monkeypatch.setattr(f"minicnn.nn.init.{name}", lambda tensor, *_, **__: tensor)
 
 
 def check_learns(network, shape, classes, steps=5, lr=0.02):

@@ -1,10 +1,13 @@
 """The models: parameter counts, shapes, gradients that reach everything, a loss that falls."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import minicnn
 from minicnn import Tensor, models, nn, optim
+from tests.models.checks import count_parameters
 
 COUNTS = {
     "mlp": 218_058,
@@ -14,25 +17,20 @@ COUNTS = {
 }
 
 
-def count(network):
-    """Learned parameters and running statistics; the counters of batches are no parameters."""
-    state = network.state_dict().items()
-    return sum(t.numel() for name, t in state if not name.endswith("num_batches_tracked"))
-
-
 def shared_names():
     return [name for name in models.list_models() if name in COUNTS or name == "lenet5_bn"]
 
 
 @pytest.mark.parametrize(("name", "expected"), COUNTS.items())
 def test_number_of_parameters(name, expected):
-    assert count(models.create(name)) == expected
+    assert count_parameters(partial(models.create, name), statistics=True) == expected
 
 
 def test_number_of_parameters_for_one_output():
-    assert count(models.first_cnn(num_classes=1)) == 24_449
-    bigger = models.bigger_cnn()
-    assert count(bigger) - sum(p.numel() for p in bigger.parameters()) == 112
+    one_output = partial(models.first_cnn, num_classes=1)
+    assert count_parameters(one_output, statistics=True) == 24_449
+    with_statistics = count_parameters(models.bigger_cnn, statistics=True)
+    assert with_statistics - count_parameters(models.bigger_cnn) == 112
 
 
 @pytest.mark.parametrize("name", shared_names())

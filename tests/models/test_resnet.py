@@ -1,5 +1,7 @@
 """ResNet, wide ResNet, ResNeXt: counts, shapes, blocks, stochastic depth, training."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from minicnn import Tensor, nn
 from minicnn.models import resnet
 from minicnn.models.resnet import BasicBlock, Bottleneck, ResNet
 from tests.models import helpers
+from tests.models.checks import count_parameters, without_drawing
 
 COUNTS = {
     "resnet18": 11_689_512,
@@ -29,15 +32,14 @@ def small(**options):
 
 
 @pytest.mark.parametrize(("name", "expected"), COUNTS.items())
-def test_number_of_parameters(name, expected, monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    assert helpers.parameters(getattr(resnet, name)()) == expected
+def test_number_of_parameters(name, expected):
+    assert count_parameters(getattr(resnet, name)) == expected
 
 
 @pytest.mark.parametrize(("name", "expected"), KERAS.items())
-def test_number_of_parameters_in_the_manner_of_keras(name, expected, monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    assert helpers.numbers(getattr(resnet, name)(conv_bias=True)) == expected
+def test_number_of_parameters_in_the_manner_of_keras(name, expected):
+    build = partial(getattr(resnet, name), conv_bias=True)
+    assert count_parameters(build, statistics=True) == expected
 
 
 # --- shapes -------------------------------------------------------------------------------------------
@@ -51,9 +53,9 @@ def test_number_of_parameters_in_the_manner_of_keras(name, expected, monkeypatch
         (Bottleneck, False, [(64, 16), (256, 16), (512, 8), (1024, 4), (2048, 2)]),
     ],
 )
-def test_shapes(block, small_images, expected, monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    network = ResNet(block, (1, 1, 1, 1), 7, small_images=small_images).eval()
+def test_shapes(block, small_images, expected):
+    with without_drawing():
+        network = ResNet(block, (1, 1, 1, 1), 7, small_images=small_images).eval()
     x = network[:4](minicnn.rand(1, 3, 64, 64))  # conv1, bn1, relu, maxpool
     shapes = [x.shape]
     for stage in list(network)[4:8]:

@@ -8,27 +8,26 @@ from minicnn import Tensor, nn
 from minicnn.models import resnet_v2
 from minicnn.models.resnet_v2 import PreActivationBottleneck, ResNetV2
 from tests.models import helpers
+from tests.models.checks import count_parameters, without_drawing
 
 KERAS = {"resnet50_v2": 25_613_800, "resnet101_v2": 44_675_560, "resnet152_v2": 60_380_648}
 
 
 @pytest.mark.parametrize(("name", "expected"), KERAS.items())
-def test_number_of_parameters_in_the_manner_of_keras(name, expected, monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    assert helpers.numbers(getattr(resnet_v2, name)()) == expected
+def test_number_of_parameters_in_the_manner_of_keras(name, expected):
+    assert count_parameters(getattr(resnet_v2, name), statistics=True) == expected
 
 
-def test_number_of_parameters(monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    assert helpers.parameters(resnet_v2.resnet50_v2()) == 25_568_360
+def test_number_of_parameters():
+    assert count_parameters(resnet_v2.resnet50_v2) == 25_568_360
 
 
 @pytest.mark.parametrize(
     ("small_images", "sizes"), [(False, (16, 8, 4, 2)), (True, (64, 32, 16, 8))]
 )
-def test_shapes(small_images, sizes, monkeypatch):
-    helpers.leave_unfilled(monkeypatch)
-    network = ResNetV2((1, 1, 1, 1), 7, in_channels=1, small_images=small_images).eval()
+def test_shapes(small_images, sizes):
+    with without_drawing():
+        network = ResNetV2((1, 1, 1, 1), 7, in_channels=1, small_images=small_images).eval()
     x = network[:2](minicnn.rand(1, 1, 64, 64))  # conv1, maxpool
     assert x.shape == (1, 64, sizes[0], sizes[0])
     for stage, channels, size in zip(

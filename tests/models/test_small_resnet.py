@@ -1,5 +1,7 @@
 """Plain stacks and small residual networks: counts, shapes, training."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import minicnn
 from minicnn import nn
 from minicnn.models.small_resnet import plain_stack, resnet_small_v1, resnet_small_v2
 from tests.models import helpers
+from tests.models.checks import count_parameters
 
 ALL = [plain_stack, resnet_small_v1, resnet_small_v2]
 each_network = pytest.mark.parametrize("build", ALL, ids=lambda build: build.__name__)
@@ -16,19 +19,19 @@ each_network = pytest.mark.parametrize("build", ALL, ids=lambda build: build.__n
     ("convolutions", "expected"), [(1, 6_274), (2, 18_482), (6, 67_314), (10, 116_146)]
 )
 def test_parameters_of_plain_stacks(convolutions, expected):
-    network = plain_stack(convolutions=convolutions)
-    assert helpers.parameters(network) == expected
-    assert sum(isinstance(layer, nn.Conv2d) for layer in network) == 3 * convolutions
+    build = partial(plain_stack, convolutions=convolutions)
+    assert count_parameters(build) == expected
+    assert sum(isinstance(layer, nn.Conv2d) for layer in build()) == 3 * convolutions
 
 
 @pytest.mark.parametrize(("blocks", "expected"), [(1, 19_810), (3, 68_642), (5, 117_474)])
 def test_parameters_of_small_resnets(blocks, expected):
-    assert helpers.parameters(resnet_small_v1(blocks=blocks)) == expected
+    assert count_parameters(partial(resnet_small_v1, blocks=blocks)) == expected
 
 
 def test_parameters_of_the_small_resnet_with_bottlenecks():
-    assert helpers.parameters(resnet_small_v2()) == 22_554
-    assert helpers.numbers(resnet_small_v2()) == 23_690
+    assert count_parameters(resnet_small_v2) == 22_554
+    assert count_parameters(resnet_small_v2, statistics=True) == 23_690
 
 
 @each_network
