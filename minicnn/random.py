@@ -3,6 +3,8 @@
 `manual_seed(0)` at the start of a script makes every draw that follows repeatable, bit for bit.
 """
 
+from numbers import Integral
+
 import numpy as np
 
 _generator = np.random.default_rng()
@@ -15,12 +17,10 @@ def manual_seed(seed: int) -> np.random.Generator:
         TypeError, ValueError: `seed` is no whole number >= 0.
     """
     global _generator
-    try:
-        _generator = np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"manual_seed: seed: expected a whole number >= 0, got {seed!r}"
-        ) from None
+    if not isinstance(seed, Integral) or seed < 0:  # NumPy would draw a seed for None
+        kind = ValueError if isinstance(seed, Integral) else TypeError
+        raise kind(f"manual_seed: seed: expected a whole number >= 0, got {seed!r}")
+    _generator = np.random.default_rng(seed)
     return _generator
 
 

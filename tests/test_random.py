@@ -23,7 +23,7 @@ def test_resolve():
     assert random.resolve(7).random() == random.resolve(7).random()
 
 
-@pytest.mark.parametrize("seed", ["a", -1, 1.5])
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, None, [1, 2]])
 def test_other_seeds_are_refused_and_change_nothing(seed):
     before = random.generator()
     with pytest.raises((TypeError, ValueError), match="manual_seed: seed: expected a whole number"):

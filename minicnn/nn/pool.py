@@ -1,18 +1,26 @@
 """Pooling layers: modules without parameters; see `minicnn.nn.functional.pool`."""
 
 from minicnn.autograd import Tensor
-from minicnn.kernels.shapes import IntOrPair, pool_window
+from minicnn.kernels.shapes import IntOrPair, adaptive_pool2d_shape, pool_window
 from minicnn.nn import functional as F
+from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.module import Module
 
 
 class _WindowPool(Module):
-    """What pooling with a moving window shares: its settings."""
+    """What pooling with a moving window shares: its settings, refused at once where they make no window."""
+
+    of_sequences = False  # one number a setting, not a pair
 
     def __init__(self, kernel_size, stride, padding, ceil_mode, dilation=1):
         super().__init__()
-        # Refuses now what would otherwise fail with the first image.
-        pool_window(kernel_size, stride, padding, dilation, type(self).__name__)
+        name = type(self).__name__
+        if self.of_sequences:
+            step = kernel_size if stride is None else stride
+            check_whole(
+                name, kernel_size=kernel_size, stride=step, padding=padding, dilation=dilation
+            )
+        pool_window(kernel_size, stride, padding, dilation, name)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
@@ -70,12 +78,16 @@ class MinPool2d(_ExtremePool):
 class MaxPool1d(_ExtremePool):
     """Maximum over windows of a sequence: (N, C, L) -> (N, C, OL)."""
 
+    of_sequences = True
+
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool1d(x, *self.window)
 
 
 class MinPool1d(_ExtremePool):
     """Minimum over windows of a sequence: (N, C, L) -> (N, C, OL)."""
+
+    of_sequences = True
 
     def forward(self, x: Tensor) -> Tensor:
         return F.min_pool1d(x, *self.window)
@@ -111,6 +123,8 @@ class AvgPool2d(_AveragePool):
 class AvgPool1d(_AveragePool):
     """Mean over windows of a sequence: (N, C, L) -> (N, C, OL)."""
 
+    of_sequences = True
+
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool1d(x, *self.window)
 
@@ -118,8 +132,12 @@ class AvgPool1d(_AveragePool):
 class _AdaptivePool(Module):
     """What adaptive pooling shares: the size of its output."""
 
+    of_sequences = False
+
     def __init__(self, output_size: int | tuple[int | None, int | None]):
         super().__init__()
+        size = (1, output_size) if self.of_sequences else output_size
+        adaptive_pool2d_shape((1, 1, 1, 1), size)  # refuses what no image could be pooled to
         self.output_size = output_size
 
     def extra_repr(self) -> str:
@@ -143,12 +161,16 @@ class AdaptiveAvgPool2d(_AdaptivePool):
 class AdaptiveMaxPool1d(_AdaptivePool):
     """Maximum over windows chosen to give `output_size`: (N, C, L) -> (N, C, OL)."""
 
+    of_sequences = True
+
     def forward(self, x: Tensor) -> Tensor:
         return F.adaptive_max_pool1d(x, self.output_size)
 
 
 class AdaptiveAvgPool1d(_AdaptivePool):
     """Mean over windows chosen to give `output_size`: (N, C, L) -> (N, C, OL)."""
+
+    of_sequences = True
 
     def forward(self, x: Tensor) -> Tensor:
         return F.adaptive_avg_pool1d(x, self.output_size)

@@ -76,3 +76,16 @@ def test_errors_name_the_layer(layer):
 def test_settings_are_refused_at_once(make, settings):
     with pytest.raises((TypeError, ValueError), match=f"^{make.__name__}: .*: expected"):
         make(*settings)
+
+
+@pytest.mark.parametrize("settings", [((2, 3),), (2, (1, 2)), (2, 2, (0, 1)), (2, 2, 0, (1, 1))])
+def test_a_sequence_has_one_axis(settings):
+    with pytest.raises(TypeError, match=r"^MaxPool1d: .*: expected a whole number"):
+        nn.MaxPool1d(*settings)
+
+
+@pytest.mark.parametrize("make", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d])
+@pytest.mark.parametrize("size", [0, -1, 2.0, (0, 1), "2"])
+def test_output_sizes_are_refused_at_once(make, size):
+    with pytest.raises((TypeError, ValueError), match="output_size: expected"):
+        make(size)
