@@ -7,7 +7,8 @@ stays in the L1 cache while all taps and all tiles of inputs pass by. The inputs
 lie, by the addresses of pointers.py. Only where a window has one tap and pixels have many channels,
 the inputs of a chunk are packed too, tile by tile: each is then used for many panels, and the
 addresses of neighbouring pixels are so far apart that their numbers would not stay in the cache
-together.
+together. As inputs then fill the L2 cache, the gradients of a chunk are packed once for all of them,
+into the L3 cache, from where a panel comes quickly enough: there is much to do with each.
 
 Whatever is packed is read in the order in which it lies, pixel by pixel, as much of each pixel as the
 L2 cache can hold in packed form. Memory gives its numbers two to three times as fast in that order as
@@ -67,7 +68,8 @@ def add_up(part, parts, x, grad, sums, others, seen, layout):
     chunk = even_share(mine[1] - mine[0], most)
     tile_size, panel_size = chunk * TILE_ROWS, chunk * width
     # What is packed at once is found for whole chunks: with fewer pixels, it is no faster to pack more of each.
-    most_panels = L2_BYTES // 4 // (most * width * itemsize)
+    once = packs and mine[1] - mine[0] > most
+    most_panels = (2 * L2_BYTES if once else L2_BYTES // 4) // (most * width * itemsize)
     panels_at_once = even_share(my_panels[1] - my_panels[0], most_panels)
     most_tiles = L2_BYTES // 2 // (most * TILE_ROWS * itemsize) if packs else tiles
     tiles_at_once = even_share(my_tiles[1] - my_tiles[0], most_tiles)
@@ -84,7 +86,7 @@ def add_up(part, parts, x, grad, sums, others, seen, layout):
     for pixel in range(mine[0], mine[1], chunk):
         count = min(chunk, mine[1] - pixel)
         point_at_inputs(x_pixels, chunk, pixel, pixel_count - 1, images, address_of(zeros, 0), seen)
-        next_tile = my_tiles[0]
+        next_tile, packed_k = my_tiles[0], -1  # the first output whose gradients are packed
         while next_tile < my_tiles[1]:  # tiles of one group, as many as are packed at once
             group, tile = divmod(next_tile, tiles)
             tile_end = tile + min(tiles_at_once, min(tiles - tile, my_tiles[1] - next_tile))
@@ -98,7 +100,10 @@ def add_up(part, parts, x, grad, sums, others, seen, layout):
                 k = panel * width
                 columns = min(K, min(panel + panels_at_once, my_panels[1]) * width) - k
                 k += group * K
-                pack_grads(packed, aligned, panel_size, grad, pixel * row + k, row, columns, count)
+                if k != packed_k:
+                    first = pixel * row + k
+                    pack_grads(packed, aligned, panel_size, grad, first, row, columns, count)
+                    packed_k = k
                 _add_block(
                     sums, k, row, columns, (tile, tile_end), (starts, packed_from),
                     x_pixels, x_group, packed_x, chunk, packed, aligned, count, pixel > mine[0],
