@@ -331,3 +331,15 @@ def test_weight_gradient_of_single_taps_with_many_channels(C, K, size):
     grad_w = conv.conv2d_grad_weight(grad, x, (K, C, 1, 1))
     expected = np.tensordot(grad.astype(np.float64), x.astype(np.float64), ((0, 2, 3), (0, 2, 3)))
     np.testing.assert_allclose(grad_w[:, :, 0, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_packed_once_serve_all_blocks_of_inputs(groups):
+    """More pixels than a chunk, and more input channels than are packed at once."""
+    generator = np.random.default_rng(4)
+    x = generator.standard_normal((1, 700 * groups, 20, 20))
+    grad = generator.standard_normal((1, 20 * groups, 20, 20))
+    mine = conv.conv2d_grad_weight(grad, x, (20 * groups, 700, 1, 1), groups=groups)
+    pairs = zip(np.split(grad[0], groups), np.split(x[0], groups), strict=True)
+    expected = np.concatenate([np.einsum("khw,chw->kc", g, part) for g, part in pairs])
+    np.testing.assert_allclose(mine[:, :, 0, 0], expected, rtol=1e-10, atol=1e-10)
