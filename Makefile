@@ -26,8 +26,8 @@ lint: $(VENV)/installed-test,plot,dev  ## check style and formatting
 docs: EXTRAS = test,plot,dev
 docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docstrings into build/reference
 	$(RUN) -m pdoc --docformat google --output-directory build/reference minicnn \
-		minicnn.backend minicnn.gradcheck minicnn.graph minicnn.ops \
-		minicnn.serialization minicnn.summary minicnn.trained
+		minicnn.archives minicnn.backend minicnn.costs minicnn.gradcheck minicnn.graph minicnn.ops \
+		minicnn.photograph minicnn.serialization minicnn.summary minicnn.trained
 
 accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (two seeds each)
 	$(RUN) benchmarks/accuracy.py
@@ -38,6 +38,7 @@ bench: $(VENV)/installed-test,plot,oracle  ## time everything against PyTorch (a
 	$(RUN) benchmarks/winograd.py
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/startup.py
+	$(RUN) benchmarks/memory_limits.py
 
 roofline: EXTRAS = test,plot,oracle
 roofline: $(VENV)/installed-test,plot,oracle  ## place every kernel against the machine's arithmetic and bandwidth

@@ -6,7 +6,7 @@ The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.fun
 
 from numpy import float32, float64, int64
 
-from minicnn import autograd, data, kernels, models, nn, optim, plot, random, train
+from minicnn import autograd, data, kernels, models, nn, optim, plot, random, train, weights
 from minicnn.autograd import (
     Tensor,
     apply,
@@ -68,6 +68,7 @@ from minicnn.nn.fusion import fusion
 from minicnn.ops.function import Function
 from minicnn.random import manual_seed
 from minicnn.serialization import load, save
+from minicnn.weights import load_weights, read_weights, save_weights, write_weights
 
 __version__ = "0.1.0"
 
@@ -101,6 +102,7 @@ __all__ = [
     "kernels",
     "linspace",
     "load",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -125,8 +127,10 @@ __all__ = [
     "randn_like",
     "random",
     "randperm",
+    "read_weights",
     "relu",
     "save",
+    "save_weights",
     "set_grad_enabled",
     "sigmoid",
     "sin",
@@ -137,7 +141,9 @@ __all__ = [
     "tanh",
     "tensor",
     "train",
+    "weights",
     "where",
+    "write_weights",
     "zeros",
     "zeros_like",
 ]

@@ -4,9 +4,9 @@ A `.npz` file is a zip archive with one `.npy` file, a small header and the raw 
 array. Python's usual way to store objects, pickle, can execute code when a file is loaded, so it is
 neither written nor read here: a file from a stranger can be refused, but cannot do harm.
 
-Nothing in a file is believed before it is checked. The zip archive holds a checksum of every
-array, so damaged numbers are found, and since nothing is compressed no entry can be larger than the
-file: a header that claims terabytes is refused before the memory is asked for.
+Nothing in a file is believed before it is checked. The zip archive holds a checksum of every array,
+so damaged numbers are found; and what arrays claim is held against the size of the file, see
+`minicnn.archives`, so a header that claims terabytes is refused before the memory is asked for.
 """
 
 import io
@@ -20,11 +20,15 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from minicnn.archives import open_archive, read_entry
 from minicnn.autograd import Tensor
 from minicnn.backend import is_array, to_device
 from minicnn.files import replace_file
 
 SUFFIX = ".npy"
+LONGEST = 300
+"""Characters of a message of another library that are shown."""
+
 ADVICE = "save the weights again with minicnn.save(model.state_dict(), path)"
 
 
@@ -43,17 +47,22 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike) -> None:
         TypeError: if `state_dict` is no mapping of names to tensors or arrays of numbers.
         OSError: if the file cannot be written.
     """
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(
-            f"save: state_dict: expected a dict of names and tensors, got a "
-            f"{type(state_dict).__name__}; for a model write save(model.state_dict(), path)"
-        )
-    arrays = {name: _array_to_save(name, value) for name, value in state_dict.items()}
+    arrays = arrays_to_save(state_dict)
     with replace_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             entry = io.BytesIO()
             np.lib.format.write_array(entry, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(quote(name, safe="") + SUFFIX), entry.getbuffer())
+
+
+def arrays_to_save(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return what is to be saved as arrays in main memory; for errors see `save`."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"save: state_dict: expected a dict of names and tensors, got a "
+            f"{type(state_dict).__name__}; for a model write save(model.state_dict(), path)"
+        )
+    return {name: _array_to_save(name, value) for name, value in state_dict.items()}
 
 
 def _array_to_save(name: object, value: object) -> np.ndarray:
@@ -71,7 +80,7 @@ def _array_to_save(name: object, value: object) -> np.ndarray:
 
 
 def load(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Read named tensors, as `save` or `numpy.savez` wrote them.
+    """Read named tensors, as `save`, `numpy.savez` or `numpy.savez_compressed` wrote them.
 
     Args:
         path: the file.
@@ -87,51 +96,40 @@ def load(path: str | os.PathLike) -> dict[str, Tensor]:
     path = Path(path)
     with path.open("rb") as file:
         try:
-            return _read_archive(file, size=os.fstat(file.fileno()).st_size)
+            arrays = read_npz(file, size=os.fstat(file.fileno()).st_size)
         except Exception as error:  # a file made to do harm can provoke nearly any of them
-            reason = str(error) or type(error).__name__
+            reason = in_words(error)
             raise ValueError(f"{path}: cannot be read as weights: {reason}; {ADVICE}") from error
+    return {name: Tensor(array) for name, array in arrays.items()}
 
 
-def _read_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
-    """Read all arrays of a zip archive of `size` bytes."""
-    count = _read_end(file, size)
-    with zipfile.ZipFile(file) as archive:
+def in_words(error: Exception) -> str:
+    """Return what an error says, or its kind; messages that repeat half of the file are cut short."""
+    reason = str(error) or type(error).__name__
+    return reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}..."
+
+
+def read_npz(file: io.BufferedIOBase, size: int) -> dict[str, np.ndarray]:
+    """Read all arrays of an open `.npz` file of `size` bytes.
+
+    Raises:
+        ValueError: if it is no such file, or a damaged one; zipfile.BadZipFile and others too.
+    """
+    with open_archive(file, size) as archive:
         entries = archive.infolist()
-        _check_entries(entries, count, size)
-        tensors = {}
+        for entry in entries:
+            if not entry.filename.endswith(SUFFIX):
+                raise ValueError(f"it holds {entry.filename!r}, which is no {SUFFIX} array")
+        arrays = {}
         for entry in entries:
             name = unquote(entry.filename.removesuffix(SUFFIX), errors="strict")
-            if name in tensors:
+            if name in arrays:
                 raise ValueError(f"it holds two arrays called {name!r}")
             try:
-                tensors[name] = Tensor(_parse_npy(archive.read(entry)))  # checks the checksum
+                arrays[name] = _parse_npy(read_entry(archive, entry))
             except Exception as error:
-                raise ValueError(f"array {name!r}: {error or type(error).__name__}") from error
-    return tensors
-
-
-def _read_end(file: io.BufferedIOBase, size: int) -> int:
-    """Return the number of entries that the last 22 bytes of a zip archive state."""
-    file.seek(max(size - 22, 0))
-    end = file.read()
-    if len(end) != 22 or not end.startswith(b"PK\5\6"):
-        raise ValueError("it is not a .npz file, or its end is missing")
-    return int.from_bytes(end[10:12], "little")
-
-
-def _check_entries(entries: list[zipfile.ZipInfo], count: int, size: int) -> None:
-    """Refuse a damaged index, what is no array, is compressed, or claims more than the file has."""
-    if min(len(entries), 0xFFFF) != count:  # the most that the two bytes can state
-        raise ValueError(f"its index lists {len(entries)} arrays, its end states {count}")
-    for entry in entries:
-        if not entry.filename.endswith(SUFFIX):
-            raise ValueError(f"it holds {entry.filename!r}, which is no {SUFFIX} array")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{entry.filename!r} is compressed, which weights files are not")
-    claimed = sum(entry.file_size for entry in entries)
-    if claimed > size:
-        raise ValueError(f"its arrays claim {claimed:,} bytes, but the file has only {size:,}")
+                raise ValueError(f"array {name!r}: {in_words(error)}") from error
+    return arrays
 
 
 def _parse_npy(contents: bytes) -> np.ndarray:

@@ -83,7 +83,7 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
         if not needed.exists():
             raise FileNotFoundError(
                 f"{path}: expected the folder that `minicnn train --out` wrote, but {needed} does "
-                "not exist"
+                f"not exist{_advice(path)}"
             )
     config = _read_config(weights.with_name(CONFIG))
     model = config.build()
@@ -93,6 +93,13 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
     return model, config
+
+
+def _advice(path: Path) -> str:
+    """Say what else a file could be meant for."""
+    if not path.is_file():
+        return ""
+    return "; for published weights name the network too, with --model"
 
 
 def _read_config(path: Path) -> Config:

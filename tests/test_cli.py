@@ -167,7 +167,7 @@ def test_evaluate_takes_the_dataset_that_the_network_was_trained_on(
         loaded.append((root, download))
         return load_fashion_mnist_sample()
 
-    monkeypatch.setattr("minicnn.cli.load_fashion_mnist", load)
+    monkeypatch.setattr("minicnn.commands.datasets.load_fashion_mnist", load)
     assert main(["evaluate", "--weights", str(tmp_path), "--limit", "10"]) == 0
     assert main(["predict", "--weights", str(tmp_path), "--index", "0"]) == 0
     assert loaded == [(None, False)] * 2
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system has no /proc")
 def test_a_folder_in_which_nothing_can_be_written_fails_before_the_work(capsys, monkeypatch):
-    monkeypatch.setattr("minicnn.cli.fit", None)
+    monkeypatch.setattr("minicnn.commands.training.fit", None)
     assert "--out: /proc/self: no file can be written there" in fails(
         [*TRAIN, "--out", "/proc/self"], capsys
     )
@@ -237,7 +237,7 @@ def test_one_cycle_ends_with_the_last_batch(monkeypatch):
         schedules.append(OneCycleLR(*arguments, **options))
         return schedules[0]
 
-    monkeypatch.setattr("minicnn.cli.OneCycleLR", spy)
+    monkeypatch.setattr("minicnn.commands.training.OneCycleLR", spy)
     assert main([*TRAIN, "--model", "mlp", "--limit", "41", "--validation", "0"]) == 0
     assert schedules[0].last_epoch == schedules[0].total_steps == 2
 
@@ -267,7 +267,7 @@ def test_an_interruption_is_no_error(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minicnn.cli.fit", interrupt)
+    monkeypatch.setattr("minicnn.commands.training.fit", interrupt)
     assert main(TRAIN) == 130
     assert capsys.readouterr().err == "minicnn: interrupted\n"
 

@@ -14,22 +14,24 @@ HOUSE = ROOT / "minicnn"
 KERNELS = ROOT / "kernels"
 
 FLOORS = [
-    {"kernels", "random", "files"},
+    {"kernels", "random", "files", "archives"},
     {"backend"},
     {"ops"},
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},
     {"nn", "serialization", "gradcheck"},
-    {"optim", "data", "models"},
+    {"optim", "data", "models", "weights"},
     {"train", "plot"},
-    {"summary", "trained", "arguments"},
+    {"costs"},
+    {"summary", "trained", "arguments", "photograph"},
     {"the public face"},  # what minicnn/__init__.py offers: `from minicnn import Tensor`
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]
 """Who lives where: a module imports from its own package and from the floors below."""
 
-LAZY = {"numba", "cupy", "cupyx", "matplotlib", "tqdm", "http", "urllib"}
+LAZY = {"numba", "cupy", "cupyx", "matplotlib", "PIL", "safetensors", "tqdm", "http", "urllib"}
 """What a function may import when it is called: heavy, or not installed everywhere."""
 
 

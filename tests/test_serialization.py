@@ -98,6 +98,13 @@ def test_numpy_and_minicnn_read_each_other(path):
     assert_same(load(path), state)
 
 
+def test_compressed_files_of_numpy_are_read(path):
+    state = {"w": np.arange(1000.0), "zeros": np.zeros((50, 60), np.float32)}
+    np.savez_compressed(path, **state)
+    assert path.stat().st_size < state["w"].nbytes
+    assert_same(load(path), state)
+
+
 def test_weights_of_another_model_are_refused_by_name_and_shape(path):
     save(nn.Linear(2, 3).state_dict(), path)
     with pytest.raises(ValueError, match=r"weight: expected shape \(5, 4\), got .*\(3, 2\)"):
@@ -156,18 +163,12 @@ def test_a_flipped_bit_is_refused_or_harmless(path, contents):
     assert refused > len(contents) / 2
 
 
-def test_an_index_that_lost_an_array_is_refused(path, contents):
-    lost = bytearray(contents)
-    lost[-12] -= 1  # the number of entries that the end of the archive states
-    path.write_bytes(lost)
-    with pytest.raises(ValueError, match="its index lists 2 arrays, its end states 1"):
-        load(path)
-
-
 @pytest.mark.parametrize("garbage", [b"", b"PK\x03\x04", b"hello" * 100, bytes(1000)])
 def test_other_files_are_refused(path, garbage):
     path.write_bytes(garbage)
-    with pytest.raises(ValueError, match=r"not a \.npz file, or its end is missing"):
+    with pytest.raises(
+        ValueError, match=r"weights\.npz: .*not a zip archive, or its end is missing"
+    ):
         load(path)
 
 
@@ -209,6 +210,15 @@ def test_pickled_objects_are_refused_and_not_run(path):
         load(path)
 
 
+def test_long_messages_of_others_are_cut(path, contents):
+    damaged = bytearray(contents)
+    damaged[26] = 255  # the length of the first entry's name, in front of the entry itself
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"array 'w': .*\.\.\.; save the") as caught:
+        load(path)
+    assert len(str(caught.value)) < 600
+
+
 def test_a_pickle_is_refused(path):
     path.write_bytes(pickle.dumps({"w": np.ones(3)}))
     with pytest.raises(ValueError, match="not a"):
@@ -246,18 +256,10 @@ def test_an_unknown_version_of_the_format_is_refused(path):
         load(path)
 
 
-def test_compressed_archives_are_refused(path):
+def test_bombs_are_refused(path, monkeypatch):
+    monkeypatch.setattr("minicnn.archives.SMALL", 1000)
     np.savez_compressed(path, w=np.zeros(1_000_000))
-    with pytest.raises(ValueError, match=r"'w.npy' is compressed"):
-        load(path)
-
-
-def test_entries_that_overlap_are_refused(path):
-    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000,)}"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("w.npy", npy(header, bytes(4000)))
-        archive.filelist *= 100  # the index lists one array a hundred times
-    with pytest.raises(ValueError, match="its arrays claim"):
+    with pytest.raises(ValueError, match=r"its compressed entries claim 8,000,128 bytes"):
         load(path)
 
 

@@ -1,0 +1,37 @@
+"""What to do about weights that do not fit: the three cases that nearly everybody meets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return a sentence of advice to end an error message with, or nothing.
+
+    Args:
+        own: the network's names and tensors.
+        given: names and arrays of the file.
+    """
+    first = next(iter(given), "")
+    for beginning in _beginnings(first):
+        if all(name.startswith(beginning) for name in given) and all(
+            name.removeprefix(beginning) in own for name in given
+        ):
+            return f"\nall names in the file begin with {beginning!r}: pass prefix={beginning!r}"
+    differing = {
+        name.rpartition(".")[0] + "."
+        for name in given
+        if name in own and tuple(given[name].shape) != tuple(own[name].shape)
+    }
+    if 0 < len(differing) <= 2:  # the head, and the auxiliary head of some networks
+        skip = ", ".join(map(repr, sorted(differing)))
+        return (
+            f"\nis it trained for another number of classes? skip=({skip},) keeps the network's own "
+            "weights there"
+        )
+    return ""
+
+
+def _beginnings(name: str) -> list[str]:
+    """The dotted beginnings of a name: a.b.weight has "a." and "a.b."."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) + "." for count in range(1, len(parts))]
