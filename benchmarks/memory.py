@@ -9,22 +9,16 @@ gradients, momentum and scratch. Needs Linux' /proc, and glibc.
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from libraries import TIMED_MODES, Mode, use_threads
 from networks import NETWORKS
+from resident import STATUS, give_back, reset_peak, status
 from rows import Trainer, network_in, random_batch
 
-from minicnn.kernels.memory import release
-
 MODES = {mode.name: mode for mode in TIMED_MODES}
-STATUS = Path("/proc/self/status")
-RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str, float] | None:
@@ -44,18 +38,9 @@ def peak_of_step(network: str, mode: Mode) -> dict[str, float]:
     train(model, mode, network)
     give_back(model)
     held = status("VmRSS")
-    RESET_PEAK.write_text("5")  # proc(5): resets VmHWM
+    reset_peak()
     train(model, mode, network)
     return {"held": held, "added": status("VmHWM") - held}
-
-
-def give_back(model: object) -> None:
-    """Forget the gradients, and give free memory back to the system: minicnn's arena, then the C library's heap."""
-    for parameter in model.parameters():
-        parameter.grad = None
-    gc.collect()
-    release()
-    ctypes.CDLL(None).malloc_trim(0)
 
 
 def train(model: object, mode: Mode, network: str) -> None:
@@ -65,15 +50,6 @@ def train(model: object, mode: Mode, network: str) -> None:
     trainer = Trainer(mode, model)
     for _ in range(2):
         trainer.step(*tensors)
-
-
-def status(key: str) -> float:
-    """Return an entry of this process's status in MiB."""
-    for line in STATUS.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.split()[0]) / 1024  # the system writes kB for KiB
-    raise KeyError(key)
 
 
 def main() -> None:

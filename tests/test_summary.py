@@ -42,6 +42,7 @@ def test_the_text():
             "Mult-adds: 56 per example (a multiplication with its addition counts once)",
             "Activations, inference: 80 B per example (largest total alive at one time)",
             "Activations, training: 92 B per example (all outputs, kept for backward)",
+            "Tape, training: 80 B per example (of these, what backward reads)",
         ]
     )
 
