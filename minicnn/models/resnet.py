@@ -30,8 +30,8 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.models.blocks import conv_norm, initialize
-from minicnn.nn import functional as F
 from minicnn.nn import init
+from minicnn.nn.fusion import add_residual, chain
 
 __all__ = [
     "BasicBlock",
@@ -58,6 +58,9 @@ class _ResidualBlock(nn.Module):
     last_norm: nn.BatchNorm2d
     """The BatchNorm before the sum."""
 
+    relu: nn.ReLU
+    """The activation, after the sum too."""
+
     def _create_shortcut(
         self, in_channels: int, out_channels: int, stride: int, conv_bias: bool, drop: float
     ) -> None:
@@ -74,8 +77,8 @@ class _ResidualBlock(nn.Module):
         """relu(last_norm(y) + shortcut(x)): in one pass, unless branches are dropped before the sum."""
         shortcut = x if self.downsample is None else self.downsample(x)
         if self.stochastic_depth is None or not self.training:
-            return self.last_norm(y, residual=shortcut, activation="relu")
-        return F.relu(self.stochastic_depth(self.last_norm(y)) + shortcut)
+            return add_residual(y, self.last_norm, shortcut, self.relu)
+        return self.relu(self.stochastic_depth(self.last_norm(y)) + shortcut)
 
 
 class BasicBlock(_ResidualBlock):
@@ -105,6 +108,7 @@ class BasicBlock(_ResidualBlock):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=conv_bias)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
         self._create_shortcut(in_channels, channels, stride, conv_bias, stochastic_depth)
 
     @property
@@ -113,7 +117,7 @@ class BasicBlock(_ResidualBlock):
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x), activation="relu")  # (N, channels, H / stride, W / stride)
+        y = chain(x, self.conv1, self.bn1, self.relu)  # (N, channels, H / stride, W / stride)
         return self._join(self.conv2(y), x)
 
 
@@ -155,6 +159,7 @@ class Bottleneck(_ResidualBlock):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=conv_bias)
         self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
         self._create_shortcut(in_channels, out_channels, stride, conv_bias, stochastic_depth)
 
     @property
@@ -163,8 +168,8 @@ class Bottleneck(_ResidualBlock):
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x), activation="relu")  # (N, width, H, W)
-        y = self.bn2(self.conv2(y), activation="relu")  # (N, width, H / stride, W / stride)
+        y = chain(x, self.conv1, self.bn1, self.relu)  # (N, width, H, W)
+        y = chain(y, self.conv2, self.bn2, self.relu)  # (N, width, H / stride, W / stride)
         return self._join(self.conv3(y), x)
 
 

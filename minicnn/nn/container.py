@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from minicnn.nn.fusion import Plan, plan_of
+from minicnn.nn.fusion import steps_of
 from minicnn.nn.module import Module
 
 
@@ -57,8 +57,6 @@ class Sequential(_Indexed):
     modules under the same names.
     """
 
-    _plan: Plan | None = None
-
     def __init__(self, *modules: Any):
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
@@ -67,10 +65,6 @@ class Sequential(_Indexed):
         else:
             self.extend(modules)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: all but the plan, which is made again, and may hold layers of the past."""
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
-
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(dict(list(self._modules.items())[index]))
@@ -78,14 +72,12 @@ class Sequential(_Indexed):
 
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules, some of them joined, see `nn.fusion`."""
-        plan = plan_of(self._modules, self._plan)
-        if plan is not self._plan:  # modules are slow to set an attribute
-            self._plan = plan
-        for name, compute, layers in plan.steps:
+        names, layers = tuple(self._modules), tuple(self._modules.values())
+        for compute, part in steps_of(layers):
             try:
-                x = compute(x, *layers)
+                x = compute(x, *layers[part])
             except Exception as error:
-                error.add_note(f"which is part {name} of a {type(self).__name__}")
+                error.add_note(f"which is part {names[part.start]} of a {type(self).__name__}")
                 raise
         return x
 

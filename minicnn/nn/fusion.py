@@ -3,8 +3,12 @@
 An activation such as ReLU does next to nothing to each number, but as a layer of its own it reads
 all of them from memory and writes them back, forwards and backwards. Where it follows a layer that
 writes these numbers anyway, that layer can apply it on the way. RULES, below, is the whole list of
-what `Sequential` joins; each rule calls a public function of `nn.functional`, which anybody can call
-in a `forward` of their own:
+what `Sequential` joins, and `chain` joins the same in a `forward` whose layers are attributes:
+
+    y = chain(x, self.conv1, self.bn1, self.relu, self.conv2)
+    y = add_residual(y, self.bn2, x, self.relu)
+
+Each rule calls a public function of `nn.functional`, which anybody can call:
 
     F.conv2d(..., activation="relu")
     F.conv2d(..., activation="relu", max_pool=2)    also without the activation
@@ -25,8 +29,9 @@ have to see its own output; so are classes derived from those in the rules. `min
 switches all of it off.
 """
 
+import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -92,6 +97,9 @@ RULES: dict[tuple[type[Module], ...], Callable[..., Tensor]] = {
 }
 """For layers that follow one another: what computes all of them in one step. The first rule that fits is taken."""
 
+_KINDS = {kind for pattern in RULES for kind in pattern}
+"""The classes that the rules know."""
+
 
 class _State(threading.local):
     """What is in force, for each thread by itself."""
@@ -139,72 +147,78 @@ def norm_folds(conv: Conv2d, norm: BatchNorm2d) -> bool:
     return True
 
 
-class Step(NamedTuple):
-    """One call out of those that a chain of layers takes: compute(x, *layers)."""
-
-    name: str  # of its first layer
-    compute: Callable[..., Tensor]
-    layers: tuple[Module, ...]
-
-
-class Plan(NamedTuple):
-    """The steps of a chain of layers, and all that they depend on."""
-
-    basis: list
-    steps: list[Step]
-
-
-def plan_of(layers: dict[str, Module], earlier: Plan | None = None) -> Plan:
-    """Divide a chain of layers into steps, joined where a rule fits.
+def chain(x: Tensor, *layers: Module) -> Tensor:
+    """Pass `x` through `layers`, one after the other, joined as in a Sequential.
 
     Args:
-        layers: the chain, by name.
-        earlier: an earlier plan, which is returned if it still holds: if the same layers have the same
-            names, kinds and hooks or none, and fusion is as it was.
+        x: what the first layer takes.
+        layers: parts of a module, in the order of its `forward`; one may come several times.
+
+    Returns:
+        What the last layer returns; `x` itself if there is none.
     """
-    chain = list(layers.values())
-    hooks = [bool(layer._forward_hooks or layer._forward_pre_hooks) for layer in chain]
-    kinds = _kinds(chain, hooks)
-    basis = [_state.on, *layers, *chain, *kinds, *hooks]
-    if earlier is not None and earlier.basis == basis:
-        return earlier
-    return Plan(basis, _steps(list(layers), chain, kinds, hooks))
+    for compute, part in steps_of(layers):
+        x = compute(x, *layers[part])
+    return x
 
 
-def _kinds(chain: list[Module], hooks: list[bool]) -> list[type[Module]]:
-    """The classes of layers (a lazy one changes its own), as RULES name them."""
-    kinds = list(map(type, chain))
-    if (
-        is_grad_enabled() or not _state.on or BatchNorm2d not in kinds
-    ):  # the last is the quick answer
-        return kinds
-    conv_and_norm = [Conv2d, BatchNorm2d]
-    for i, pair in enumerate(pairwise(chain)):
-        if kinds[i : i + 2] == conv_and_norm and not any(hooks[i : i + 2]) and norm_folds(*pair):
-            kinds[i + 1] = FoldedNorm
-    return kinds
+def add_residual(y: Tensor, norm: Module, residual: Tensor, activation: Module) -> Tensor:
+    """Return activation(norm(y) + residual), the end of a residual block: for BatchNorm and ReLU in one pass.
+
+    Args:
+        y: (N, C, H, W), what the block's last convolution returned.
+        norm: a BatchNorm2d, or another layer that keeps the shape.
+        residual: (N, C, H, W), what the shortcut returned.
+        activation: a ReLU, or another layer.
+    """
+    if _state.on and _kind(norm) is BatchNorm2d and _kind(activation) is ReLU:
+        return norm(y, residual=residual, activation="relu")
+    return activation(norm(y) + residual)
 
 
-def _steps(
-    names: list[str], layers: list[Module], kinds: list[type[Module]], hooks: list[bool]
-) -> list[Step]:
-    """Divide a chain of layers into steps."""
+class Step(NamedTuple):
+    """One call out of those that a chain of layers takes: compute(x, *layers[part])."""
+
+    compute: Callable[..., Tensor]
+    part: slice
+
+
+def steps_of(layers: Sequence[Module]) -> tuple[Step, ...]:
+    """Divide a chain of layers into steps, joined where a rule fits.
+
+    Each call looks at the layers anew, since their hooks, modes and classes (a lazy one changes its
+    own) may have changed; which steps that makes is remembered for each sequence of kinds.
+    """
+    if not _state.on:
+        return _divided((None,) * len(layers))
+    kinds = list(map(_kind, layers))
+    if BatchNorm2d in kinds and not is_grad_enabled():
+        for i, pair in enumerate(pairwise(layers)):
+            if kinds[i : i + 2] == [Conv2d, BatchNorm2d] and norm_folds(*pair):
+                kinds[i + 1] = FoldedNorm
+    return _divided(tuple(kinds))
+
+
+def _kind(layer: Module) -> type[Module] | None:
+    """The class of a layer as RULES name it; None if it is called alone in any case."""
+    has_hooks = layer._forward_hooks or layer._forward_pre_hooks
+    return type(layer) if type(layer) in _KINDS and not has_hooks else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _divided(kinds: tuple[type[Module] | None, ...]) -> tuple[Step, ...]:
+    """Divide a chain of layers of these kinds into steps."""
     steps, done = [], 0
-    while done < len(layers):
-        compute, length = _alone, 1
-        if _state.on:
-            compute, length = _first_rule(tuple(kinds[done:]), hooks[done:])
-        steps.append(Step(names[done], compute, tuple(layers[done : done + length])))
+    while done < len(kinds):
+        compute, length = _first_rule(kinds[done:])
+        steps.append(Step(compute, slice(done, done + length)))
         done += length
-    return steps
+    return tuple(steps)
 
 
-def _first_rule(
-    kinds: tuple[type[Module], ...], hooks: list[bool]
-) -> tuple[Callable[..., Tensor], int]:
+def _first_rule(kinds: tuple[type[Module] | None, ...]) -> tuple[Callable[..., Tensor], int]:
     """Return what computes the first layers of a chain, and how many of them it takes."""
     for pattern, compute in RULES.items():
-        length = len(pattern)
-        if kinds[:length] == pattern and not any(hooks[:length]):
-            return compute, length
+        if kinds[: len(pattern)] == pattern:
+            return compute, len(pattern)
     return _alone, 1

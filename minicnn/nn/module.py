@@ -15,6 +15,8 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.autograd.tape import RemovableHook
 from minicnn.backend import as_dtype, is_device_name, to_device
+from minicnn.nn.features import Observable
+from minicnn.nn.freezing import Freezable
 from minicnn.nn.parameter import Parameter
 from minicnn.nn.state import Stateful, dotted
 
@@ -55,7 +57,7 @@ class Members(MutableMapping):
         return len(self._names)
 
 
-class Module(Stateful):
+class Module(Stateful, Freezable, Observable):
     """Base class of all layers and networks. Subclasses create their parts in `__init__` and define `forward`.
 
     Attributes:
@@ -305,9 +307,12 @@ class Module(Stateful):
     # --- modes, gradients, devices ----------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Switch this module and its parts to training mode: dropout drops, BatchNorm uses the batch's statistics."""
+        """Switch this module and its parts to training mode: dropout drops, BatchNorm uses the batch's statistics.
+
+        Frozen BatchNorms stay in inference mode, see `freeze`.
+        """
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module.keeps_statistics
         return self
 
     def eval(self) -> Self:
@@ -315,7 +320,7 @@ class Module(Stateful):
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze (False) or unfreeze all parameters."""
+        """Freeze (False) or unfreeze all parameters; running statistics go on, unlike in `freeze`."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self

@@ -2,6 +2,7 @@
 
 training        fit: the loop over epochs and batches
 evaluation      evaluate and predict: the network in inference mode
+extraction      what a layer finds, as arrays
 metrics         measures of quality
 early_stopping  when to stop
 history         what happened
@@ -9,6 +10,7 @@ history         what happened
 
 from minicnn.train.early_stopping import EarlyStopping
 from minicnn.train.evaluation import evaluate, predict
+from minicnn.train.extraction import extract_features
 from minicnn.train.history import History
 from minicnn.train.metrics import (
     accuracy,
@@ -24,6 +26,7 @@ __all__ = [
     "accuracy",
     "confusion_matrix",
     "evaluate",
+    "extract_features",
     "fit",
     "mean_absolute_error",
     "predict",

@@ -250,10 +250,17 @@ def _choose_optimizer(model: Module, optimizer: Optimizer | None, scheduler: Any
         optimizer = Adam(model.parameters()) if scheduler is None else scheduler.optimizer
     if scheduler is not None and scheduler.optimizer is not optimizer:
         raise ValueError("fit: scheduler: it sets the rates of another optimizer than `optimizer`")
-    if not _parameters_of(optimizer) & {id(p) for p in model.parameters()}:
+    held = _parameters_of(optimizer)
+    trained = [p for p in model.parameters() if id(p) in held]
+    if not trained:
         raise ValueError(
             "fit: optimizer: it holds no parameter of this model; create it with "
             "model.parameters(), after the model"
+        )
+    if not any(p.requires_grad for p in trained):
+        raise ValueError(
+            "fit: optimizer: all of its parameters are frozen, so there is nothing to train; "
+            "call model.unfreeze(...) for some, such as the head"
         )
     return optimizer
 

@@ -1,5 +1,3 @@
-import copy
-import pickle
 import threading
 
 import numpy as np
@@ -50,9 +48,9 @@ def test_the_same_results_and_gradients(name, training):
         np.testing.assert_allclose(joined, alone, rtol=1e-10, atol=1e-12)
 
 
-def names(plan):
-    """The first layer of each step."""
-    return [step.name for step in plan.steps]
+def starts(layers):
+    """The place of the first layer of each step."""
+    return [part.start for _, part in fusion.steps_of(list(layers))]
 
 
 @pytest.mark.parametrize("pattern", fusion.RULES, ids=lambda p: " ".join(c.__name__ for c in p))
@@ -66,14 +64,14 @@ def test_each_rule_makes_one_step(pattern):
         nn.ReLU: nn.ReLU(),
         nn.MaxPool2d: nn.MaxPool2d(1),
     }
-    chain = {str(i): layers[kind] for i, kind in enumerate(pattern)}
+    chain = [layers[kind] for kind in pattern]
     folds = fusion.FoldedNorm in pattern
     if folds:
         pytest.importorskip("numba")
     with minicnn.no_grad() if folds else minicnn.enable_grad():
-        assert names(fusion.plan_of(chain)) == ["0"]
+        assert starts(chain) == [0]
         with minicnn.fusion(False):
-            assert names(fusion.plan_of(chain)) == list(chain)
+            assert starts(chain) == list(range(len(chain)))
 
 
 def test_a_layer_with_a_hook_is_called_alone():
@@ -84,7 +82,7 @@ def test_a_layer_with_a_hook_is_called_alone():
     assert seen[0] < 0  # before the ReLU
 
 
-# --- the plan of a chain is kept, as long as it holds ---------------------------------------------
+# --- the steps follow every change -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def chain():
     minicnn.manual_seed(0)
     chain = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     chain(minicnn.ones(1, 3))
-    assert names(chain._plan) == ["0"]
+    assert starts(chain) == [0]
     return chain
 
 
@@ -105,18 +103,8 @@ def as_one_by_one(chain, x):
     return np.array_equal(chain(x).detach().numpy(), expected.detach().numpy())
 
 
-def test_a_layer_that_was_replaced_is_not_copied_or_pickled():
-    chain = nn.Sequential(nn.Linear(2, 30_000), nn.ReLU())
-    chain(minicnn.ones(1, 2))
-    chain[0] = nn.Linear(2, 2)
-    assert len(pickle.dumps(chain)) < 10_000
-    assert "_plan" not in vars(copy.deepcopy(chain))
-
-
-def test_the_plan_is_kept(chain):
-    plan = chain._plan
-    chain(minicnn.ones(2, 3))
-    assert chain._plan is plan
+def test_the_steps_of_the_same_kinds_are_divided_once(chain):
+    assert fusion.steps_of(list(chain)) is fusion.steps_of([nn.Linear(2, 5), nn.ReLU()])
 
 
 @pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
@@ -126,18 +114,18 @@ def test_a_hook_may_come_later_and_go_again(chain, place, hook):
     handle = getattr(chain[place], hook)(lambda *arguments: calls.append(1))
     chain(minicnn.ones(1, 3))
     assert len(calls) == 1
-    assert names(chain._plan) == ["0", "1"]
+    assert starts(chain) == [0, 1]
     handle.remove()
     chain(minicnn.ones(1, 3))
-    assert names(chain._plan) == ["0"]
+    assert starts(chain) == [0]
 
 
 def test_fusion_may_be_switched_later(chain):
     with minicnn.fusion(False):
         chain(minicnn.ones(1, 3))
-        assert names(chain._plan) == ["0", "1"]
+        assert starts(chain) == [0, 1]
     chain(minicnn.ones(1, 3))
-    assert names(chain._plan) == ["0"]
+    assert starts(chain) == [0]
 
 
 @pytest.mark.parametrize(
@@ -159,34 +147,23 @@ def test_layers_may_change_later(chain, change):
 
 def test_a_lazy_layer_is_joined_once_it_knows_its_class():
     chain = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
-    for expected in (["0", "1"], ["0"]):
-        chain(minicnn.ones(1, 4))
-        assert names(chain._plan) == expected
+    assert starts(chain) == [0, 1]
+    chain(minicnn.ones(1, 4))
+    assert starts(chain) == [0]
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda chain: pickle.loads(pickle.dumps(chain))])
-def test_a_copy_calls_its_own_layers(chain, copied):
-    other, x = copied(chain), minicnn.ones(1, 3)
-    before = chain(x).detach().numpy()
-    with minicnn.no_grad():
-        other[0].weight.fill_(2)
-        other[0].bias.fill_(1)
-    np.testing.assert_array_equal(other(x).detach().numpy(), np.full((1, 3), 7))
-    np.testing.assert_array_equal(chain(x).detach().numpy(), before)
-
-
-def test_threads_have_plans_of_their_own_setting(chain):
+def test_threads_have_a_setting_of_their_own(chain):
     found = []
 
     def alone():
         with minicnn.fusion(False):
-            found.append(names(fusion.plan_of(chain._modules, chain._plan)))
+            found.append(starts(chain))
 
     thread = threading.Thread(target=alone)
     thread.start()
     thread.join()
-    found.append(names(fusion.plan_of(chain._modules, chain._plan)))
-    assert found == [["0", "1"], ["0"]]
+    found.append(starts(chain))
+    assert found == [[0, 1], [0]]
 
 
 def test_a_derived_class_is_called_alone():
@@ -232,3 +209,94 @@ def test_an_error_names_the_part():
 def test_an_unknown_activation_is_refused(layer):
     with pytest.raises(ValueError, match="activation must be \"relu\" or None, got 'tanh'"):
         layer(minicnn.ones(1, 1, 2, 2), activation="tanh")
+
+
+# --- layers that are attributes ---------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """A residual block; one ReLU serves twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        y = fusion.chain(x, self.conv1, self.bn1, self.relu, self.conv2)
+        return fusion.add_residual(y, self.bn2, x, self.relu)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(3).standard_normal((3, 4, 5, 5))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_block_has_the_same_results_and_gradients(image, training):
+    block = Block().train(training).double()
+    for joined, alone in zip(run(block, image, True), run(block, image, False), strict=True):
+        np.testing.assert_allclose(joined, alone, rtol=1e-10, atol=1e-12)
+
+
+@minicnn.no_grad()
+def test_a_block_in_inference_is_the_same(image):
+    block = Block().eval().double()
+    block.bn1.running_mean.fill_(0.3)
+    joined = block(minicnn.tensor(image)).numpy()
+    with minicnn.fusion(False):
+        np.testing.assert_allclose(joined, block(minicnn.tensor(image)).numpy(), atol=1e-12)
+
+
+def test_a_chain_folds_in_inference():
+    pytest.importorskip("numba")
+    block = Block().eval()
+    layers = [block.conv1, block.bn1, block.relu, block.conv2]
+    assert starts(layers) == [0, 1, 3]
+    with minicnn.no_grad():
+        assert starts(layers) == [0, 3]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_end_of_a_block_is_one_step_unless_switched_off(image, on):
+    block, options = Block().double(), []
+    forward = block.bn2.forward
+    block.bn2.forward = lambda *args, **more: options.append(list(more)) or forward(*args, **more)
+    with minicnn.fusion(on):
+        block(minicnn.tensor(image))
+    assert options == [["residual", "activation"] if on else []]
+
+
+def test_a_chain_of_no_layers_returns_its_input():
+    x = minicnn.ones(2)
+    assert fusion.chain(x) is x
+
+
+@pytest.mark.parametrize("name", ["bn1", "bn2"])
+def test_a_hook_in_a_block_sees_numbers_before_the_activation(image, name):
+    block, seen = Block().double(), []
+    expected = block(minicnn.tensor(image)).detach().numpy()
+    getattr(block, name).register_forward_hook(lambda *args: seen.append(args[2].min().item()))
+    np.testing.assert_allclose(block(minicnn.tensor(image)).detach().numpy(), expected, atol=1e-12)
+    assert seen[0] < 0
+
+
+def test_a_hook_of_a_shared_activation_sees_each_call(image):
+    block, seen = Block().double(), []
+    block.relu.register_forward_hook(lambda module, inputs, output: seen.append(output.numpy()))
+    with minicnn.no_grad():
+        y = block(minicnn.tensor(image)).numpy()
+    assert len(seen) == 2
+    np.testing.assert_array_equal(seen[1], y)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("bn2", nn.GroupNorm(2, 4)), ("relu", nn.Sigmoid())])
+def test_other_layers_may_stand_at_the_end_of_a_block(image, name, layer):
+    block = Block()
+    setattr(block, name, layer)
+    x = minicnn.tensor(image.astype("f4"))
+    y = fusion.chain(x, block.conv1, block.bn1, block.relu, block.conv2)
+    with minicnn.no_grad():
+        expected = block.relu(block.bn2(y) + x).numpy()
+        np.testing.assert_allclose(block(x).numpy(), expected, rtol=1e-5, atol=1e-5)

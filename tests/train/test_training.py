@@ -360,6 +360,13 @@ def test_a_loss_for_each_example_is_refused():
         quiet_fit(network(), blobs(), loss=nn.CrossEntropyLoss(reduction="none"))
 
 
+def test_a_model_that_is_frozen_as_a_whole_is_refused():
+    model = network()
+    model.freeze()
+    with pytest.raises(ValueError, match=r"parameters are frozen, .* model.unfreeze"):
+        quiet_fit(model, blobs())
+
+
 def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(ValueError, match="holds no parameter of this model"):
         quiet_fit(network(), blobs(), optimizer=optim.Adam(network().parameters()))
