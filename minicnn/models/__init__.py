@@ -8,14 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 from minicnn.models.alexnet import alexnet, zfnet
-from minicnn.models.course import bigger_cnn, first_cnn, mlp
+from minicnn.models.course import bigger_cnn, first_cnn, mlp, pointwise_cnn, separable_cnn
 from minicnn.models.densenet import densenet121, densenet169, densenet201
 from minicnn.models.efficientnet import efficientnet_lite0
 from minicnn.models.googlenet import googlenet
+from minicnn.models.head import replace_head
+from minicnn.models.inception_resnet_v2 import inception_resnet_v2
 from minicnn.models.inception_v3 import inception_v3
 from minicnn.models.lenet import lenet5, lenet5_bn
 from minicnn.models.mobilenet import mobilenet_v1, mobilenet_v2
+from minicnn.models.nasnet import nasnet_large, nasnet_mobile
 from minicnn.models.nin import nin
+from minicnn.models.regnet import regnet_x_32, regnet_x_400mf
 from minicnn.models.resnet import (
     resnet18,
     resnet34,
@@ -47,21 +51,22 @@ from minicnn.nn import Module
 _BUILDERS: dict[str, Callable[..., Module]] = {
     builder.__name__: builder
     for builder in (
-        *(mlp, first_cnn, bigger_cnn, lenet5, lenet5_bn),
+        *(mlp, first_cnn, bigger_cnn, pointwise_cnn, separable_cnn, lenet5, lenet5_bn),
         *(plain_stack, resnet_small_v1, resnet_small_v2),
         *(alexnet, zfnet, nin),
         *(vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn),
-        *(googlenet, inception_v3, xception, mini_xception),
+        *(googlenet, inception_v3, inception_resnet_v2, xception, mini_xception),
         *(resnet18, resnet34, resnet50, resnet101, resnet152),
         *(wide_resnet50_2, resnext50_32x4d, resnext101_32x8d),
         *(resnet50_v2, resnet101_v2, resnet152_v2),
         *(densenet121, densenet169, densenet201),
         *(squeezenet1_0, squeezenet1_1, mobilenet_v1, mobilenet_v2, efficientnet_lite0),
+        *(nasnet_mobile, nasnet_large, regnet_x_400mf, regnet_x_32),
         *(unet, text_cnn),
     )
 }
 
-__all__ = ["create", "list_models", *_BUILDERS]
+__all__ = ["create", "list_models", "replace_head", *_BUILDERS]
 
 
 def list_models() -> list[str]:

@@ -65,13 +65,24 @@ def alexnet(
     return _with_dense_layers(features, side, num_classes, dropout)
 
 
-def zfnet(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> nn.Sequential:
+def zfnet(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    small_images: bool = False,
+) -> nn.Sequential:
     """ZFNet, 62,357,608 parameters; the arguments are those of `alexnet`."""
+    if small_images:
+        first, side = nn.Conv2d(in_channels, 96, 3, padding=1), 2
+        second = nn.Conv2d(96, 256, 5, padding=2)
+    else:
+        first, side = nn.Conv2d(in_channels, 96, 7, stride=2, padding=1), 6
+        second = nn.Conv2d(96, 256, 5, stride=2)
     features = nn.Sequential(
-        nn.Conv2d(in_channels, 96, 7, stride=2, padding=1),
+        first,
         nn.ReLU(),  # (N, 96, 110, 110)
         nn.MaxPool2d(3, stride=2, padding=1),  # (N, 96, 55, 55)
-        nn.Conv2d(96, 256, 5, stride=2),
+        second,
         nn.ReLU(),  # (N, 256, 26, 26)
         nn.MaxPool2d(3, stride=2, padding=1),  # (N, 256, 13, 13)
         nn.Conv2d(256, 384, 3, padding=1),
@@ -82,7 +93,7 @@ def zfnet(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
         nn.ReLU(),  # (N, 256, 13, 13)
         nn.MaxPool2d(3, stride=2),  # (N, 256, 6, 6)
     )
-    return _with_dense_layers(features, 6, num_classes, dropout)
+    return _with_dense_layers(features, side, num_classes, dropout)
 
 
 def _with_dense_layers(

@@ -6,7 +6,7 @@ from minicnn import nn
 from minicnn.kernels.shapes import IntOrPair, pair
 from minicnn.nn import init
 
-__all__ = ["conv_norm", "initialize"]
+__all__ = ["conv_norm", "initialize", "leave_out_norm_scale", "to_multiple"]
 
 
 def conv_norm(
@@ -84,3 +84,20 @@ def initialize(model: nn.Module, dense_std: float = 0.01) -> None:
             continue
         if layer.bias is not None:
             init.zeros_(layer.bias)
+
+
+def leave_out_norm_scale(network: nn.Module) -> None:
+    """Remove the scale of every BatchNorm of `network`, and keep its shift.
+
+    A convolution after a ReLU can scale its weights by itself, so that this takes nothing from what the
+    network can express.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_parameter("weight", None)
+
+
+def to_multiple(channels: float, multiple: int = 8) -> int:
+    """Round to a multiple, at least one of it, and never down by more than a tenth."""
+    rounded = max(multiple, int(channels + multiple / 2) // multiple * multiple)
+    return rounded if rounded >= 0.9 * channels else rounded + multiple

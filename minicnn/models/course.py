@@ -5,6 +5,8 @@ batch.
 """
 
 from minicnn import nn
+from minicnn.models.blocks import conv_norm
+from minicnn.models.mobilenet import separable_conv
 
 
 def mlp(num_classes: int = 10) -> nn.Sequential:
@@ -71,4 +73,59 @@ def bigger_cnn(num_classes: int = 10, dropout: float = 0.3) -> nn.Sequential:
         nn.ReLU(),  # (N, 64)
         nn.Dropout(dropout),
         nn.Linear(64, num_classes),  # (N, 10)
+    )
+
+
+def pointwise_cnn(num_classes: int = 10, reduced: int | None = 32) -> nn.Sequential:
+    """What a 1 x 1 convolution saves: the geometry of `first_cnn`, wider, and few channels before the dense layers.
+
+    103,518 parameters; with `reduced=None`, which leaves the 1 x 1 convolution out, 135,998: the
+    dense layer after it has most of them, and its number of inputs is what the convolution halves.
+
+    Args:
+        num_classes: length of the output.
+        reduced: channels after the 1 x 1 convolution.
+    """
+    if reduced is None:
+        mixing, channels = [], 64
+    else:
+        mixing, channels = [nn.Conv2d(64, reduced, 1), nn.ReLU()], reduced
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3),
+        nn.ReLU(),  # (N, 32, 26, 26)
+        nn.MaxPool2d(2),  # (N, 32, 13, 13)
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),  # (N, 64, 11, 11)
+        nn.MaxPool2d(2),  # (N, 64, 5, 5)
+        nn.Conv2d(64, 64, 3),
+        nn.ReLU(),  # (N, 64, 3, 3)
+        *mixing,  # (N, 32, 3, 3)
+        nn.Flatten(),  # (N, 288)
+        nn.Linear(channels * 9, 120),
+        nn.ReLU(),  # (N, 120)
+        nn.Linear(120, 84),
+        nn.ReLU(),  # (N, 84)
+        nn.Linear(84, num_classes),  # (N, 10)
+    )
+
+
+def separable_cnn(num_classes: int = 10, dropout: float = 0.3) -> nn.Sequential:
+    """Pairs of separable convolutions, and no dense layer but the last: 38,314 parameters.
+
+    With ordinary 3 x 3 convolutions in their place it would have 292,666.
+    """
+    return nn.Sequential(
+        *conv_norm(1, 16),  # (N, 16, 28, 28)
+        *separable_conv(16, 32),  # (N, 32, 28, 28)
+        *separable_conv(32, 32),
+        nn.MaxPool2d(2),  # (N, 32, 14, 14)
+        *separable_conv(32, 64),  # (N, 64, 14, 14)
+        *separable_conv(64, 64),
+        nn.MaxPool2d(2),  # (N, 64, 7, 7)
+        *separable_conv(64, 128),  # (N, 128, 7, 7)
+        *separable_conv(128, 128),
+        nn.GlobalAvgPool2d(),
+        nn.Flatten(),  # (N, 128)
+        nn.Dropout(dropout),
+        nn.Linear(128, num_classes),  # (N, 10)
     )

@@ -118,7 +118,10 @@ class MBConvBlock(nn.Sequential):
 
 
 def efficientnet_lite0(
-    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.2,
+    small_images: bool = False,
 ) -> nn.Sequential:
     """EfficientNet-Lite0: 4,652,008 parameters.
 
@@ -128,8 +131,10 @@ def efficientnet_lite0(
         num_classes: length of the output.
         in_channels: channels of the image.
         dropout: probability before the dense layer.
+        small_images: the stem does not halve the image, for those of 32x32 or 28x28 pixels.
     """
-    stem = conv_norm(in_channels, 32, 3, 2, padding=0, activation=nn.ReLU6, eps=EPS)
+    stem_stride = 1 if small_images else 2
+    stem = conv_norm(in_channels, 32, 3, stem_stride, padding=0, activation=nn.ReLU6, eps=EPS)
     blocks, channels = [], 32
     for expand_ratio, out_channels, count, kernel_size, stride in LITE0_STAGES:
         for i in range(count):
@@ -139,7 +144,7 @@ def efficientnet_lite0(
     head = conv_norm(channels, 1280, 1, activation=nn.ReLU6, eps=EPS)
     network = nn.Sequential(
         {
-            "_pad": SamePad2d(3, stride=2),
+            "_pad": SamePad2d(3, stem_stride),
             **_named(("_conv_stem", "_bn0", "_relu0"), stem),  # (N, 32, 112, 112)
             "_blocks": nn.Sequential(*blocks),  # (N, 320, 7, 7)
             **_named(("_conv_head", "_bn1", "_relu1"), head),  # (N, 1280, 7, 7)

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
-from minicnn.models.blocks import initialize
+from minicnn.models.blocks import initialize, leave_out_norm_scale
 from minicnn.models.googlenet import BasicConv2d, Branches, in_turn
 from minicnn.nn import functional as F
 
@@ -41,7 +41,6 @@ __all__ = [
     "InceptionOutputs",
     "InceptionV3",
     "inception_v3",
-    "leave_out_norm_scale",
 ]
 
 
@@ -227,16 +226,18 @@ class InceptionV3(nn.Module):
         aux_logits: bool = True,
         dropout: float = 0.5,
         in_channels: int = 3,
+        small_images: bool = False,
     ):
         super().__init__()
         self.aux_logits = aux_logits
-        self.Conv2d_1a_3x3 = BasicConv2d(in_channels, 32, 3, stride=2)
-        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, 3)
+        stride, padding = (1, 1) if small_images else (2, 0)
+        self.Conv2d_1a_3x3 = BasicConv2d(in_channels, 32, 3, stride, padding)
+        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, 3, padding=padding)
         self.Conv2d_2b_3x3 = BasicConv2d(32, 64, 3, padding=1)
-        self.maxpool1 = nn.MaxPool2d(3, stride=2)
+        self.maxpool1 = nn.Identity() if small_images else nn.MaxPool2d(3, stride=2)
         self.Conv2d_3b_1x1 = BasicConv2d(64, 80, 1)
-        self.Conv2d_4a_3x3 = BasicConv2d(80, 192, 3)
-        self.maxpool2 = nn.MaxPool2d(3, stride=2)
+        self.Conv2d_4a_3x3 = BasicConv2d(80, 192, 3, padding=padding)
+        self.maxpool2 = nn.Identity() if small_images else nn.MaxPool2d(3, stride=2)
         self.Mixed_5b = InceptionA(192, pool_features=32)
         self.Mixed_5c = InceptionA(256, pool_features=64)
         self.Mixed_5d = InceptionA(288, pool_features=64)
@@ -275,6 +276,7 @@ def inception_v3(
     dropout: float = 0.5,
     in_channels: int = 3,
     norm_scale: bool = True,
+    small_images: bool = False,
 ) -> InceptionV3:
     """Inception v3: 27,161,264 parameters, 23,834,568 without the auxiliary head.
 
@@ -287,20 +289,11 @@ def inception_v3(
             `InceptionOutputs`.
         dropout: probability before the last layer.
         in_channels: channels of the image.
-        norm_scale: whether BatchNorm has a scale, see `leave_out_norm_scale`.
+        norm_scale: whether BatchNorm has a scale, see `blocks.leave_out_norm_scale`.
+        small_images: the stem keeps the size, for images of 32x32 or 28x28 pixels; they are too small
+            for the auxiliary head.
     """
-    network = InceptionV3(num_classes, aux_logits, dropout, in_channels)
+    network = InceptionV3(num_classes, aux_logits, dropout, in_channels, small_images)
     if not norm_scale:
         leave_out_norm_scale(network)
     return network
-
-
-def leave_out_norm_scale(network: nn.Module) -> None:
-    """Remove the scale of every BatchNorm of `network`, and keep its shift.
-
-    A convolution after a ReLU can scale its weights by itself, so that this takes nothing from what the
-    network can express.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_parameter("weight", None)

@@ -37,7 +37,7 @@ away half of what little it holds.
 
 from minicnn import nn
 from minicnn.autograd import Tensor
-from minicnn.models.blocks import conv_norm, initialize
+from minicnn.models.blocks import conv_norm, initialize, to_multiple
 
 __all__ = ["InvertedResidual", "mobilenet_v1", "mobilenet_v2", "separable_conv"]
 
@@ -174,18 +174,18 @@ def mobilenet_v2(
         ValueError: for a width that is not positive.
     """
     _check_width("mobilenet_v2", "width_mult", width_mult)
-    channels = _round_to_eight(32 * width_mult)
+    channels = to_multiple(32 * width_mult)
     stem = conv_norm(in_channels, channels, 3, 1 if small_images else 2, activation=nn.ReLU6)
     features = [nn.Sequential(*stem)]
     for expand_ratio, stage_channels, blocks, stride in V2_STAGES:
-        out_channels = _round_to_eight(stage_channels * width_mult)
+        out_channels = to_multiple(stage_channels * width_mult)
         if small_images and stage_channels == 24:
             stride = 1
         for i in range(blocks):
             step = stride if i == 0 else 1
             features.append(InvertedResidual(channels, out_channels, step, expand_ratio))
             channels = out_channels
-    last = _round_to_eight(1280 * max(1.0, width_mult))
+    last = to_multiple(1280 * max(1.0, width_mult))
     features.append(nn.Sequential(*conv_norm(channels, last, 1, activation=nn.ReLU6)))
     network = nn.Sequential(
         {
@@ -207,9 +207,3 @@ def _check_width(where: str, argument: str, width: float) -> None:
 def _thinned(channels: int, width: float) -> int:
     """Multiply, round down, and keep one channel at least."""
     return max(1, int(channels * width))
-
-
-def _round_to_eight(channels: float) -> int:
-    """Round to a multiple of 8, at least 8, and not down by more than a tenth."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8

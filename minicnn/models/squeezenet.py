@@ -19,11 +19,14 @@ For images of 224 x 224 pixels (N is the batch):
     classifier     (N, num_classes, 13, 13), (N, num_classes)
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
 
-__all__ = ["Fire", "squeezenet1_0", "squeezenet1_1"]
+__all__ = ["Fire", "squeezenet", "squeezenet1_0", "squeezenet1_1"]
 
 
 class Fire(nn.Module):
@@ -58,83 +61,60 @@ class Fire(nn.Module):
         return cat(expanded, dim=1)
 
 
-def squeezenet1_0(
+POOL = "pool"
+
+V1_0 = (
+    *(POOL, (16, 64), (16, 64), (32, 128)),
+    *(POOL, (32, 128), (48, 192), (48, 192), (64, 256)),
+    *(POOL, (64, 256)),
+)
+"""Poolings and fire modules of 1.0: to how many channels a module squeezes, and expands in each of its two ways."""
+
+V1_1 = (
+    *(POOL, (16, 64), (16, 64)),
+    *(POOL, (32, 128), (32, 128)),
+    *(POOL, (48, 192), (48, 192), (64, 256), (64, 256)),
+)
+"""Poolings come earlier here, which saves more than half of the arithmetic."""
+
+
+def squeezenet(
+    plan: Sequence[str | tuple[int, int]],
+    channels: int,
+    kernel_size: int,
     num_classes: int = 1000,
     in_channels: int = 3,
     dropout: float = 0.5,
     small_images: bool = False,
 ) -> nn.Sequential:
-    """SqueezeNet 1.0, the paper's, 1,248,424 parameters.
+    """A convolution, poolings and fire modules, and a classifier that is a convolution too.
 
     Args:
+        plan: what follows the first convolution, such as `V1_0`.
+        channels: of the first convolution.
+        kernel_size: of the first convolution.
         num_classes: size of the output.
         in_channels: channels of the images.
         dropout: the probability of `nn.Dropout` before the classifier.
         small_images: for 28 x 28 or 32 x 32 images: the first filters are 3 x 3 with stride 1.
     """
-    features = nn.Sequential(
-        _first_convolution(in_channels, 96, 7, small_images),
-        nn.ReLU(),  # (N, 96, 109, 109)
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 96, 54, 54)
-        Fire(96, 16, 64, 64),  # (N, 128, 54, 54)
-        Fire(128, 16, 64, 64),
-        Fire(128, 32, 128, 128),  # (N, 256, 54, 54)
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 256, 27, 27)
-        Fire(256, 32, 128, 128),
-        Fire(256, 48, 192, 192),  # (N, 384, 27, 27)
-        Fire(384, 48, 192, 192),
-        Fire(384, 64, 256, 256),  # (N, 512, 27, 27)
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 512, 13, 13)
-        Fire(512, 64, 256, 256),  # (N, 512, 13, 13)
-    )
-    return _with_classifier(features, num_classes, dropout)
-
-
-def squeezenet1_1(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    small_images: bool = False,
-) -> nn.Sequential:
-    """SqueezeNet 1.1, 1,235,496 parameters: poolings come earlier, which saves more than half of the arithmetic.
-
-    The arguments are those of `squeezenet1_0`.
-    """
-    features = nn.Sequential(
-        _first_convolution(in_channels, 64, 3, small_images),
-        nn.ReLU(),  # (N, 64, 111, 111)
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 64, 55, 55)
-        Fire(64, 16, 64, 64),  # (N, 128, 55, 55)
-        Fire(128, 16, 64, 64),
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 128, 27, 27)
-        Fire(128, 32, 128, 128),  # (N, 256, 27, 27)
-        Fire(256, 32, 128, 128),
-        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 256, 13, 13)
-        Fire(256, 48, 192, 192),  # (N, 384, 13, 13)
-        Fire(384, 48, 192, 192),
-        Fire(384, 64, 256, 256),  # (N, 512, 13, 13)
-        Fire(512, 64, 256, 256),
-    )
-    return _with_classifier(features, num_classes, dropout)
-
-
-def _first_convolution(
-    in_channels: int, out_channels: int, kernel_size: int, small_images: bool
-) -> nn.Conv2d:
-    """The convolution that halves the image, or keeps the size of a small one."""
     if small_images:
-        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=2)
-
-
-def _with_classifier(features: nn.Sequential, num_classes: int, dropout: float) -> nn.Sequential:
-    """The network that turns 512 channels into one for each class, and averages it over the image."""
+        features = [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU()]
+    else:
+        features = [nn.Conv2d(in_channels, channels, kernel_size, stride=2), nn.ReLU()]
+    for part in plan:
+        if part == POOL:
+            features.append(nn.MaxPool2d(3, stride=2, ceil_mode=True))
+        else:
+            squeeze, expand = part
+            features.append(Fire(channels, squeeze, expand, expand))
+            channels = 2 * expand
     network = nn.Sequential(
         {
-            "features": features,
+            "features": nn.Sequential(*features),  # (N, 512, 13, 13)
             "classifier": nn.Sequential(
                 nn.Dropout(dropout),
-                nn.Conv2d(512, num_classes, 1),
+                nn.Conv2d(channels, num_classes, 1),
                 nn.ReLU(),  # (N, num_classes, 13, 13)
                 nn.GlobalAvgPool2d(),  # (N, num_classes, 1, 1)
             ),
@@ -147,3 +127,13 @@ def _with_classifier(features: nn.Sequential, num_classes: int, dropout: float) 
             nn.init.zeros_(module.bias)
     nn.init.normal_(network.classifier[1].weight, std=0.01)
     return network
+
+
+def squeezenet1_0(**options: Any) -> nn.Sequential:
+    """SqueezeNet 1.0, the paper's, 1,248,424 parameters; the options are those of `squeezenet`, from `num_classes`."""
+    return squeezenet(V1_0, 96, 7, **options)
+
+
+def squeezenet1_1(**options: Any) -> nn.Sequential:
+    """SqueezeNet 1.1, 1,235,496 parameters; the options are those of `squeezenet`, from `num_classes`."""
+    return squeezenet(V1_1, 64, 3, **options)

@@ -38,14 +38,28 @@ EPS = 1e-3
 """What these networks add to a variance."""
 
 
-def separable_pair(in_channels: int, out_channels: int) -> list[nn.Module]:
-    """A 3x3 depthwise convolution and a 1x1 convolution, with nothing between them.
+def separable_pair(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
+) -> list[nn.Module]:
+    """A depthwise convolution and a 1x1 convolution, with nothing between them.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: of the depthwise filters, an odd number.
+        stride: of the depthwise filters.
 
     Returns:
-        the layers, for a Sequential: (N, in_channels, H, W) -> (N, out_channels, H, W)
+        the layers, for a Sequential: (N, in_channels, H, W) -> (N, out_channels, OH, OW), where OH is
+        H / stride, rounded up
     """
+    padding = kernel_size // 2
     return [
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
+        nn.Conv2d(
+            *(in_channels, in_channels, kernel_size, stride, padding),
+            groups=in_channels,
+            bias=False,
+        ),
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
     ]
 
@@ -101,6 +115,7 @@ def xception(
     in_channels: int = 3,
     middle_blocks: int = 8,
     dropout: float = 0.5,
+    small_images: bool = False,
 ) -> nn.Sequential:
     """Xception: 22,855,952 parameters, and 22,910,480 numbers with running statistics.
 
@@ -109,6 +124,7 @@ def xception(
         in_channels: channels of the image.
         middle_blocks: how many blocks keep the size; fewer make a smaller network.
         dropout: probability before the dense layer.
+        small_images: the stem keeps the size, for images of 32x32 or 28x28 pixels.
 
     Raises:
         ValueError: for a negative number of blocks.
@@ -117,11 +133,12 @@ def xception(
         raise ValueError(
             f"xception: middle_blocks: expected a number of at least 0, got {middle_blocks}"
         )
+    stride, padding = (1, 1) if small_images else (2, 0)
     network = nn.Sequential(
         {
             "stem": nn.Sequential(
-                *conv_norm(in_channels, 32, 3, stride=2, padding=0, eps=EPS),  # (N, 32, 149, 149)
-                *conv_norm(32, 64, 3, padding=0, eps=EPS),  # (N, 64, 147, 147)
+                *conv_norm(in_channels, 32, 3, stride, padding, eps=EPS),  # (N, 32, 149, 149)
+                *conv_norm(32, 64, 3, padding=padding, eps=EPS),  # (N, 64, 147, 147)
             ),
             "entry": nn.Sequential(
                 XceptionBlock((64, 128, 128), halve=True, relu_first=False),  # (N, 128, 74, 74)

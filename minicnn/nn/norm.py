@@ -39,8 +39,9 @@ class _BatchNorm(Module):
 
     def reset_parameters(self) -> None:
         """Return to scale 1, shift 0 and fresh running statistics."""
-        if self.affine:
+        if self.weight is not None:
             self.weight.data.fill_(1)
+        if self.bias is not None:
             self.bias.data.fill_(0)
         if self.track_running_stats:
             self.running_mean.fill_(0)

@@ -74,11 +74,22 @@ def check_gradients(network: nn.Module) -> None:
 def check_state_round_trip(build: Callable[[], nn.Module], x: Tensor) -> None:
     """Assert that two networks give the same outputs once one has taken over the state of the other."""
     network, other = build().eval(), build().eval()
+    for buffer in network.buffers():
+        buffer.array[...] += 1  # statistics that are not those of the start
     with no_grad():
         expected = network(x).array
         assert not np.array_equal(other(x).array, expected)
         other.load_state_dict(network.state_dict())
         np.testing.assert_array_equal(other(x).array, expected)
+
+
+def check_batch_statistics_in_training_only(network: nn.Module, x: Tensor) -> None:
+    """Assert that an example's output depends on the rest of its batch in training, and not in inference mode."""
+    with no_grad():
+        both, first = network.train()(x).array, network(x[:-1]).array
+        assert not np.allclose(both[:-1], first, rtol=1e-3)
+        both, first = network.eval()(x).array, network(x[:-1]).array
+        np.testing.assert_allclose(both[:-1], first, rtol=1e-3, atol=1e-5)
 
 
 def check_train_and_eval_differ(network: nn.Module, x: Tensor) -> None:

@@ -56,9 +56,10 @@ def test_output_shape_at_the_least_size(build):
         assert network(images(2, 1, 63, 63)).shape == (2, 5)
 
 
+@pytest.mark.parametrize("build", [alexnet, zfnet])
 @pytest.mark.parametrize("side", [28, 32])
-def test_output_shape_for_small_images(side):
-    network = small(in_channels=1).eval()
+def test_output_shape_for_small_images(build, side):
+    network = build(num_classes=3, in_channels=1, small_images=True).eval()
     for n in (2, 1, 0):
         assert network(images(n, 1, side, side)).shape == (n, 3)
 
@@ -68,7 +69,8 @@ def test_alexnet_learns():
 
 
 def test_zfnet_learns():
-    check_learns(zfnet(3, dropout=0.0), images(4, 3, 63, 63), integers(3, 4), lr=0.05, steps=8)
+    network = zfnet(3, dropout=0.0, small_images=True)
+    check_learns(network, images(4, 3, 28, 28), integers(3, 4), lr=0.05, steps=8)
 
 
 def test_dropout_acts_in_training_only():

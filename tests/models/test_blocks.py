@@ -5,7 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import nn
-from minicnn.models.blocks import conv_norm, initialize
+from minicnn.models.blocks import conv_norm, initialize, leave_out_norm_scale, to_multiple
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, (1, 7), (3, 1)])
@@ -66,3 +66,19 @@ def test_initializes_layers_without_bias_and_scale():
     model = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Linear(3, 2, bias=False))
     initialize(model)
     assert model[1].weight.array.any()
+
+
+def test_shift_stays_without_scale():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    leave_out_norm_scale(network)
+    assert [name for name, _ in network.named_parameters()] == ["0.weight", "0.bias", "1.bias"]
+    initialize(network)
+    assert network(minicnn.rand(2, 1, 5, 5)).shape == (2, 2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "multiple", "expected"),
+    [(32, 8, 32), (35, 8, 32), (36, 8, 40), (3, 8, 8), (11, 8, 16), (392, 16, 400), (7.0, 7, 7)],
+)
+def test_rounds_to_a_multiple_and_not_far_down(channels, multiple, expected):
+    assert to_multiple(channels, multiple) == expected

@@ -82,6 +82,22 @@ def test_output_shape():
             assert network(images(n, 1, 64, 64)).shape == (n, 3)
 
 
+@pytest.mark.parametrize(("small_images", "stride"), [(False, 2), (True, 1)])
+def test_padding_and_convolution_of_the_stem_have_one_stride(small_images, stride):
+    with without_drawing():
+        network = small(small_images=small_images)
+    assert network.get_submodule("_pad").stride == stride
+    assert network.get_submodule("_conv_stem").stride == (stride, stride)
+
+
+def test_small_images_keep_their_size_in_the_stem():
+    with without_drawing(), no_grad():
+        network = small(small_images=True).eval()
+        x = images(1, 3, 28, 28)
+        assert network[:4](x).shape == (1, 32, 28, 28)
+        assert network(x).shape == (1, 3)
+
+
 def test_learns():
     check_learns(small(), images(8, 3, 64, 64), integers(3, 8))
 

@@ -14,7 +14,6 @@ from minicnn.models.inception_v3 import (
     InceptionE,
     InceptionOutputs,
     inception_v3,
-    leave_out_norm_scale,
 )
 from tests.models.checks import (
     check_gradients,
@@ -128,11 +127,14 @@ def test_state_round_trip():
     check_state_round_trip(small, images(1, 3, 75, 75))
 
 
-def test_shift_stays_without_scale():
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    leave_out_norm_scale(network)
-    names = [name for name, _ in network.named_parameters()]
-    assert names == ["0.weight", "0.bias", "1.bias"]
+def test_small_images_keep_their_size_up_to_the_first_halving():
+    with without_drawing(), no_grad():
+        network = small(small_images=True, in_channels=1).eval()
+        shapes = []
+        for part in (network.maxpool2, network.Mixed_6a, network.Mixed_7a):
+            part.register_forward_hook(lambda _, __, y: shapes.append(y.shape[1:]))
+        assert network(images(1, 1, 28, 28)).shape == (1, 3)
+    assert shapes == [(192, 28, 28), (768, 13, 13), (1280, 6, 6)]
 
 
 def test_images_too_small_for_the_head_are_refused():

@@ -2,17 +2,19 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, models, nn, optim
-from tests.models.checks import count_parameters
+from minicnn import models
+from minicnn.models.blocks import conv_norm
+from tests.models.checks import check_learns, count_parameters, images, integers
 
 COUNTS = {
     "mlp": 218_058,
     "first_cnn": 25_034,
     "bigger_cnn": 437_026,
+    "pointwise_cnn": 103_518,
+    "separable_cnn": 39_914,
     "lenet5": 61_706,
 }
 
@@ -33,6 +35,18 @@ def test_number_of_parameters_for_one_output():
     assert with_statistics - count_parameters(models.bigger_cnn) == 112
 
 
+def test_pointwise_convolution_saves_parameters():
+    without = partial(models.pointwise_cnn, reduced=None)
+    assert count_parameters(without) == 135_998
+    assert without().eval()(minicnn.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_separable_convolutions_have_an_eighth_of_the_parameters(monkeypatch):
+    separable = count_parameters(models.separable_cnn)
+    monkeypatch.setattr("minicnn.models.course.separable_conv", conv_norm)
+    assert (separable, count_parameters(models.separable_cnn)) == (38_314, 292_666)
+
+
 @pytest.mark.parametrize("name", shared_names())
 @pytest.mark.parametrize("classes", [10, 1])
 def test_output_shape(name, classes):
@@ -47,22 +61,7 @@ def test_lenet5_takes_larger_images_and_colours():
 
 @pytest.mark.parametrize("name", shared_names())
 def test_learns_and_every_parameter_gets_a_gradient(name):
-    network = models.create(name)
-    optimizer = optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-    rng = np.random.default_rng(0)
-    labels = Tensor(rng.integers(0, 10, 8))
-    x = Tensor(rng.standard_normal((8, 1, 28, 28)).astype("float32"))
-    losses = []
-    for _ in range(8):
-        loss = nn.CrossEntropyLoss()(network(x), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.95 * losses[0]
-    for parameter_name, parameter in network.named_parameters():
-        assert parameter.grad.array.any(), parameter_name
-        assert parameter.grad.dtype == np.float32
+    check_learns(models.create(name), images(8, 1, 28, 28), integers(10, 8), lr=0.1, steps=8)
 
 
 @pytest.mark.parametrize("name", shared_names())

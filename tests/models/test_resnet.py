@@ -9,8 +9,15 @@ import minicnn
 from minicnn import Tensor, nn
 from minicnn.models import resnet
 from minicnn.models.resnet import BasicBlock, Bottleneck, ResNet
-from tests.models import helpers
-from tests.models.checks import count_parameters, without_drawing
+from tests.models.checks import (
+    check_batch_statistics_in_training_only,
+    check_learns,
+    check_state_round_trip,
+    count_parameters,
+    images,
+    integers,
+    without_drawing,
+)
 
 COUNTS = {
     "resnet18": 11_689_512,
@@ -156,7 +163,7 @@ def test_stochastic_depth_drops_in_training_only():
 @pytest.mark.parametrize("options", [{}, {"stochastic_depth": 0.1}], ids=str)
 def test_learns(options):
     network = small(**options)
-    helpers.check_learns(network, (8, 3, 8, 8), classes=3, steps=4)
+    check_learns(network, images(8, 3, 8, 8), integers(3, 8), lr=0.02, steps=4)
 
 
 def test_bottlenecks_learn():
@@ -166,12 +173,12 @@ def test_bottlenecks_learn():
         nn.Flatten(),
         nn.Linear(16, 3),
     )
-    helpers.check_learns(network, (8, 3, 8, 8), classes=3, steps=6, lr=0.1)
+    check_learns(network, images(8, 3, 8, 8), integers(3, 8), lr=0.1)
 
 
 def test_state_round_trip_and_modes():
-    helpers.check_state_round_trip(small(), small(), (4, 3, 8, 8))
-    helpers.check_batch_statistics_in_training_only(small(), (4, 3, 8, 8))
+    check_state_round_trip(small, images(4, 3, 8, 8))
+    check_batch_statistics_in_training_only(small(), images(4, 3, 8, 8))
 
 
 @pytest.mark.parametrize("layers", [(2, 2, 2), (2, 2, 0, 2)])

@@ -7,8 +7,15 @@ import minicnn
 from minicnn import Tensor, nn
 from minicnn.models import resnet_v2
 from minicnn.models.resnet_v2 import PreActivationBottleneck, ResNetV2
-from tests.models import helpers
-from tests.models.checks import count_parameters, without_drawing
+from tests.models.checks import (
+    check_batch_statistics_in_training_only,
+    check_learns,
+    check_state_round_trip,
+    count_parameters,
+    images,
+    integers,
+    without_drawing,
+)
 
 KERAS = {"resnet50_v2": 25_613_800, "resnet101_v2": 44_675_560, "resnet152_v2": 60_380_648}
 
@@ -77,12 +84,12 @@ def test_learns():
         nn.Flatten(),
         nn.Linear(16, 3),
     )
-    helpers.check_learns(network, (8, 3, 8, 8), classes=3, steps=6, lr=0.1)
+    check_learns(network, images(8, 3, 8, 8), integers(3, 8), lr=0.1)
 
 
 def test_the_whole_network_learns():
     network = ResNetV2((1, 1, 1, 1), 3, small_images=True)
-    helpers.check_learns(network, (4, 3, 8, 8), classes=3, steps=3, lr=0.005)
+    check_learns(network, images(4, 3, 8, 8), integers(3, 4), lr=0.005, steps=3)
 
 
 def test_state_round_trip_and_modes():
@@ -90,8 +97,8 @@ def test_state_round_trip_and_modes():
         stage = resnet_v2.preactivation_stage(3, 4, blocks=2, stride=2)
         return nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-    helpers.check_state_round_trip(make(), make(), (4, 3, 8, 8))
-    helpers.check_batch_statistics_in_training_only(make(), (4, 3, 8, 8))
+    check_state_round_trip(make, images(4, 3, 8, 8))
+    check_batch_statistics_in_training_only(make(), images(4, 3, 8, 8))
 
 
 @pytest.mark.parametrize("layers", [(2, 2, 2), (2, 2, 0, 2)])

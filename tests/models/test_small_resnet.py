@@ -8,8 +8,14 @@ import pytest
 import minicnn
 from minicnn import nn
 from minicnn.models.small_resnet import plain_stack, resnet_small_v1, resnet_small_v2
-from tests.models import helpers
-from tests.models.checks import count_parameters
+from tests.models.checks import (
+    check_batch_statistics_in_training_only,
+    check_learns,
+    check_state_round_trip,
+    count_parameters,
+    images,
+    integers,
+)
 
 ALL = [plain_stack, resnet_small_v1, resnet_small_v2]
 each_network = pytest.mark.parametrize("build", ALL, ids=lambda build: build.__name__)
@@ -53,13 +59,13 @@ def test_three_sizes(build):
 
 @each_network
 def test_learns(build):
-    helpers.check_learns(build(num_classes=3), (8, 1, 28, 28), classes=3, steps=8, lr=0.05)
+    check_learns(build(num_classes=3), images(8, 1, 28, 28), integers(3, 8), steps=8)
 
 
 @each_network
 def test_state_round_trip_and_modes(build):
-    helpers.check_state_round_trip(build(), build(), (4, 1, 12, 12))
-    helpers.check_batch_statistics_in_training_only(build(), (4, 1, 12, 12))
+    check_state_round_trip(build, images(4, 1, 12, 12))
+    check_batch_statistics_in_training_only(build(), images(4, 1, 12, 12))
 
 
 def test_refuses_stages_of_nothing():

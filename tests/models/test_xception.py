@@ -42,6 +42,13 @@ def test_pair_has_one_filter_a_channel_and_then_mixes_them():
     assert pointwise.weight.shape == (6, 4, 1, 1)
 
 
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize(("side", "halved"), [(8, 4), (9, 5)])
+def test_pair_with_a_stride_halves(kernel_size, side, halved):
+    pair = nn.Sequential(*separable_pair(4, 6, kernel_size, stride=2))
+    assert pair(images(2, 4, side, side)).shape == (2, 6, halved, halved)
+
+
 def test_block_that_keeps_the_size_adds_its_input():
     block = XceptionBlock((4, 6, 4)).eval()
     x = images(2, 4, 5, 5)
@@ -82,6 +89,13 @@ def test_output_shape(build):
     network = build(in_channels=1).eval()
     for n in (2, 0):
         assert network(images(n, 1, 64, 64)).shape == (n, 3)
+
+
+def test_small_images_keep_their_size_in_the_stem():
+    network = small(small_images=True, in_channels=1).eval()
+    x = images(2, 1, 28, 28)
+    assert network.stem(x).shape == (2, 64, 28, 28)
+    assert network(x).shape == (2, 3)
 
 
 @pytest.mark.parametrize(("build", "lr"), [(small, 0.05), (mini, 0.2)])

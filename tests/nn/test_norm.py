@@ -137,6 +137,14 @@ def test_reset_parameters():
     )
 
 
+def test_reset_parameters_without_scale():
+    layer = nn.BatchNorm2d(2)
+    layer.register_parameter("weight", None)
+    layer.bias.data.fill_(5)
+    layer.reset_parameters()
+    assert layer.bias.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
