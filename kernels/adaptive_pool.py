@@ -17,6 +17,7 @@ from .arrays import (
     channels_last,
     check_float_array,
     check_shape,
+    index_dtype,
     sum_dtype,
     xp_of,
 )
@@ -86,7 +87,7 @@ def adaptive_max_pool2d(x: Array, output_size: OutputSize) -> tuple[Array, Array
     xp, images = xp_of(x), channels_last(x)  # (N, H, W, C)
     H, W = x.shape[2:]
     y = xp.empty((N, OH, OW, C), dtype=x.dtype)
-    winner = xp.empty((N, OH, OW, C), dtype=np.min_scalar_type(H * W - 1))
+    winner = xp.empty((N, OH, OW, C), dtype=index_dtype(H * W - 1))
     for i, j, rows, columns in _cells(x.shape, (OH, OW)):
         cell = images[:, rows, columns]  # (N, height, width, C)
         cell = cell.reshape(N, cell.shape[1] * cell.shape[2], C)

@@ -5,6 +5,7 @@ An image batch has the logical order (N, C, H, W). In memory the kernels keep ch
 `channels_last` and `channels_first` change the point of view, and copy nothing.
 """
 
+import functools
 import sys
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,12 @@ def channels_last(x: Array) -> Array:
 def channels_first(x: Array) -> Array:
     """View images (N, H, W, C) as (N, C, H, W)."""
     return x.transpose(0, 3, 1, 2)
+
+
+@functools.cache
+def index_dtype(highest: int) -> np.dtype:
+    """The smallest unsigned integers that hold all numbers from 0 to `highest`."""
+    return np.min_scalar_type(highest)
 
 
 def keep_where(mask: Array, values: Array) -> Array:

@@ -44,8 +44,8 @@ def suits(
         return False
     if w.dtype != x.dtype or not suits_compiled(x):
         return False
-    settings = hashable(stride), hashable(padding), hashable(dilation), groups
-    return _suits(x.shape, w.shape, *settings, algorithm, precision, hashable(pool))
+    settings = hashable(stride, padding, dilation, groups, algorithm, precision, pool)
+    return _suits(x.shape, w.shape, *settings)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -87,7 +87,7 @@ def conv2d_max_pool2d(
     """
     if bias is not None:
         check_bias(bias, w)
-    settings = map(hashable, (stride, padding, dilation, pool))
+    settings = hashable(stride, padding, dilation, pool)
     return compiled_module("conv_pool").conv2d_max_pool2d(x, w, bias, *settings, relu)
 
 
@@ -111,7 +111,7 @@ def conv2d_max_pool2d_grad(
         ValueError: where `winner` has another shape than `grad`.
     """
     check_shape(winner, grad.shape, "conv2d_max_pool2d_grad: winner")
-    settings = map(hashable, (stride, padding, dilation, pool))
+    settings = hashable(stride, padding, dilation, pool)
     return compiled_module("conv_pool").conv2d_max_pool2d_grad(
         grad, winner, framed, w, x_shape, *settings, need_x
     )

@@ -68,7 +68,7 @@ def conv2d(
         check_bias(bias, w)
     if scale is not None:
         check_bias(scale, w, "scale")
-    settings = hashable(stride), hashable(padding), hashable(dilation), groups
+    settings = hashable(stride, padding, dilation, groups)
     way = _choose("conv2d", algorithm, precision, x, x.shape, w.shape, settings)
     if way.fuses:
         return way.compute(x, w, *settings, bias, relu, scale)
@@ -97,7 +97,7 @@ def conv2d_grad_input(
     are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_input", "grad", grad, "w", w)
-    settings = hashable(stride), hashable(padding), hashable(dilation), groups
+    settings = hashable(stride, padding, dilation, groups)
     x_shape = tuple(x_shape)
     way = _choose("conv2d_grad_input", algorithm, precision, grad, x_shape, w.shape, settings)
     check_shape(grad, way.output_shape, "conv2d_grad_input: grad")
@@ -121,7 +121,7 @@ def conv2d_grad_weight(
     are those of `conv2d`.
     """
     _check_arrays("conv2d_grad_weight", "grad", grad, "x", x)
-    settings = hashable(stride), hashable(padding), hashable(dilation), groups
+    settings = hashable(stride, padding, dilation, groups)
     w_shape = tuple(w_shape)
     way = _choose("conv2d_grad_weight", algorithm, precision, grad, x.shape, w_shape, settings)
     check_shape(grad, way.output_shape, "conv2d_grad_weight: grad")
@@ -261,7 +261,8 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
 
 def check_bias(bias: Array, w: Array, name: str = "bias") -> None:
     """A bias must be a number for each output channel: the compiled loops read what stands in its place."""
-    check_shape(bias, w.shape[:1], f"conv2d: {name}")
+    if bias.shape != w.shape[:1]:
+        check_shape(bias, w.shape[:1], f"conv2d: {name}")
     if bias.dtype != w.dtype:
         raise TypeError(
             f"conv2d: {name}: expected {w.dtype}, the dtype of w, got {bias.dtype}; convert one of them, "

@@ -21,6 +21,7 @@ from .arrays import (
     channels_last,
     check_float_array,
     check_shape,
+    index_dtype,
     keep_where,
     sum_dtype,
     xp_of,
@@ -53,7 +54,7 @@ def max_pool2d(
     shape = seen_by_tap.shape[:3] + seen_by_tap.shape[5:]  # (N, OH, OW, C)
 
     best = xp.full(shape, -np.inf, dtype=x.dtype)
-    winner = xp.empty(shape, dtype=np.min_scalar_type(layout.number_of_taps - 1 + relu))
+    winner = xp.empty(shape, dtype=index_dtype(layout.number_of_taps - 1 + relu))
     winner[...] = xp.asarray(_first_taps_inside(layout), dtype=winner.dtype)  # (OH, OW, 1)
     for tap, seen in enumerate(taps(seen_by_tap)):
         seen = xp.ascontiguousarray(seen)  # (N, OH, OW, C); compared several times

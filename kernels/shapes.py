@@ -51,7 +51,7 @@ def window_of(
         TypeError, ValueError: as `pair` and `resolve_padding` do; also for a kernel, stride or
             dilation below 1.
     """
-    settings = tuple(map(hashable, (kernel, stride, padding, dilation)))
+    settings = hashable(kernel, stride, padding, dilation)
     try:
         return _find_window(settings)
     except (TypeError, ValueError) as error:
@@ -100,9 +100,11 @@ def pair(value: IntOrPair, name: str) -> Pair:
     return int(value[0]), int(value[1])
 
 
-def hashable(setting: object) -> object:
-    """Return a setting given as a list as a tuple: settings are keys of caches."""
-    return tuple(map(hashable, setting)) if isinstance(setting, list) else setting
+def hashable(*settings: object) -> tuple:
+    """Return settings with tuples in place of lists: settings are keys of caches."""
+    if list not in map(type, settings):  # as nearly always, and quickly seen
+        return settings
+    return tuple(hashable(*one) if isinstance(one, list) else one for one in settings)
 
 
 def same_padding(kernel: IntOrPair, dilation: IntOrPair = 1) -> Sides:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import channels_first, channels_last, check_shape
+from ..arrays import channels_first, channels_last, check_shape, index_dtype
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
@@ -116,7 +116,7 @@ def conv2d_max_pool2d(
     """See ../conv_pool.py."""
     plan = _plan(x.shape, w.shape, stride, padding, dilation, pool, x.dtype)
     y = empty(plan.y_shape, x.dtype)
-    winner = np.empty(plan.y_shape, np.min_scalar_type(plan.taps - 1 + relu))
+    winner = np.empty(plan.y_shape, index_dtype(plan.taps - 1 + relu))
     weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
     images = images_in_order(x, plan.frame)
     compute_strips(

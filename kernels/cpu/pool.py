@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import channels_first, channels_last, check_float_array, check_shape
+from ..arrays import channels_first, channels_last, check_float_array, check_shape, index_dtype
 from ..memory import empty
 from ..pool import cached, counts, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
@@ -38,7 +38,7 @@ def max_pool2d(
     check_float_array(x, "max_pool2d: x")
     plan = _plan(x.shape, kernel, stride, padding, dilation, ceil_mode)
     y = empty(plan.memory_shape, x.dtype)
-    winner = np.empty(plan.memory_shape, np.min_scalar_type(plan.taps - 1 + relu))
+    winner = np.empty(plan.memory_shape, index_dtype(plan.taps - 1 + relu))
     threshold = x.dtype.type(0 if relu else np.nan)
     _maxima(thread_count(), _in_memory_order(x), *plan.seen, threshold, plan.taps, y, winner)
     return channels_first(y), channels_first(winner)

@@ -45,10 +45,11 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
     Raises:
         TypeError: naming all of them, and the conversion that helps.
     """
-    check_tensor(where, "x", x)
-    dtype = x.dtype
+    if not isinstance(x, Tensor):
+        check_tensor(where, "x", x)
+    dtype = x.array.dtype
     for tensor in parameters.values():
-        if tensor is not None and tensor.dtype != dtype:
+        if tensor is not None and tensor.array.dtype != dtype:
             raise _mixed_dtypes(where, x, parameters)
 
 
@@ -74,7 +75,7 @@ def check_bias(where: str, bias: Tensor | None, channels: int) -> None:
     Raises:
         ValueError: with both shapes.
     """
-    if bias is not None and bias.shape != (channels,):
+    if bias is not None and bias.array.shape != (channels,):
         raise ValueError(
             f"{where}: expected a bias of shape ({channels},), one per output channel, "
             f"got {bias.shape}"
@@ -87,7 +88,7 @@ def check_activation(where: str, activation: str | None) -> bool:
     Raises:
         ValueError: with the names that are known.
     """
-    if activation not in (None, "relu"):
+    if activation is not None and activation != "relu":
         raise ValueError(
             f'{where}: activation must be "relu" or None, got {activation!r}; other activations are layers '
             "of their own"
