@@ -31,6 +31,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from numba import types
 from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.dispatcher import Dispatcher
 from numba.core.runtime import rtsys
@@ -38,8 +39,8 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 from numba.np.ufunc import parallel as numba_threads
 
-from .parallel import for_each_part, run_parts, symbols
-from .pipeline import Pipeline, PipelineOfParts
+from .parallel import OTHER_KINDS, for_each_part, make_known
+from .pipeline import Pipeline, PipelineOfParts, PipelineOfWorkers
 
 # Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
 OPTIONS = {
@@ -89,24 +90,18 @@ def on_threads(function: Callable) -> Callable:
     It is then called as function(parts, *arguments), from Python, and runs for each part in
     range(parts), on as many threads; see `parallel`.
     """
-    # _nrt: workers allocate. It has to be said, or they inherit the launcher's option, see below.
-    worker = numba.njit(function, **OPTIONS, **NO_WRAPPERS, _nrt=True)
-    if not isinstance(worker, Dispatcher):
-
-        def launch(parts, *arguments):
-            for part in range(parts):
-                worker(part, parts, *arguments)
-
-    else:
+    options = OPTIONS | {"pipeline_class": PipelineOfWorkers, "no_cfunc_wrapper": True}
+    worker = numba.njit(function, **options)
+    if isinstance(worker, Dispatcher):
         worker._cache = MachineCodeFiles(function)
+        return _with_launchers(worker, function)
 
-        def launch(parts, *arguments):
-            return run_parts(_loop, worker, parts, arguments)
+    def launch(parts, *arguments):  # with NUMBA_DISABLE_JIT
+        for part in range(parts):
+            function(part, parts, *arguments)
 
-        # Python holds the arrays until the call returns: the launcher need not count references (_nrt).
-        launch = numba.njit(launch, **OPTIONS, no_cfunc_wrapper=True, _nrt=False)
-        launch._cache = MachineCodeFiles(function, worker)
-    return _launched_by_one_thread(launch, function)
+    launch.loop = function
+    return functools.update_wrapper(launch, function)
 
 
 def thread_count() -> int:
@@ -121,35 +116,71 @@ def is_plain(array: np.ndarray) -> bool:
 
 def plain(array: np.ndarray) -> np.ndarray:
     """Return the array itself or a copy in order, see `is_plain`."""
-    if is_plain(array):
+    if array.flags.carray:  # see `is_plain`
         return array
     return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
 
 
-def _launched_by_one_thread(loop: Callable, function: Callable) -> Callable:
-    """Wrap a parallel loop made from `function`: what would end the process raises an error or waits instead."""
+def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
+    """Return what starts a worker made from `function`: it is called as function(parts, *arguments).
+
+    Each launcher (see parallel.py) knows the types that it was made for, and refuses others. They are
+    asked in turn, and if none is for these arguments, one is made. What would end the process raises
+    an error or waits instead.
+    """
+    launchers: list[Callable] = []
 
     def launch(*args: Any) -> None:
         with PARALLEL_LOOP:
             if _threads.lost_in_fork:
-                raise RuntimeError(
-                    f"{function.__name__}: this process was made by os.fork() from one whose compiled loops had "
-                    "started threads, and those do not survive a fork; start worker processes with "
-                    'multiprocessing.get_context("spawn"), or use algorithm="im2col"'
-                )
-            failed = loop(*args)
-            if not _threads.started and not numba.config.DISABLE_JIT:
+                raise _lost_in_fork(function)
+            for launcher in launchers:
+                failed = launcher(*args)
+                if failed != OTHER_KINDS:
+                    break
+            else:
+                launcher, failed = _first_launch(worker, args)
+                launchers.append(launcher)
+            if not _threads.started:
                 _threads.start()
         if failed:
-            raise RuntimeError(
-                f"{function.__name__}: a compiled loop stopped before its end in one of its threads, and what it "
-                "raised there is lost; most likely it found no memory for what it works with: free some, or use "
-                "smaller batches"
-            )
+            raise _stopped(function)
 
     functools.update_wrapper(launch, function)
-    launch.loop = loop
+    launch.loop = worker
     return launch
+
+
+def _first_launch(worker: Dispatcher, args: tuple) -> tuple[Callable, int]:
+    """Load or compile the launcher for arguments of these types and call it; return it and what it returned."""
+    make_known(_loop)
+    kinds = types.int64, *map(numba.typeof, args)  # the first is the part, which the launcher adds
+    worker.compile(kinds)
+    launcher = worker.overloads[kinds].entry_point
+    failed = launcher(*args)
+    if failed == OTHER_KINDS:  # for Numba, a class derived from an array is an array
+        classes = ", ".join(type(argument).__name__ for argument in args)
+        raise TypeError(
+            f"{worker.__name__}: expected plain arrays, numbers and tuples, got {classes}"
+        )
+    return launcher, failed
+
+
+def _lost_in_fork(function: Callable) -> RuntimeError:
+    """The error for a process that has no threads to run loops on."""
+    return RuntimeError(
+        f"{function.__name__}: this process was made by os.fork() from one whose compiled loops had started "
+        'threads, and those do not survive a fork; start worker processes with multiprocessing.get_context("spawn"), '
+        'or use algorithm="im2col"'
+    )
+
+
+def _stopped(function: Callable) -> RuntimeError:
+    """The error for a worker that failed in some part of its work."""
+    return RuntimeError(
+        f"{function.__name__}: a compiled loop stopped before its end in one of its threads, and what it raised "
+        "there is lost; most likely it found no memory for what it works with: free some, or use smaller batches"
+    )
 
 
 class _Threads:
@@ -199,14 +230,12 @@ class MachineCodeFiles(_Cache):
 
     Args:
         function: that is compiled.
-        launched: the worker that the files launch, if they do not hold the machine code of `function` itself.
     """
 
     may_write = True  # until it fails once
 
-    def __init__(self, function: Callable, launched: Dispatcher | None = None):
+    def __init__(self, function: Callable):
         self.function = function
-        self.launched = launched
         self.enabled = True
         _note_sources(sys.modules[function.__module__])
 
@@ -229,9 +258,6 @@ class MachineCodeFiles(_Cache):
         content = stamped[2 * DIGEST_BYTES :]
         if stamped != self._stamped(content):
             return None
-        if self.launched is not None:
-            _, arguments = sig
-            symbols(_loop, self.launched, arguments)  # what is loaded calls them by these names
         return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(content))
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -284,7 +310,7 @@ class MachineCodeFiles(_Cache):
     def _path(self, sig: Any, codegen: Any) -> Path:
         module = self.function.__module__.removeprefix(PACKAGE + ".")
         version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
-        name = f"{module}.{self.function.__qualname__}" + (".launch" if self.launched else "")
+        name = f"{module}.{self.function.__qualname__}"
         return cache_folder() / f"{name}-{version[:24]}.machinecode"
 
 

@@ -3,11 +3,12 @@
 Numba's own parallel loops would do it alone. But a worker that is called from such a loop is compiled
 again and again: with the loop, with what wraps the loop for the threads, and with what calls that,
 which takes seconds for a convolution. Here one parallel loop, compiled once, serves all workers. It
-gets the address of a task, and the task calls the worker by a name under which the linker knows its
-address; nobody has to see the worker's code for that.
-"""
+gets the address of a task, and the task calls the worker.
 
-import hashlib
+    Python  ->  launcher(parts, *arguments)  ->  loop, if there are several parts  ->  task  ->  worker
+
+Launcher and task are emitted here, for each worker, in place of the way in that Numba would add.
+"""
 
 import llvmlite.binding
 import numba
@@ -18,6 +19,8 @@ from numba.core import cgutils
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
+from .objects import OBJECT, ArgumentReader
+
 INT64 = ir.IntType(64)
 
 TASK = ir.FunctionType(ir.VoidType(), [INT64] * 3)
@@ -25,6 +28,12 @@ TASK = ir.FunctionType(ir.VoidType(), [INT64] * 3)
 
 LOOP_KINDS = (types.int64,) * 3
 """Numba's types of what the loop takes: (address of the task, parts, address of the worker's arguments)."""
+
+LOOP_SYMBOL = f"{__name__}.loop"
+"""The name by which the linker knows the loop, see `make_known`."""
+
+OTHER_KINDS = -1
+"""What a launcher returns if it has not been made for arguments of these types."""
 
 
 @intrinsic
@@ -45,81 +54,81 @@ def for_each_part(task, parts, arguments):
         call_task(task, np.int64(part), parts, arguments)
 
 
-@intrinsic
-def run_parts(typing_context, loop, worker, parts, arguments):
-    """Call worker(part, parts, *arguments) for each part in range(parts): a single one here, several in the loop.
+def make_known(loop: Dispatcher) -> None:
+    """Tell the linker where `for_each_part` is, once compiled: launchers call it by name."""
+    loop.compile(LOOP_KINDS)
+    result = loop.overloads[LOOP_KINDS]
+    address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    llvmlite.binding.add_symbol(LOOP_SYMBOL, address)
 
-    The arguments lie on the stack until all parts are done, and behind them a number, which is not 0
-    if a worker failed; it is returned.
+
+def emit_launcher(context, library, worker) -> None:
+    """Add to a worker's library a function that Python can call with (parts, *arguments).
+
+    It returns 0, a positive number if the worker failed in some part (it finds no memory, most
+    likely), or `OTHER_KINDS`. The arguments lie on the stack until all parts are done.
 
     Args:
-        typing_context: Numba's; not part of a call.
-        loop: `for_each_part`, compiled.
-        worker: another compiled function, which returns nothing; it fails where it finds no memory.
-        parts: how many.
-        arguments: a tuple.
+        context: Numba's.
+        library: where the worker's machine code will be.
+        worker: Numba's description of the compiled function of (part, parts, *arguments).
     """
-    names = symbols(loop.dispatcher, worker.dispatcher, arguments)
+    module = context.create_module("launcher")
+    kind = ir.FunctionType(OBJECT, [OBJECT] * 3)  # PyCFunctionWithKeywords
+    launcher = ir.Function(module, kind, worker.llvm_cpython_wrapper_name)
+    builder = ir.IRBuilder(launcher.append_basic_block())
+    python = context.get_python_api(builder)
 
-    def emit(context, builder, signature, values):
-        zero, one = ir.Constant(INT64, 0), ir.Constant(INT64, 1)
-        packed = cgutils.make_anonymous_struct(builder, [values[3], zero])
-        place = cgutils.alloca_once_value(builder, packed)
-        task = _task(context, builder, names[1], arguments, place.type)
-        run = _external(context, builder, names[0], LOOP_KINDS)
-        addresses = [builder.ptrtoint(pointer, INT64) for pointer in (task, place)]
-        with builder.if_else(builder.icmp_signed("==", values[2], one)) as (single, several):
-            with single:
-                builder.call(task, [zero, one, addresses[1]])
-            with several:
-                task_and_rest = [addresses[0], values[2], addresses[1]]
-                context.call_conv.call_function(builder, run, types.none, LOOP_KINDS, task_and_rest)
-        return builder.load(cgutils.gep_inbounds(builder, place, 0, 1))
+    other_kinds = launcher.append_basic_block("other_kinds")
+    with builder.goto_block(other_kinds):
+        builder.ret(python.long_from_longlong(ir.Constant(INT64, OTHER_KINDS)))
+    kinds = types.Tuple(worker.argtypes[1:])  # without the part, which is a number of the loop
+    values = ArgumentReader(context, builder, other_kinds).read(kinds, launcher.args[1])
 
-    return types.int64(loop, worker, types.int64, arguments), emit
-
-
-def worker_kinds(arguments: types.BaseTuple) -> tuple[types.Type, ...]:
-    """The types of all arguments of a worker, from the type of the tuple of those after (part, parts)."""
-    return types.int64, types.int64, *arguments.types
-
-
-def symbols(loop: Dispatcher, worker: Dispatcher, arguments: types.BaseTuple) -> tuple[str, str]:
-    """Make a loop and a worker known to the linker, and return the names by which machine code can call them."""
-    return _symbol(loop, LOOP_KINDS), _symbol(worker, worker_kinds(arguments))
-
-
-def _symbol(function: Dispatcher, kinds: tuple[types.Type, ...]) -> str:
-    function.compile(kinds)
-    result = function.overloads[kinds]
-    digest = hashlib.sha256(repr(kinds).encode()).hexdigest()[:24]
-    name = f"{function.py_func.__module__}.{function.py_func.__qualname__}.{digest}"
-    address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-    llvmlite.binding.add_symbol(name, address)
-    return name
-
-
-def _external(context, builder, name: str, kinds: tuple[types.Type, ...]) -> ir.Function:
-    """Declare a compiled function that takes such arguments and returns nothing."""
-    kind = context.call_conv.get_function_type(types.none, kinds)
-    return cgutils.get_or_insert_function(builder.module, kind, name)
-
-
-def _task(context, builder, name: str, arguments: types.BaseTuple, place: ir.Type) -> ir.Function:
-    """Emit a task, which takes the worker's arguments from where they were put and calls it."""
-    worker = _external(context, builder, name, worker_kinds(arguments))
-    task = ir.Function(builder.module, TASK, builder.module.get_unique_name(f"{name}.task"))
-    task.linkage = "internal"
-    inside = ir.IRBuilder(task.append_basic_block())
-    part, parts, address = task.args
-    place = inside.inttoptr(address, place)
-    packed = inside.load(cgutils.gep_inbounds(inside, place, 0, 0))
-    unpacked = [inside.extract_value(packed, i) for i in range(len(arguments))]
-    kinds = worker_kinds(arguments)
-    status, _ = context.call_conv.call_function(
-        inside, worker, types.none, kinds, [part, parts, *unpacked]
+    parts, zero, one = (
+        builder.extract_value(values, 0),
+        ir.Constant(INT64, 0),
+        ir.Constant(INT64, 1),
     )
-    with inside.if_then(status.is_error, likely=False):
-        inside.store(ir.Constant(INT64, 1), cgutils.gep_inbounds(inside, place, 0, 1))
-    inside.ret_void()
+    place = cgutils.alloca_once_value(
+        builder, cgutils.make_anonymous_struct(builder, [values, zero])
+    )
+    task = _emit_task(context, module, worker, place.type)
+    addresses = [builder.ptrtoint(pointer, INT64) for pointer in (task, place)]
+    thread = python.save_thread()  # other threads of Python may run meanwhile
+    with builder.if_else(builder.icmp_signed("==", parts, one)) as (single, several):
+        with single:
+            builder.call(task, [zero, one, addresses[1]])
+        with several:
+            loop_kind = context.call_conv.get_function_type(types.none, LOOP_KINDS)
+            loop = cgutils.get_or_insert_function(module, loop_kind, LOOP_SYMBOL)
+            task_and_rest = [addresses[0], parts, addresses[1]]
+            context.call_conv.call_function(builder, loop, types.none, LOOP_KINDS, task_and_rest)
+    python.restore_thread(thread)
+    failed = builder.load(cgutils.gep_inbounds(builder, place, 0, 1))
+    builder.ret(python.long_from_longlong(failed))
+    library.add_ir_module(module)
+
+
+def _emit_task(context, module: ir.Module, worker, place: ir.Type) -> ir.Function:
+    """Emit a task, which takes the worker's arguments from where they were put and calls it.
+
+    They are a tuple that begins with the number of parts, and behind it lies a number, which becomes
+    1 if the worker fails.
+    """
+    kind = context.call_conv.get_function_type(worker.restype, worker.argtypes)
+    function = ir.Function(module, kind, worker.llvm_func_name)
+    task = ir.Function(module, TASK, f"{worker.llvm_func_name}.task")
+    task.linkage = "internal"
+    builder = ir.IRBuilder(task.append_basic_block())
+    part, _, address = task.args
+    place = builder.inttoptr(address, place)
+    packed = builder.load(cgutils.gep_inbounds(builder, place, 0, 0))
+    arguments = [builder.extract_value(packed, i) for i in range(len(worker.argtypes) - 1)]
+    status, _ = context.call_conv.call_function(
+        builder, function, worker.restype, worker.argtypes, [part, *arguments]
+    )
+    with builder.if_then(status.is_error, likely=False):
+        builder.store(ir.Constant(INT64, 1), cgutils.gep_inbounds(builder, place, 0, 1))
+    builder.ret_void()
     return task

@@ -20,6 +20,11 @@ from typing import Any
 import llvmlite.binding
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import register_pass
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
+
+from .parallel import emit_launcher
 
 NEW_OBJECTS = 100_000
 """How many new objects start a search for cycles during a compilation; more, and memory grows."""
@@ -57,6 +62,35 @@ class PipelineOfParts(Pipeline):
         state = self.state
         state.library = CodeOfPart(state.targetctx.codegen(), state.func_id.func_qualname)
         return super().define_pipelines()
+
+
+class LoweringWithLauncher(Lower):
+    """Numba's writer of instructions, with a launcher as the way in from Python."""
+
+    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        """Add the function that Python calls."""
+        emit_launcher(self.context, self.library, self.fndesc)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class LowerWorkers(NativeLowering):
+    """The pass that writes the instructions of a worker and its launcher."""
+
+    _name = "minicnn_lower_workers"
+    lowering_class = LoweringWithLauncher
+
+
+class PipelineOfWorkers(Pipeline):
+    """The compiler for functions that are called for each part of some work (parallel.py)."""
+
+    def define_pipelines(self) -> list:
+        """Put the pass above in the place of Numba's."""
+        (passes,) = super().define_pipelines()
+        passes.passes = [
+            (LowerWorkers if one is NativeLowering else one, text) for one, text in passes.passes
+        ]
+        passes.finalize()
+        return [passes]
 
 
 class CodeOfPart(JITCodeLibrary):
