@@ -33,6 +33,7 @@ from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few
 from .conv_grad_weight import add_up
 from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
+from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
 from .packing import even_pieces, pack_start, pack_weights, scale_panels
 from .pointers import point_at_inputs, point_at_outputs
@@ -167,7 +168,8 @@ def carry_out(
         weights = weights.reshape(-1)
         start = weights[:0] if bias is None else plain(bias)
         factors = weights[:0] if scale is None else plain(scale)
-        threads = thread_count()
+        products = y.size // y.shape[-1] * weights.size
+        threads = 1 if products < SERIAL_PRODUCTS else thread_count()
         multiply = multiply_few if plan.is_small else _multiply
         for seen, layout, first, written in plan.sums:
             tables = layout, y, seen, written

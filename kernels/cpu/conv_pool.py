@@ -32,6 +32,7 @@ from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
+from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
 from .simd import panel_width
 from .target import VECTOR_BYTES
@@ -119,8 +120,9 @@ def conv2d_max_pool2d(
     winner = np.empty(plan.y_shape, index_dtype(plan.taps - 1 + relu))
     weights = plain(w.transpose(2, 3, 1, 0)).reshape(-1)  # (R * S * C * K,)
     images = images_in_order(x, plan.frame)
+    products = y.size * plan.taps * (w.size // len(w))
     compute_strips(
-        thread_count(),
+        1 if products < SERIAL_PRODUCTS else thread_count(),
         images,
         weights,
         plan.layout,

@@ -12,6 +12,9 @@ from .compiled import compiled, thread_count
 SERIAL_SIZE = 16_384
 """Numbers below which one thread does the work: to wake the others takes as long as to do it."""
 
+SERIAL_PRODUCTS = 2**18
+"""Multiplications and additions below which one thread does the work, likewise."""
+
 
 def flat(array: np.ndarray, like: np.ndarray) -> np.ndarray:
     """View `array` as a vector whose elements lie in memory as those of `like` do.

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import linear as with_blas
 from . import conv
-from .compiled import compiled, plain
+from .compiled import on_threads, plain
+from .flat import share
 
 SMALL = 2**18
 """Multiply-adds up to which OpenBLAS uses one thread (65,536 * GEMM_MULTITHREAD_THRESHOLD, interface/gemm.c)."""
@@ -27,7 +28,7 @@ def linear(
     if len(x) * w.size <= SMALL:
         y = x.dot(w.T)
         if relu or bias is not None:
-            _add_bias(y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
+            _add_bias(1, y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
         return y
     plan = conv.forward_plan((1, x.shape[1], 1, len(x)), (*w.shape, 1, 1), *SETTINGS)
     return conv.carry_out(plan, _image(x), plain(w.T), bias, relu)[0, 0]
@@ -51,11 +52,12 @@ def linear_grad_weight(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
     return conv.sum_of_products(plan, _image(x), _image(grad), (1, 1, C, K))[0, 0].T
 
 
-@compiled
-def _add_bias(y, bias, relu):
-    """Add `bias`, which may be empty, to each row of y, and replace negative results by 0 if `relu`."""
+@on_threads
+def _add_bias(part, parts, y, bias, relu):
+    """Add `bias`, which may be empty, to a part of the rows of y, and replace negative results by 0 if `relu`."""
     zero = y.dtype.type(0)
-    for row in range(y.shape[0]):
+    mine = share(len(y), part, parts)
+    for row in range(mine.start, mine.stop):
         for k in range(y.shape[1]):
             z = y[row, k] + bias[k] if bias.size else y[row, k]
             y[row, k] = zero if relu and z < zero else z

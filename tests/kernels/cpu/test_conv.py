@@ -45,6 +45,7 @@ def run_program(script, **environment):
 @pytest.fixture
 def split_work(monkeypatch):
     """A function that makes the kernels split their work into so many parts, whatever the machine."""
+    monkeypatch.setattr(conv, "SERIAL_PRODUCTS", 0)
     return lambda parts: monkeypatch.setattr(conv, "thread_count", lambda: parts)
 
 

@@ -50,6 +50,7 @@ def test_more_pixels_and_groups_are_left_to_tiles(runs, convolution):
 @pytest.mark.parametrize("parts", [2, 3, 500])
 def test_the_bits_do_not_depend_on_the_number_of_threads(monkeypatch, parts):
     case = simple_case(**FEW["more columns than the sums have room for"])
+    monkeypatch.setattr(conv, "SERIAL_PRODUCTS", 0)
     monkeypatch.setattr(conv, "thread_count", lambda: 1)
     with_one = case.run(conv, "conv2d")
     monkeypatch.setattr(conv, "thread_count", lambda: parts)

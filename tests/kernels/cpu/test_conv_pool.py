@@ -144,6 +144,7 @@ def test_shapes_that_reach_every_part_of_the_loops(shape, dtype):
 
 @pytest.mark.parametrize("parts", [1, 2, 5, 300])
 def test_shares_of_the_work(monkeypatch, parts):
+    monkeypatch.setattr(conv_pool, "SERIAL_PRODUCTS", 0)
     monkeypatch.setattr(conv_pool, "thread_count", lambda: parts)
     case(N=4, C=3, K=11, size=(12, 13), padding=1).check()
 

@@ -92,6 +92,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(monkeypatch, parts):
     _, case, scale, bias = case_of("panels of a tile", np.float32)
     results = []
     for count in (1, parts):
+        monkeypatch.setattr(conv, "SERIAL_PRODUCTS", 0)
         monkeypatch.setattr(conv, "thread_count", lambda count=count: count)
         results.append(conv.conv2d(case.x, case.w, bias=bias, scale=scale))
     np.testing.assert_array_equal(*results)
