@@ -27,11 +27,12 @@ import numpy as np
 
 from ..arrays import channels_first
 from ..memory import CACHE_LINE, empty
-from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
+from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, window_of
 from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels
 from .images import images_in_order
 from .simd import address_of, panel_width, prefetch
+from .table import address_of as address_of_data
 
 PIXELS = 4
 """Pixels of a run that are worked on at once.
@@ -77,10 +78,7 @@ def conv2d(
     Raises:
         ValueError: for a convolution that is not depthwise; otherwise as `reference.conv2d`.
     """
-    y_shape = conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    _check_suits(x.shape, w.shape, groups)
-    window = window_of(w.shape[2:], stride, padding, dilation)
-    plan = _plan_of_outputs(window, x.shape[2:], y_shape[2:], x.shape[1])
+    plan, y_shape = _forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
     return _multiply(x, _weight_rows(w, bias, scale), plan, y_shape, relu)
 
 
@@ -98,9 +96,7 @@ def conv2d_grad_input(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    _check_suits(x_shape, w.shape, groups)
-    window = window_of(w.shape[2:], stride, padding, dilation)
-    plan = _plan_of_inputs(window, tuple(x_shape[2:]), grad.shape[2:], x_shape[1])
+    plan = _grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
     return _multiply(grad, _weight_rows(w), plan, x_shape)
 
 
@@ -118,10 +114,8 @@ def conv2d_grad_weight(
     Returns:
         (C, 1, R, S), a view of memory in the order (R, S, 1, C)
     """
-    _check_suits(x.shape, w_shape, groups)
     C, _, R, S = w_shape
-    window = window_of((R, S), stride, padding, dilation)
-    plan = _plan_of_outputs(window, x.shape[2:], grad.shape[2:], C)
+    plan, _ = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     threads = thread_count()
     sums = np.zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
     _add_products_of_rows(threads, images_in_order(x), images_in_order(grad), sums, *plan)
@@ -175,7 +169,7 @@ def _aligned_empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
     """An array that begins with a cache line, as NumPy's do not: no vector of it then lies in two lines."""
     count = prod(shape)
     memory = empty((count + CACHE_LINE // dtype.itemsize,), dtype)
-    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
+    first = -address_of_data(memory) % CACHE_LINE // dtype.itemsize
     return memory[first : first + count].reshape(shape)
 
 
@@ -200,20 +194,32 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _plan_of_outputs(window: Window, image_size: Pair, output_size: Pair, channels: int) -> Plan:
-    """For output pixels, and the input pixels that they see."""
+def _forward_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> tuple[Plan, Shape]:
+    """The plan for output pixels, and the input pixels that they see; and the shape of the output.
+
+    The settings are stride, padding, dilation and groups.
+    """
+    y_shape = conv2d_shape(x_shape, w_shape, *settings)
+    _check_suits(x_shape, w_shape, settings[-1])
+    window = window_of(w_shape[2:], *settings[:-1])
+    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
     tables = []
     for size, count, kernel, stride, (before, _), dilation in zip(
         image_size, output_size, *window, strict=True
     ):
         seen = np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation
         tables.append(np.where((seen >= 0) & (seen < size), seen, -1))
-    return _plan(*tables, image_size[1] * channels, channels, (1, window.stride[1]))
+    steps = 1, window.stride[1]
+    return _plan(*tables, image_size[1] * channels, channels, steps), y_shape
 
 
 @lru_cache(maxsize=1024)
-def _plan_of_inputs(window: Window, image_size: Pair, output_size: Pair, channels: int) -> Plan:
+def _grad_input_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> Plan:
     """For input pixels, and the output pixels that saw them: "output" and "input" change places in the plan."""
+    y_shape = conv2d_shape(x_shape, w_shape, *settings)
+    _check_suits(x_shape, w_shape, settings[-1])
+    window = window_of(w_shape[2:], *settings[:-1])
+    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
     tables = []
     for size, count, kernel, stride, (before, _), dilation in zip(
         image_size, output_size, *window, strict=True
