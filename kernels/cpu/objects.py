@@ -63,13 +63,11 @@ C_ORDER, F_ORDER, WRITEABLE = 0x1, 0x2, 0x400
 ORDERS = {"C": (C_ORDER, C_ORDER), "F": (C_ORDER | F_ORDER, F_ORDER), "A": (C_ORDER | F_ORDER, 0)}
 """For each layout of Numba's: flags that tell it from others, and what they must be."""
 
-CLASSES = {
-    types.int64: (int, np.int64),
-    types.float64: (float, np.float64),
-    types.float32: (np.float32,),
-    types.boolean: (bool,),
-}
-"""The classes of Python's numbers that are one type for Numba."""
+CLASSES = {types.int64: (int, np.int64), types.float64: (float, np.float64), types.boolean: (bool,)}
+"""The classes that are one type for Numba; NumPy's other numbers have a type each."""
+
+NUMPY_NUMBERS = tuple(np.dtype(letter).type for letter in "bBhHiIlLqQfd")
+"""NumPy's classes of whole numbers, and of real ones of single and double precision."""
 
 
 def _symbol(thing: type) -> str:
@@ -77,7 +75,7 @@ def _symbol(thing: type) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
-for _class in (tuple, np.ndarray, *(name for names in CLASSES.values() for name in names)):
+for _class in (tuple, np.ndarray, int, float, bool, *NUMPY_NUMBERS):
     llvmlite.binding.add_symbol(_symbol(_class), id(_class))
 llvmlite.binding.add_symbol("builtins.True", id(True))
 
@@ -108,7 +106,9 @@ class ArgumentReader:
         if isinstance(kind, types.Tuple | types.UniTuple):
             return self._tuple(kind, thing)
         if kind in CLASSES:
-            return self._number(kind, thing)
+            return self._number_of_python(kind, thing)
+        if isinstance(kind, types.Number) and as_dtype(kind).type in NUMPY_NUMBERS:
+            return self._number_of_numpy(kind, thing)
         raise TypeError(
             f"compiled loops that run on threads take arrays, numbers and tuples, got {kind}"
         )
@@ -123,7 +123,7 @@ class ArgumentReader:
             values.append(self.read(member, self._field(thing, place, OBJECT)))
         return self.context.make_tuple(self.builder, kind, values)
 
-    def _number(self, kind: types.Type, thing: ir.Value) -> ir.Value:
+    def _number_of_python(self, kind: types.Type, thing: ir.Value) -> ir.Value:
         self._require_class(thing, *CLASSES[kind])
         if kind == types.boolean:
             return self.builder.icmp_unsigned("==", thing, self._known("builtins.True"))
@@ -133,8 +133,12 @@ class ArgumentReader:
             with self.builder.if_then(too_large, likely=False):
                 self.builder.ret(self.python.get_null_object())  # for Python, that is an error
             return number
-        number = self.python.float_as_double(thing)
-        return number if kind == types.float64 else self.builder.fptrunc(number, ir.FloatType())
+        return self.python.float_as_double(thing)
+
+    def _number_of_numpy(self, kind: types.Type, thing: ir.Value) -> ir.Value:
+        """A number that lies, as it is, behind what all objects begin with."""
+        self._require_class(thing, as_dtype(kind).type)
+        return self._field(thing, object.__basicsize__, self.context.get_value_type(kind))
 
     def _array(self, kind: types.Array, thing: ir.Value) -> ir.Value:
         self._require_class(thing, np.ndarray)

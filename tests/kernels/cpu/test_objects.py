@@ -74,7 +74,11 @@ def test_arrays_of_every_kind_arrive_as_they_are(x):
 
 
 @pytest.mark.parametrize(
-    "number", [7, -1, True, 0.5, np.float32(0.5), np.float64(0.1), np.int64(-3)]
+    "number",
+    [
+        *(7, -1, True, 0.5, np.float64(0.1), np.int64(-3), np.float32(0.5)),
+        *(np.uint64(2**63 + 2**60), np.uint8(200), np.int32(-5)),
+    ],
 )
 def test_numbers_arrive_as_they_are(number):
     result = np.zeros(1)
