@@ -39,6 +39,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 from numba.np.ufunc import parallel as numba_threads
 
+from .objects import make_classes_known
 from .parallel import OTHER_KINDS, for_each_part, make_known
 from .pipeline import Pipeline, PipelineOfParts, PipelineOfWorkers
 
@@ -155,6 +156,7 @@ def _first_launch(worker: Dispatcher, args: tuple) -> tuple[Callable, int]:
     """Load or compile the launcher for arguments of these types and call it; return it and what it returned."""
     make_known(_loop)
     kinds = types.int64, *map(numba.typeof, args)  # the first is the part, which the launcher adds
+    make_classes_known(kinds)
     worker.compile(kinds)
     launcher = worker.overloads[kinds].entry_point
     failed = launcher(*args)

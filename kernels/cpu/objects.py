@@ -9,6 +9,7 @@ In nearly all calls the first is right.
 
 import ctypes
 import functools
+from collections.abc import Iterable
 
 import llvmlite.binding
 import numpy as np
@@ -80,6 +81,15 @@ for _class in (tuple, np.ndarray, int, float, bool, *NUMPY_NUMBERS):
 llvmlite.binding.add_symbol("builtins.True", id(True))
 
 
+def make_classes_known(kinds: Iterable[types.Type]) -> None:
+    """Tell the linker where the classes of named tuples are, before it loads code for these types."""
+    for kind in kinds:
+        if isinstance(kind, types.BaseNamedTuple):
+            llvmlite.binding.add_symbol(_symbol(kind.instance_class), id(kind.instance_class))
+        if isinstance(kind, types.BaseTuple):
+            make_classes_known(kind)
+
+
 class ArgumentReader:
     """Emits machine code that takes Python's objects apart.
 
@@ -103,7 +113,7 @@ class ArgumentReader:
         """
         if isinstance(kind, types.Array):
             return self._array(kind, thing)
-        if isinstance(kind, types.Tuple | types.UniTuple):
+        if isinstance(kind, types.BaseTuple):
             return self._tuple(kind, thing)
         if kind in CLASSES:
             return self._number_of_python(kind, thing)
@@ -114,7 +124,8 @@ class ArgumentReader:
         )
 
     def _tuple(self, kind: types.BaseTuple, thing: ir.Value) -> ir.Value:
-        self._require_class(thing, tuple)
+        named = isinstance(kind, types.BaseNamedTuple)
+        self._require_class(thing, kind.instance_class if named else tuple)
         size = self._field(thing, ctypes.sizeof(ObjectFields), INT64)
         self._require_equal(size, len(kind))
         values = []

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -90,6 +91,33 @@ def test_numbers_arrive_as_they_are(number):
 def test_other_things_are_refused(number):
     with pytest.raises((TypeError, numba.errors.NumbaError)):
         write_number(1, number, np.zeros(1))
+
+
+class Pair(NamedTuple):
+    x: np.ndarray
+    number: float
+
+
+class Twins(NamedTuple):
+    number: float
+    x: np.ndarray
+
+
+@on_threads
+def add_members(part, parts, members, result):
+    result[0] = members.x[0] + members.number
+
+
+def test_named_tuples_are_told_apart():
+    result = np.zeros(1)
+    for _ in range(2):
+        for members in (
+            Pair(np.ones(2), 0.5),
+            Twins(0.25, np.ones(2)),
+            Pair(np.ones(2, "f4"), 0.5),
+        ):
+            add_members(1, members, result)
+            assert result[0] == 1 + members.number
 
 
 def test_an_array_of_a_class_of_its_own_is_refused():
