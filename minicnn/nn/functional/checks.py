@@ -49,7 +49,7 @@ def check_dtypes(where: str, x: Tensor, **parameters: Tensor | None) -> None:
         check_tensor(where, "x", x)
     dtype = x.array.dtype
     for tensor in parameters.values():
-        if tensor is not None and tensor.array.dtype != dtype:
+        if tensor is not None and tensor.dtype != dtype:
             raise _mixed_dtypes(where, x, parameters)
 
 
@@ -75,7 +75,7 @@ def check_bias(where: str, bias: Tensor | None, channels: int) -> None:
     Raises:
         ValueError: with both shapes.
     """
-    if bias is not None and bias.array.shape != (channels,):
+    if bias is not None and bias.shape != (channels,):
         raise ValueError(
             f"{where}: expected a bias of shape ({channels},), one per output channel, "
             f"got {bias.shape}"
