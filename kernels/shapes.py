@@ -381,5 +381,5 @@ def _check_window_fits(x_shape: Shape, window: Window, where: str, ceil_mode: bo
             )
             raise ValueError(
                 f"{where}: the window is larger than the padded image of shape {x_shape} along the {axis}: "
-                f"{in_words} + 1 = {in_numbers} + 1 = {count}; use a smaller kernel or more padding"
+                f"{in_words} + 1 = {in_numbers} + 1 = {count}; use a smaller kernel, more padding or larger images"
             )

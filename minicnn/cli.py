@@ -150,7 +150,17 @@ def _parser() -> argparse.ArgumentParser:
 
     describe = commands.add_parser("summary", parents=[shared], help="show a network's layers")
     describe.set_defaults(command=summary_command)
-    describe.add_argument("model", choices=models.list_models())
-    describe.add_argument("--input-size", type=image_size, default=(1, 28, 28), metavar="C,H,W")
-    describe.add_argument("--classes", type=positive_integer, default=10, metavar="K")
+    names = models.list_models()
+    describe.add_argument(
+        "model", choices=names, metavar="MODEL", help=f"its name: {', '.join(names)}"
+    )
+    describe.add_argument(
+        "--input-size",
+        type=image_size,
+        metavar="C,H,W",
+        help="default: what the network is made for, such as 1,28,28 or 3,224,224",
+    )
+    describe.add_argument(
+        "--classes", type=positive_integer, metavar="K", help="default: the network's own number"
+    )
     return parser

@@ -5,11 +5,16 @@ decoded by Pillow.
 """
 
 import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minicnn.data import Standardize
 from minicnn.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LONGEST = 100
 """Times its shorter side: what is longer would take much memory, and show nothing."""
@@ -41,10 +46,26 @@ def read_photograph(path: str | os.PathLike) -> np.ndarray:
         ) from error
     with open(path, "rb") as file:  # what is wrong from here on is wrong with its contents
         try:
-            picture = ImageOps.exif_transpose(Image.open(file))
-            return np.array(picture.convert("RGB"))  # (H, W, 3)
+            picture = Image.open(file)
+            picture.load()
+            with suppress(Exception):  # damaged notes of the camera do not spoil the picture
+                picture = ImageOps.exif_transpose(picture)
+            return _red_green_blue(picture)
         except Exception as error:  # Pillow's decoders raise nearly any of them
-            raise ValueError(f"{os.fspath(path)}: cannot be read as a picture: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{os.fspath(path)}: cannot be read as a picture: {reason}") from error
+
+
+def _red_green_blue(picture: "Image.Image") -> np.ndarray:
+    """Convert a picture of Pillow of any kind; (H, W, 3) uint8."""
+    if picture.mode in ("I", "F"):
+        raise ValueError("its numbers have 32 bits, and nothing says which of them is white")
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion cuts off all above 255
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)  # (H, W)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if "transparency" in picture.info:  # Pillow asks for this way, with a warning
+        picture = picture.convert("RGBA")
+    return np.array(picture.convert("RGB"))
 
 
 def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -126,6 +126,14 @@ def test_summary(capsys):
     assert "Total params: 437,026" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("model", "total"), [("squeezenet1_1", "1,235,496"), ("text_cnn", "1,315,937")]
+)
+def test_summary_knows_what_a_network_is_made_for(model, total, capsys):
+    assert main(["summary", model]) == 0
+    assert f"Total params: {total}" in capsys.readouterr().out
+
+
 def test_the_program_runs_as_a_module():
     command = [sys.executable, "-m", "minicnn", "summary", "first_cnn"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -203,7 +211,7 @@ def test_nothing_to_predict_is_an_error(folder, capsys):
 def test_an_error_names_the_layer_and_what_the_network_takes(capsys):
     line = fails(["summary", "first_cnn", "--input-size", "3,28,28"], capsys)
     assert "(in Conv2d(1, 8, " in line
-    assert "(first_cnn: choose another size with --input-size C,H,W)" in line
+    assert "(first_cnn: choose another size with --input-size; it is made for 1,28,28)" in line
 
 
 def test_a_folder_that_cannot_be_made_fails_before_the_work(tmp_path, capsys):
@@ -280,7 +288,7 @@ def test_an_interruption_is_no_error(capsys, monkeypatch):
         ["train", "--epochs", "0"],
         ["train", "--model", "no_such_net"],
         ["train", "--epochs", "many"],
-        ["summary", "mlp", "--input-size", "1,,28"],
+        ["summary", "--input-size", "1,,28", "mlp"],
         ["evaluate"],
         ["train", "--device", "foo"],
         ["train", "--device", "float64"],

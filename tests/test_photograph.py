@@ -51,6 +51,32 @@ def test_a_picture_is_turned_as_the_camera_was_held(pillow, image, tmp_path):
     np.testing.assert_array_equal(read_photograph(tmp_path / "a.png"), np.rot90(image, -1))
 
 
+def test_sixteen_bits_of_grey_become_eight(pillow, tmp_path):
+    grey = np.array([[0, 255, 256], [32768, 65279, 65535]], np.uint16)
+    pillow.fromarray(grey).save(tmp_path / "a.png")
+    found = read_photograph(tmp_path / "a.png")
+    np.testing.assert_array_equal(found, np.repeat((grey // 256)[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_of_which_none_is_known_to_be_white_are_refused(pillow, tmp_path, dtype):
+    pillow.fromarray(np.ones((2, 3), dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: .*its numbers have 32 bits"):
+        read_photograph(tmp_path / "a.tif")
+
+
+def test_a_palette_with_transparent_colours(pillow, image, tmp_path):
+    palette = pillow.fromarray(image).quantize(4)
+    palette.save(tmp_path / "a.png", transparency=bytes([0, 128, 255, 255]))
+    found = read_photograph(tmp_path / "a.png")  # without a warning
+    np.testing.assert_array_equal(found, np.asarray(palette.convert("RGB")))
+
+
+def test_damaged_notes_of_the_camera_do_not_spoil_the_picture(pillow, image, tmp_path):
+    pillow.fromarray(image).save(tmp_path / "a.png", exif=b"no notes")
+    np.testing.assert_array_equal(read_photograph(tmp_path / "a.png"), image)
+
+
 @pytest.mark.parametrize("length", [0, 10, 200])
 def test_damaged_pictures_are_refused(pillow, image, tmp_path, length):
     path = tmp_path / "a.jpg"

@@ -4,13 +4,11 @@ import argparse
 from dataclasses import replace
 
 from minicnn.data import ImageData, load_fashion_mnist, load_fashion_mnist_sample, load_mnist
+from minicnn.models import example_shape, list_models
 
 DATASETS = ("fashion-mnist-sample", "fashion-mnist", "mnist")
 
-NETWORKS = (
-    *("mlp", "first_cnn", "bigger_cnn", "pointwise_cnn", "separable_cnn", "lenet5", "lenet5_bn"),
-    *("plain_stack", "resnet_small_v1", "resnet_small_v2"),
-)
+NETWORKS = tuple(name for name in list_models() if example_shape(name) == (1, 28, 28))
 """The networks for grey images of 28 x 28 pixels, which all of these data sets hold. Others are for
 photographs, in which images of 28 x 28 would shrink to nothing."""
 

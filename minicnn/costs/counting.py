@@ -158,7 +158,7 @@ def cost(
         dtype: of zeros; integers for an Embedding.
 
     Raises:
-        TypeError: `example` is nothing of the kind.
+        TypeError: `model` or `example` is nothing of the kind.
         ValueError: the model does not take inputs of this shape; the layer's message says why.
 
     Reference: Sze et al., "Efficient Processing of Deep Neural Networks", arXiv 1703.09039, section 3,
@@ -169,6 +169,9 @@ def cost(
 
 def measure(where: str, model: Module, example: Any, dtype: Any) -> Cost:
     """As `cost`; `where` is the function and argument that messages name."""
+    if not isinstance(model, Module):
+        hint = "; call it first, to build the network" if callable(model) else ""
+        raise TypeError(f"{where.partition(':')[0]}: model: expected a module, got {model!r}{hint}")
     device = device_of_model(model)
     arrays = [_first_example(where, part, dtype) for part in _parts(example)]
     inputs = [Tensor(to_device(array, device)) for array in arrays]

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, Self
 
+from minicnn.costs.rules import rule_for
 from minicnn.kernels.shapes import Pair, Shape, pool_window, window_of
 from minicnn.nn.functional.conv import Conv2d, ConvTranspose2d
 from minicnn.nn.functional.conv_pool import Conv2dMaxPool2d
@@ -153,14 +154,13 @@ def receptive_field(
         field = ReceptiveField(
             field.vertical.joined(other.vertical), field.horizontal.joined(other.horizontal)
         )
-    if (
-        isinstance(function, MatMul) and len(known) > 1
-    ):  # as in attention: every position with every other
+    if isinstance(function, MatMul) and len(known) > 1:
+        # as in attention, every position meets every other
         return ReceptiveField(*(extent.all() for extent in field))
-    for kind in type(function).__mro__:
-        if kind in RULES:
-            return RULES[kind](function, field, input_shape, output_shape)
-    return _counted(field, output_shape)
+    rule = rule_for(function, RULES)
+    if rule is None:
+        return _counted(field, output_shape)
+    return rule(function, field, input_shape, output_shape)
 
 
 def _counted(field: ReceptiveField, shape: Shape) -> ReceptiveField:

@@ -20,7 +20,7 @@ from minicnn.ops.matmul import MatMul
 
 def multiply_adds(function: Function, output_shape: Shape) -> int:
     """Return the multiply-adds of a call, from the shapes of what it saved; 0 for functions of other kinds."""
-    rule = _rule_for(function, PRODUCTS)
+    rule = rule_for(function, PRODUCTS)
     return rule(function, output_shape) if rule else 0
 
 
@@ -31,11 +31,11 @@ def im2col_bytes(function: Function, output_shape: Shape) -> int:
     stride 1 multiplies the image as it is. minicnn's compiled convolutions read the image through
     a table of addresses, and write no patches: this is what they save.
     """
-    rule = _rule_for(function, PATCHES)
+    rule = rule_for(function, PATCHES)
     return rule(function, output_shape) * function.saved[0].itemsize if rule else 0
 
 
-def _rule_for(function: Function, rules: dict[type[Function], Callable]) -> Callable | None:
+def rule_for(function: Function, rules: dict[type[Function], Callable]) -> Callable | None:
     """The rule for the function's class, or the nearest of its bases."""
     return next((rules[kind] for kind in type(function).__mro__ if kind in rules), None)
 

@@ -4,6 +4,7 @@ One file a family; its docstring gives the paper, the idea, and the table of sha
 `resnet.Bottleneck` or `googlenet.Inception`, are public members of their family's module.
 """
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,22 @@ _BUILDERS: dict[str, Callable[..., Module]] = {
     )
 }
 
-__all__ = ["create", "list_models", "replace_head", *_BUILDERS]
+_GREY = (
+    *("mlp", "first_cnn", "bigger_cnn", "pointwise_cnn", "separable_cnn", "lenet5", "lenet5_bn"),
+    *("plain_stack", "resnet_small_v1", "resnet_small_v2"),
+)
+_EXAMPLES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(_BUILDERS, (3, 224, 224)),
+    **dict.fromkeys(_GREY, (1, 28, 28)),
+    **dict.fromkeys(("inception_v3", "inception_resnet_v2", "xception"), (3, 299, 299)),
+    "mini_xception": (3, 180, 180),
+    "nasnet_large": (3, 331, 331),
+    "regnet_x_32": (1, 96, 96),
+    "unet": (3, 256, 256),
+    "text_cnn": (500,),
+}
+
+__all__ = ["create", "example_shape", "list_models", "replace_head", *_BUILDERS]
 
 
 def list_models() -> list[str]:
@@ -74,12 +90,47 @@ def list_models() -> list[str]:
     return list(_BUILDERS)
 
 
+def example_shape(name: str) -> tuple[int, ...]:
+    """The shape of one example that the network `name`, built without options, is made for.
+
+    (C, H, W) for images; (L,) for the numbers of L words. Most networks take other sizes too.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    _check_name("models.example_shape", name)
+    return _EXAMPLES[name]
+
+
 def create(name: str, **options: Any) -> Module:
     """Build the network `name` with fresh weights; `options` go to its builder.
 
+    Most have the options `num_classes`, `in_channels` and `small_images`; the help of their family tells
+    of more, such as `help(models.resnet.ResNet)`. Trained weights come from a file:
+    `minicnn.load_weights(model, path)`.
+
     Raises:
-        ValueError: for an unknown name, listing the known ones.
+        ValueError: for an unknown name, with those that are like it or all known ones.
+        TypeError: for an option that the builder does not have.
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"models.create: unknown model {name!r}; known are {', '.join(_BUILDERS)}")
+    _check_name("models.create", name)
+    for option in ("pretrained", "weights"):
+        if option in options:
+            raise TypeError(
+                f"models.create: {name} has no option {option!r}: its weights are fresh; load trained "
+                "ones from a file, minicnn.load_weights(model, path)"
+            )
     return _BUILDERS[name](**options)
+
+
+def _check_name(where: str, name: str) -> None:
+    """Refuse a name that is not in the registry."""
+    if name in _BUILDERS:
+        return
+    similar = difflib.get_close_matches(str(name).lower(), _BUILDERS)
+    if similar:
+        raise ValueError(
+            f"{where}: unknown model {name!r}; did you mean {' or '.join(map(repr, similar))}? "
+            "models.list_models() has all names"
+        )
+    raise ValueError(f"{where}: unknown model {name!r}; known are {', '.join(_BUILDERS)}")

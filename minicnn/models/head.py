@@ -7,6 +7,7 @@ scores for the classes of its time. For other classes a fresh layer takes the pl
 
 from minicnn import nn
 from minicnn.nn import Conv2d, Linear, Module
+from minicnn.nn.functional.checks import check_whole
 
 __all__ = ["replace_head"]
 
@@ -27,22 +28,30 @@ def replace_head(model: Module, num_classes: int) -> Linear | Conv2d:
         if that one had.
 
     Raises:
-        ValueError: if the last layer with weights is no Linear and no 1x1 convolution, or has no sizes
-            yet; or if it is not a part of `model` but `model` itself.
+        TypeError: for a model that is none, such as a builder that was not called.
+        ValueError: for less than one class; if the last layer with weights is no Linear and no 1x1
+            convolution, or has no sizes yet; or if it is not a part of `model` but `model` itself.
     """
-    name, old = _last_layer(model)
+    if not isinstance(model, Module):
+        raise TypeError(f"replace_head: model: expected a module, got {model!r}")
+    check_whole("replace_head", num_classes=num_classes)
+    if num_classes < 1:
+        raise ValueError(f"replace_head: num_classes: expected a number >= 1, got {num_classes}")
+    old = _last_layer(model)
     if isinstance(old, Linear):
         new = Linear(old.in_features, num_classes, bias=old.bias is not None)
     else:
         new = Conv2d(old.in_channels, num_classes, 1, bias=old.bias is not None)
     new.to(old.weight.device).to(old.weight.dtype).train(old.training)
-    owner, _, last = name.rpartition(".")
-    model.get_submodule(owner).add_module(last, new)
+    for owner in list(model.modules()):  # a layer may stand in several places
+        for name, part in list(owner.named_children()):
+            if part is old:
+                owner.add_module(name, new)
     return new
 
 
-def _last_layer(model: Module) -> tuple[str, Module]:
-    """Return the layer to replace, and its name."""
+def _last_layer(model: Module) -> Module:
+    """Return the layer to replace."""
     layers = [
         (name, layer)
         for name, layer in model.named_modules()
@@ -50,9 +59,9 @@ def _last_layer(model: Module) -> tuple[str, Module]:
     ]
     name, layer = layers[-1] if layers else ("", model)
     if name and type(layer) is Linear:
-        return name, layer
+        return layer
     if name and type(layer) is Conv2d and layer.kernel_size == (1, 1) and layer.groups == 1:
-        return name, layer
+        return layer
     raise ValueError(
         f"replace_head: expected a model whose last layer with weights is a Linear or a 1x1 convolution, got "
         f"{type(model).__name__} with {f'{name}: {layer!r}' if name else 'none'}; assign the new head "

@@ -19,7 +19,7 @@ branch was made smaller before the sum: hence the factors below (section 3.3).
     avgpool, dropout, fc  1000
 
 These are the sizes of the published network, which Keras has too. The figures of the paper have
-another stem, and a few more channels after the halvings (1154 and 2048). Images must have 75x75
+another stem, and other numbers of channels after the halvings (1154 and 2048). Images must have 75x75
 pixels at least.
 """
 

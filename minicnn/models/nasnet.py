@@ -24,7 +24,7 @@ Left out are what the paper trains with: the auxiliary head, and paths that are 
 windows of stride 2 one pixel further where the side of the image is even.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicnn import nn
 from minicnn.autograd import Tensor
@@ -285,8 +285,9 @@ class NASNet(nn.Module):
                 recipe = REDUCTION if stage > 0 and block == 0 else NORMAL
                 cell = Cell(recipe, width, previous, channels * 2**stage, fit)
                 self.cells.append(cell)
-                skipped = recipe.halves and skip_reduction
-                width, previous = cell.out_channels, previous if skipped else width
+                if not (recipe.halves and skip_reduction):
+                    previous = width
+                width = cell.out_channels
                 fit = "halve" if recipe.halves else "squeeze"
         self.avgpool = nn.GlobalAvgPool2d()
         self.dropout = nn.Dropout(dropout)
@@ -317,27 +318,17 @@ def _check(channels: int, blocks: int) -> None:
         raise ValueError(f"NASNet: blocks: expected at least 1 normal cell a stage, got {blocks}")
 
 
-def nasnet_mobile(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    small_images: bool = False,
-) -> NASNet:
+def nasnet_mobile(num_classes: int = 1000, **options: Any) -> NASNet:
     """NASNet-A (4 @ 1056): 5,289,978 parameters, and 5,326,716 numbers with running statistics, as Keras counts.
 
-    The arguments are those of `NASNet`; 4 @ 1056 are the cells of a stage and the last channels.
+    The options are those of `NASNet`; 4 @ 1056 are the cells of a stage and the last channels.
     """
-    return NASNet(44, 4, 32, False, num_classes, in_channels, dropout, small_images)
+    return NASNet(44, 4, 32, skip_reduction=False, num_classes=num_classes, **options)
 
 
-def nasnet_large(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    small_images: bool = False,
-) -> NASNet:
+def nasnet_large(num_classes: int = 1000, **options: Any) -> NASNet:
     """NASNet-A (6 @ 4032): 88,753,150 parameters, and 88,949,818 numbers with running statistics, as Keras counts.
 
-    The arguments are those of `NASNet`.
+    The options are those of `NASNet`.
     """
-    return NASNet(168, 6, 96, True, num_classes, in_channels, dropout, small_images)
+    return NASNet(168, 6, 96, skip_reduction=True, num_classes=num_classes, **options)

@@ -28,6 +28,7 @@ import numpy as np
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.models.blocks import conv_norm, initialize, to_multiple
+from minicnn.nn.fusion import add_residual, chain, has_hooks
 
 __all__ = [
     "AnyNet",
@@ -96,13 +97,16 @@ class XBlock(nn.Module):
                 "c": nn.Sequential(*conv_norm(inner, width, 1, activation=None)),
             }
         )
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return relu(shortcut + f(x)), BatchNorm, sum and ReLU in one pass."""
+        """Return relu(f(x) + shortcut): BatchNorm, sum and ReLU in one pass, unless hooks wait for f's own output."""
         shortcut = x if self.proj is None else self.proj(x)
+        if has_hooks(self.f) or has_hooks(self.f.c):
+            return self.activation(self.f(x) + shortcut)
         conv, norm = self.f.c
-        y = conv(self.f.b(self.f.a(x)))  # (N, width, H / stride, W / stride)
-        return norm(y, residual=shortcut, activation="relu")
+        y = chain(x, self.f.a, self.f.b, conv)  # (N, width, H / stride, W / stride)
+        return add_residual(y, norm, shortcut, self.activation)
 
 
 class AnyNet(nn.Sequential):
@@ -150,14 +154,14 @@ class AnyNet(nn.Sequential):
 
 def _stage(name: str, in_channels: int, stage: Stage) -> nn.Sequential:
     """The blocks of a stage, of which the first one halves the image."""
-    chain = nn.Sequential()
+    blocks = nn.Sequential()
     for i in range(stage.depth):
         block = XBlock(
             *(in_channels if i == 0 else stage.width, stage.width, 2 if i == 0 else 1),
             *(stage.group_width, stage.bottleneck),
         )
-        chain.add_module(f"{name}-{i}", block)
-    return chain
+        blocks.add_module(f"{name}-{i}", block)
+    return blocks
 
 
 # --- RegNet: widths on a line ----------------------------------------------------------------------
@@ -166,7 +170,8 @@ def _stage(name: str, in_channels: int, stage: Stage) -> nn.Sequential:
 def whole_groups(depth: int, width: int, group_width: int, bottleneck: int) -> Stage:
     """The stage nearest to these numbers whose groups are whole.
 
-    A group as wide as the inner channels at most; then these rounded to a multiple of it.
+    A group is as wide as the inner channels at most; then these are rounded to a multiple of it. The
+    arguments are the attributes of `Stage`.
     """
     inner = max(1, width // bottleneck)
     group_width = min(group_width, inner)

@@ -193,12 +193,12 @@ def residual_stage(
         drops: gives the stochastic depth of one block after the other; None for none.
         options: of the blocks, such as `groups`.
     """
-    chain = nn.Sequential()
+    stage = nn.Sequential()
     for _ in range(blocks):
         drop = 0.0 if drops is None else next(drops)
-        chain.append(block(in_channels, channels, stride, stochastic_depth=drop, **options))
+        stage.append(block(in_channels, channels, stride, stochastic_depth=drop, **options))
         in_channels, stride = channels * block.expansion, 1
-    return chain
+    return stage
 
 
 class ResNet(nn.Sequential):

@@ -25,6 +25,7 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
+from minicnn.nn.fusion import chain
 
 __all__ = ["Fire", "squeezenet", "squeezenet1_0", "squeezenet1_1"]
 
@@ -48,15 +49,18 @@ class Fire(nn.Module):
     ):
         super().__init__()
         self.squeeze = nn.Conv2d(in_channels, squeeze_channels, 1)
+        self.squeeze_activation = nn.ReLU()
         self.expand1x1 = nn.Conv2d(squeeze_channels, expand1x1_channels, 1)
+        self.expand1x1_activation = nn.ReLU()
         self.expand3x3 = nn.Conv2d(squeeze_channels, expand3x3_channels, 3, padding=1)
+        self.expand3x3_activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Squeeze, expand in two ways, and join the channels."""
-        squeezed = self.squeeze(x, activation="relu")
+        squeezed = chain(x, self.squeeze, self.squeeze_activation)  # (N, squeeze_channels, H, W)
         expanded = [
-            self.expand1x1(squeezed, activation="relu"),
-            self.expand3x3(squeezed, activation="relu"),
+            chain(squeezed, self.expand1x1, self.expand1x1_activation),
+            chain(squeezed, self.expand3x3, self.expand3x3_activation),
         ]
         return cat(expanded, dim=1)
 

@@ -60,7 +60,7 @@ class Features:
             raise TypeError(f"{where}: expected the name of a part at least, got none")
         parts = dict(model._all_named_modules())
         for name in names:
-            if not name or name not in parts:
+            if not isinstance(name, str) or not name or name not in parts:
                 raise ValueError(f"{where}: {unknown_name(name, parts)}")
         self.model = model
         self.names = tuple(names)

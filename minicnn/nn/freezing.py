@@ -96,19 +96,23 @@ def _named(where: str, root: "Module", names: Iterable[str]) -> "list[Module | P
 
 def _find(where: str, root: "Module", name: str) -> "Module | Parameter":
     """Return the part or parameter of one name."""
-    owner, _, last = name.rpartition(".") if isinstance(name, str) else ("", "", name)
     parts = dict(root._all_named_modules())
-    if name in parts and name != "":
-        return parts[name]
-    if owner in parts and parts[owner]._parameters.get(last) is not None:
-        return parts[owner]._parameters[last]
+    if isinstance(name, str) and name != "":
+        owner, _, last = name.rpartition(".")
+        if name in parts:
+            return parts[name]
+        if owner in parts and parts[owner]._parameters.get(last) is not None:
+            return parts[owner]._parameters[last]
     known = [*parts, *(known for known, _ in root.named_parameters())]
     raise ValueError(f"{type(root).__name__}.{where}: {unknown_name(name, known)}")
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: object, known: Iterable[str]) -> str:
     """Return the text of an error for a name that no part has: names spelled like it, or of which it is the end."""
-    name, known = str(name), [other for other in known if other]  # the root has the name ""
+    if not isinstance(name, str):
+        hint = "; unpack it with *" if isinstance(name, list | tuple) else ""
+        return f"there is no part {name!r}: names are texts{hint}"
+    known = [other for other in known if other]  # the root has the name ""
     similar = [other for other in known if other.endswith(f".{name}")][:5]
     if not similar:
         same_depth = [other for other in known if other.count(".") == name.count(".")]

@@ -201,8 +201,12 @@ def steps_of(layers: Sequence[Module]) -> tuple[Step, ...]:
 
 def _kind(layer: Module) -> type[Module] | None:
     """The class of a layer as RULES name it; None if it is called alone in any case."""
-    has_hooks = layer._forward_hooks or layer._forward_pre_hooks
-    return type(layer) if type(layer) in _KINDS and not has_hooks else None
+    return type(layer) if type(layer) in _KINDS and not has_hooks(layer) else None
+
+
+def has_hooks(module: Module) -> bool:
+    """Whether somebody waits for what this very module gets or returns, so that it has to be called itself."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 @functools.lru_cache(maxsize=1024)

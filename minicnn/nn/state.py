@@ -59,7 +59,7 @@ class Stateful:
         """
         where = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state_dict, Mapping):
-            hint = "; read the file first: load_state_dict(minicnn.load(path))"
+            hint = "; for a file, use minicnn.load_weights(model, path)"
             raise TypeError(
                 f"{where}: expected a mapping of names to tensors, got {type(state_dict).__name__}"
                 + (hint if isinstance(state_dict, str | os.PathLike) else "")
@@ -72,16 +72,21 @@ class Stateful:
         }
         missing = [name for name in expected if name not in arrays]
         unexpected = [name for name in arrays if name not in expected]
-        problems = [
+        differing = [
             f"{name}: expected shape {expected[name]}, got {array.dtype} of shape {array.shape}"
             for name, array in arrays.items()
             if name in expected
             and (array.shape != expected[name] or array.dtype.kind not in "fiub")
         ]
+        problems = _first_few(differing, "of another shape")
         if strict:
-            problems += [f"missing: {name} {expected[name]}" for name in missing]
-            problems += [f"unexpected: {name}" for name in unexpected]
+            problems += _first_few(
+                [f"missing: {name} {expected[name]}" for name in missing], "missing"
+            )
+            problems += _first_few([f"unexpected: {name}" for name in unexpected], "unexpected")
         if problems:
+            if len(missing) == len(expected):
+                problems.append("no name fits: this is the state of another network")
             raise ValueError(f"{where}: the state does not fit:\n  " + "\n  ".join(problems))
         for module_name, module in self._all_named_modules():
             module._prepare_to_load(_shapes_in(arrays, module_name))
@@ -102,6 +107,12 @@ class Stateful:
 def dotted(prefix: str, name: str) -> str:
     """Return the name of a member of the module called `prefix`; the root's name is empty."""
     return f"{prefix}.{name}" if prefix else name
+
+
+def _first_few(problems: list[str], kind: str, most: int = 8) -> list[str]:
+    """Return the first problems of one kind, and how many more there are."""
+    rest = len(problems) - most
+    return problems if rest <= 0 else [*problems[:most], f"... and {rest} more {kind}"]
 
 
 def _shapes_in(arrays: Mapping[str, Any], module_name: str) -> dict[str, Shape]:

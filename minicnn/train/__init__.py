@@ -5,9 +5,11 @@ evaluation      evaluate and predict: the network in inference mode
 extraction      what a layer finds, as arrays
 metrics         measures of quality
 early_stopping  when to stop
+auxiliary       the loss of networks with several heads
 history         what happened
 """
 
+from minicnn.train.auxiliary import auxiliary_loss
 from minicnn.train.early_stopping import EarlyStopping
 from minicnn.train.evaluation import evaluate, predict
 from minicnn.train.extraction import extract_features
@@ -24,6 +26,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "accuracy",
+    "auxiliary_loss",
     "confusion_matrix",
     "evaluate",
     "extract_features",

@@ -21,6 +21,7 @@ from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.utils import clip_grad_norm_
 from minicnn.optim import Adam, Optimizer
 from minicnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from minicnn.train.auxiliary import main_scores
 from minicnn.train.batches import Data, as_loader, device_of_model, inputs_and_targets
 from minicnn.train.early_stopping import EarlyStopping
 from minicnn.train.evaluation import Loss, inference_mode, measure_batches, mode
@@ -169,6 +170,11 @@ class _Trainer:
     def train_batch(self, inputs: Tensor, targets: Tensor, where: str) -> dict[str, float]:
         """Take one step, and return the loss and the metrics from before it."""
         outputs = self.model(inputs)
+        if isinstance(outputs, tuple) and self.loss is F.cross_entropy:
+            raise TypeError(
+                f"{where}: in training the model returns {type(outputs).__name__}, the scores of several heads; "
+                "use loss=minicnn.train.auxiliary_loss(), or build it with aux_logits=False"
+            )
         loss = self.loss(outputs, targets)
         if loss.numel() != 1:
             raise ValueError(
@@ -187,10 +193,11 @@ class _Trainer:
         self.optimizer.step()
         if self.steps_every_batch:
             self.scheduler.step()
+        scores = main_scores(outputs)
         if self.metrics is None:
-            self.metrics = {"accuracy": accuracy} if are_class_labels(outputs, targets) else {}
+            self.metrics = {"accuracy": accuracy} if are_class_labels(scores, targets) else {}
         with no_grad():
-            return values | measure(self.metrics, outputs.detach(), targets)
+            return values | measure(self.metrics, scores.detach(), targets)
 
     def trained_parameters(self) -> list[tuple[str, Tensor]]:
         """Return the parameters that the optimizer changes, with their names in the model."""

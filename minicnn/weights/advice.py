@@ -1,4 +1,4 @@
-"""What to do about weights that do not fit: the three cases that nearly everybody meets."""
+"""What to do about weights that do not fit: the cases that nearly everybody meets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +22,9 @@ def advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         for name in given
         if name in own and tuple(given[name].shape) != tuple(own[name].shape)
     }
+    first = next(iter(own), "")
+    if first.rpartition(".")[0] + "." in differing and len(own[first].shape) == 4:  # a convolution
+        return "\nis it trained for images with another number of channels? see in_channels= of the network"
     if 0 < len(differing) <= 2:  # the head, and the auxiliary head of some networks
         skip = ", ".join(map(repr, sorted(differing)))
         return (

@@ -39,6 +39,12 @@ LATER_DTYPES = ("uint16", "uint32", "uint64")
 
 UNTYPED = "untyped"
 
+STORED = (*DTYPES.values(), UNTYPED)
+"""All that a storage can hold: a text of the pickle could name other dtypes of NumPy, such as "object"."""
+
+MOST_AXES = 64
+"""As many as arrays of NumPy and tensors of PyTorch can have."""
+
 
 class Storage(NamedTuple):
     """A row of numbers in the file.
@@ -78,9 +84,16 @@ def itemsize(dtype: str) -> int:
 
 
 def _rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, *_: Any
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    metadata: Any = None,
 ) -> TensorClaim:
     """Stands for torch._utils._rebuild_tensor_v2."""
+    _refuse_metadata(metadata)
     return _claim(storage, getattr(storage, "dtype", None), offset, shape, strides)
 
 
@@ -92,10 +105,19 @@ def _rebuild_with_dtype(
     requires_grad: Any,
     hooks: Any,
     dtype: Any,
-    *_: Any,
+    metadata: Any = None,
 ) -> TensorClaim:
     """Stands for torch._utils._rebuild_tensor_v3."""
+    _refuse_metadata(metadata)
     return _claim(storage, dtype, offset, shape, strides)
+
+
+def _refuse_metadata(metadata: Any) -> None:
+    """Raise ValueError for a tensor whose numbers in the file have another sign than its own ("neg")."""
+    if metadata is not None and metadata != {}:
+        raise ValueError(
+            "a tensor is a negated view of its storage; save it again with its resolve_neg()"
+        )
 
 
 def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
@@ -104,12 +126,25 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
 
 
 def _ordered_dict(pairs: Any = ()) -> dict:
-    """Stands for collections.OrderedDict, which every dict is by now."""
-    return dict(pairs)
+    """Stands for collections.OrderedDict, which every dict is by now; Python 2 gives a list of pairs."""
+    if pairs == ():
+        return {}
+    if not isinstance(pairs, list) or not all(map(_is_entry, pairs)):
+        raise ValueError("an OrderedDict is not made of a list of names and values")
+    entries = dict(pairs)
+    pairs.clear()  # used up: a program that names it again and again would copy it as often
+    return entries
+
+
+def _is_entry(pair: Any) -> bool:
+    """Whether this is a key and a value; a tuple as a key may take forever to hash."""
+    return isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int)
 
 
 def _size(sizes: Any = ()) -> tuple:
     """Stands for torch.Size."""
+    if not isinstance(sizes, list | tuple) or len(sizes) > MOST_AXES:
+        raise ValueError(f"a torch.Size is not made of up to {MOST_AXES} numbers")
     return tuple(sizes)
 
 
@@ -139,12 +174,14 @@ def read_claims(program: BytesIO) -> tuple[Any, dict[str, Storage]]:
 def _find_storage(storages: dict[str, Storage], identification: Any) -> Storage:
     """Return the claim of a storage, by PyTorch's tuple ("storage", class, key, device, count)."""
     match identification:
-        case ("storage", str(dtype), str(key), _, int(count)) if count >= 0:
+        case ("storage", str(dtype), str(key), _, int(count)):
             storage = Storage(dtype, key, count)
-        case ("storage", str(dtype), str(key), _, int(count), None) if count >= 0:  # legacy form
+        case ("storage", str(dtype), str(key), _, int(count), None):  # legacy form
             storage = Storage(dtype, key, count)
         case _:
-            raise ValueError("a storage is not described as PyTorch does it since version 0.4")
+            storage = None
+    if storage is None or storage.dtype not in STORED or storage.count < 0:
+        raise ValueError("a storage is not described as PyTorch does it since version 0.4")
     if storages.setdefault(key, storage) != storage:
         raise ValueError(f"the storage {key} is described in two ways")
     return storage
@@ -157,7 +194,7 @@ def _claim(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any) -> T
     """Return a window, after checking that it lies inside of its storage."""
     if not isinstance(storage, Storage):
         raise ValueError("a tensor is not built on a storage")
-    if not isinstance(dtype, str) or dtype == UNTYPED:
+    if not isinstance(dtype, str) or dtype not in (*DTYPES.values(), *LATER_DTYPES):
         raise ValueError("a tensor states no dtype that is known here")
     if not (_are_sizes(shape) and _are_sizes(strides) and _are_sizes((offset,))):
         raise ValueError("a tensor's offset, shape and strides are not whole numbers from 0")
@@ -174,7 +211,9 @@ def _claim(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any) -> T
 
 
 def _are_sizes(sizes: Any) -> bool:
-    return isinstance(sizes, tuple) and all(type(n) is int and n >= 0 for n in sizes)
+    if not isinstance(sizes, tuple) or len(sizes) > MOST_AXES:
+        return False
+    return all(type(n) is int and n >= 0 for n in sizes)
 
 
 def to_arrays(

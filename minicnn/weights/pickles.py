@@ -120,8 +120,7 @@ class Machine:
             case "GLOBAL":
                 self.stack.append(self.look_up(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
-                module, attribute = self.pop_several(2)
-                self.stack.append(self.look_up(f"{module}.{attribute}"))
+                self.stack.append(self.look_up(".".join(map(self.text, self.pop_several(2)))))
             case "REDUCE":
                 self.call()
             case "BUILD":
@@ -160,6 +159,12 @@ class Machine:
         if not isinstance(self.stack[-1], kind):
             raise ValueError(f"an instruction of the pickle expects a {kind.__name__}")
         return self.stack[-1]
+
+    def text(self, value: Any) -> str:
+        """Return a value that must be a text: that of a nest of tuples can be longer than any memory."""
+        if not isinstance(value, str):
+            raise ValueError("an instruction of the pickle expects a str")
+        return value
 
     def recall(self, number: int) -> Any:
         """Return what was put aside under a number."""

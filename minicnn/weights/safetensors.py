@@ -71,9 +71,10 @@ def _to_array(name: str, dtype: str, shape: list[int], data: bytearray) -> np.nd
         raise ValueError(f"tensor {name!r} is of the dtype {dtype}, which NumPy does not have")
     numbers = np.frombuffer(data, DTYPES[dtype]).reshape(shape)
     if dtype == "BF16":
-        return (numbers.astype(np.uint32) << 16).view(np.float32)
+        bits = np.atleast_1d(numbers).astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(shape)
     if dtype == "BOOL":
-        return numbers != 0
+        return numbers.astype(bool)
     return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 

@@ -67,3 +67,8 @@ def test_the_page_shows_the_recorded_tables():
 )
 def test_numbers_in_millions(number, text):
     assert in_millions(number) == text
+
+
+def test_examples_of_the_registry_have_the_shapes_of_the_table():
+    shapes = {name: models.example_shape(name) for name in models.list_models()}
+    assert shapes == {entry.name: entry.size for entry in ENTRIES}

@@ -217,3 +217,8 @@ def test_summary_counts_the_same():
     table, found = summary(small(), (2, 6, 6)), cost(small(), (2, 6, 6))
     assert isinstance(table, Cost)
     assert vars(table) == vars(found)
+
+
+def test_a_builder_is_no_network():
+    with pytest.raises(TypeError, match=r"cost: model: expected a module.*call it first"):
+        cost(models.first_cnn, (1, 28, 28))

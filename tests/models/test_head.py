@@ -76,3 +76,21 @@ def test_weights_are_fresh_and_of_the_old_dtype():
 def test_other_networks_are_refused(network):
     with pytest.raises(ValueError, match=r"replace_head: expected a model .* assign the new head"):
         models.replace_head(network, 3)
+
+
+def test_a_head_that_stands_in_several_places_is_replaced_in_all_of_them():
+    layer = nn.Linear(4, 4)
+    network = nn.Sequential({"fc": layer, "tail": nn.Sequential(nn.ReLU(), layer)})
+    assert models.replace_head(network, 4) is network.fc is network.tail[1] is not layer
+
+
+@pytest.mark.parametrize(
+    ("model", "classes", "error"),
+    [(models.resnet18, 3, TypeError), ("resnet18", 3, TypeError), (None, 0, ValueError)],
+)
+def test_what_makes_no_head_is_refused(model, classes, error):
+    model = model or nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(
+        error, match=r"replace_head: (model: expected a module|num_classes: expected)"
+    ):
+        models.replace_head(model, classes)

@@ -72,5 +72,16 @@ def test_errors_name_the_layer(name):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"unknown model 'resnet'; known are mlp"):
-        models.create("resnet")
+    with pytest.raises(ValueError, match=r"unknown model 'enigma'; known are mlp"):
+        models.create("enigma")
+
+
+def test_a_mistyped_name_is_answered_with_those_like_it():
+    with pytest.raises(ValueError, match=r"did you mean 'resnet18' or"):
+        models.create("ResNet-18")
+
+
+@pytest.mark.parametrize("option", ["pretrained", "weights"])
+def test_weights_are_no_option(option):
+    with pytest.raises(TypeError, match=rf"resnet18 has no option '{option}'.*load_weights"):
+        models.create("resnet18", **{option: True})

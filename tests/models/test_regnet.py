@@ -86,6 +86,20 @@ def test_a_block_that_keeps_shape_adds_its_input():
     np.testing.assert_allclose(block(x).array, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_parts_of_a_block_can_be_watched(training):
+    block = XBlock(4, 8, 2, group_width=2).double().train(training)
+    x = images(3, 4, 6, 6).double()
+    names = ("f.a", "f.b.0", "f.c.0", "f.c.1", "f.c", "f", "activation")
+    found = {name: block.features_at(name)(x).array for name in names}
+    for name in ("f.c", "f.c.1"):
+        np.testing.assert_allclose(found[name], found["f"], atol=1e-12)
+    expected = {"f.a": block.f.a(x), "f": block.f(x), "activation": block(x)}
+    for name, output in expected.items():
+        np.testing.assert_allclose(found[name], output.array, atol=1e-12)
+    assert found["f.b.0"].min() < 0  # before BatchNorm and ReLU
+
+
 def test_shapes_at_the_size_of_the_paper():
     shapes = []
     with without_drawing(), no_grad():

@@ -63,6 +63,19 @@ def test_fire_puts_both_expansions_side_by_side():
     np.testing.assert_allclose(y[:, 3:], fire.expand3x3(squeezed).relu().array, rtol=1e-5)
 
 
+def test_parts_of_a_fire_module_can_be_watched():
+    fire = Fire(4, 2, 3, 5)
+    x = images(2, 4, 6, 6)
+    names = ("squeeze", "squeeze_activation", "expand3x3", "expand3x3_activation")
+    found = {name: fire.features_at(name)(x) for name in names}
+    np.testing.assert_array_equal(found["squeeze"].array, fire.squeeze(x).array)
+    squeezed = found["squeeze"].relu()
+    np.testing.assert_array_equal(found["squeeze_activation"].array, squeezed.array)
+    expanded = fire.expand3x3(squeezed)
+    np.testing.assert_array_equal(found["expand3x3"].array, expanded.array)
+    np.testing.assert_array_equal(found["expand3x3_activation"].array, expanded.relu().array)
+
+
 @pytest.mark.parametrize("build", BUILDERS)
 def test_learns(build):
     network = build(num_classes=3, dropout=0.0, small_images=True)

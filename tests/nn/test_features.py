@@ -152,6 +152,7 @@ def test_another_thread_may_call_the_network_meanwhile(model, x):
         (("",), ValueError, "there is no part ''; the parts are body, flatten, fc"),
         (("body", "boddy"), ValueError, "no part 'boddy'; did you mean 'body'"),
         (("fc.weight",), ValueError, "no part 'fc.weight'"),
+        ((["body", "fc"],), ValueError, r"names are texts; unpack it with \*"),
     ],
 )
 def test_names_that_do_not_exist(model, names, error, message):

@@ -184,7 +184,8 @@ def test_gradients_reach_the_layers_below_a_frozen_part(model):
         ("first.1.running_mean", "there is no part"),
         ("first.", "there is no part 'first.'"),
         ("1.bias", "did you mean 'first.1.bias' or 'second.1.bias'"),
-        (3, "there is no part '3'"),
+        (3, "there is no part 3: names are texts$"),
+        (["fc"], r"there is no part \['fc'\]: names are texts; unpack it with \*"),
     ],
 )
 @pytest.mark.parametrize("method", ["freeze", "unfreeze"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn import nn
 from tests.nn.test_module import TwoLayers, build, net
 
 
@@ -76,7 +77,7 @@ def test_load_state_dict_refuses_what_is_no_state():
 
 
 def test_load_state_dict_says_how_to_read_a_file():
-    with pytest.raises(TypeError, match=r"got str; .* load_state_dict\(minicnn\.load\(path\)\)"):
+    with pytest.raises(TypeError, match=r"got str; .* minicnn\.load_weights\(model, path\)"):
         TwoLayers().load_state_dict("weights.npz")
 
 
@@ -85,3 +86,11 @@ def test_torch_weights_can_be_loaded(torch):
     mine.load_state_dict(twin.state_dict())
     for name, tensor in twin.state_dict().items():
         np.testing.assert_array_equal(mine.state_dict()[name].array, tensor.numpy())
+
+
+def test_long_lists_are_cut_short():
+    network = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
+    with pytest.raises(ValueError, match="and 10 more missing") as caught:
+        network.load_state_dict({"another": np.zeros(1)})
+    assert "no name fits: this is the state of another network" in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 15

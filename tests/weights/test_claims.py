@@ -200,3 +200,63 @@ def test_negative_counts_and_views_of_old_versions_are_refused():
 def test_other_names_are_refused(module, attribute):
     with pytest.raises(ValueError, match=rf"asks for '{module}\.{attribute}', which is not among"):
         claims_of(samples.call(samples.name(module, attribute)))
+
+
+@pytest.mark.parametrize("function", ["_rebuild_tensor_v2", "_rebuild_tensor_v3"])
+def test_a_negated_view_is_refused(function):
+    negated = b"}" + samples.text("neg") + b"\x88s"
+    rest = (samples.number(0), samples.numbers((3,)), samples.numbers((1,)), b"\x89", b")")
+    dtype = () if function.endswith("2") else (samples.name("torch", "float32"),)
+    rebuild = samples.name("torch._utils", function)
+    assert claims_of(samples.call(rebuild, F32, *rest, *dtype, b"}")).shape == (3,)
+    with pytest.raises(ValueError, match="a negated view of its storage"):
+        claims_of(samples.call(rebuild, F32, *rest, *dtype, negated))
+
+
+# --- programs that would take memory or time out of proportion ------------------------------------
+
+
+def nest(depth):
+    """MARK, then tuples of twice the tuple before, which all share memory; the last is in cell `depth`."""
+    doublings = (bytes((*b"h", k, *b"h", k, *b"\x86q", k + 1)) for k in range(depth))
+    return b"(" + samples.text("x") + b"q\0" + b"".join(doublings)
+
+
+def test_a_name_is_a_text_and_no_nest_of_tuples_that_would_be_written_out():
+    with pytest.raises(ValueError, match="expects a str"):
+        claims_of(nest(60) + samples.text("name") + b"\x93")
+
+
+def test_a_nest_of_tuples_is_no_key():
+    pairs = b"]h\x3c" + samples.number(1) + b"\x86a"
+    with pytest.raises(ValueError, match="not made of a list of names and values"):
+        claims_of(nest(60) + samples.call(samples.name("collections", "OrderedDict"), pairs))
+
+
+def test_an_ordered_dict_of_pairs_as_python_2_wrote_it():
+    pairs = b"](]" + samples.text("a") + b"a" + samples.number(1) + b"ae"
+    made = samples.call(samples.name("collections", "OrderedDict"), pairs)
+    assert claims_of(made) == {"a": 1}
+
+
+def test_a_list_of_pairs_is_used_up_and_not_copied_again_and_again():
+    ordered_dict = samples.name("collections", "OrderedDict") + b"h\0\x85R"
+    pairs = b"]q\0" + samples.text("a") + samples.number(1) + b"\x86a"
+    assert claims_of(b"(" + pairs + 2 * ordered_dict + b"t") == ([], {"a": 1}, {})
+
+
+def test_a_size_has_no_more_axes_than_an_array():
+    size = samples.name("torch", "Size")
+    assert claims_of(samples.call(size, samples.numbers(range(64)))) == tuple(range(64))
+    with pytest.raises(ValueError, match="up to 64 numbers"):
+        claims_of(samples.call(size, samples.numbers(range(65))))
+    with pytest.raises(ValueError, match="are not whole numbers"):
+        claims_of(samples.tensor(F32, (1,) * 65, (1,) * 65))
+
+
+@pytest.mark.parametrize("dtype", ["object", "complex64", "U3", "datetime64[s]", "V4", "uint16"])
+def test_a_text_names_no_dtype_of_its_own(dtype):
+    parts = (samples.text("storage"), samples.text(dtype), samples.text("0"), samples.text("cpu"))
+    storage = samples.row(*parts, samples.number(3)) + b"Q"
+    with pytest.raises(ValueError, match="a storage is not described as PyTorch does it"):
+        claims_of(samples.tensor(storage, (3,), (1,)))

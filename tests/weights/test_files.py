@@ -241,6 +241,13 @@ def test_a_lazy_layer_can_be_skipped(path):
     np.testing.assert_array_equal(model.conv.weight.array, read_weights(path)["conv.weight"])
 
 
+def test_another_number_of_channels_is_named(path):
+    model, conv = network(), network().conv
+    model.conv = nn.Conv2d(conv.in_channels + 1, conv.out_channels, conv.kernel_size)
+    with pytest.raises(ValueError, match="another number of channels"):
+        load_weights(model, path)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "model.backbone."])
 def test_a_prefix_is_named_and_can_be_removed(path, tmp_path, prefix):
     stored = read_weights(path)

@@ -44,6 +44,17 @@ def test_bytes_of_booleans_are_false_only_where_they_are_0():
     assert from_bytes(file_of({"w": entry}, b"\0\1\2"))["w"].tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "numbers"), [("BF16", b"\x80\x3f"), ("BOOL", b"\1"), ("F16", b"\0\x3c")]
+)
+def test_a_single_number_is_an_array_too(dtype, numbers):
+    entry = {"dtype": dtype, "shape": [], "data_offsets": [0, len(numbers)]}
+    found = from_bytes(file_of({"w": entry}, numbers))["w"]
+    assert isinstance(found, np.ndarray)
+    assert found.flags.writeable
+    assert (found.shape, found.item()) == ((), 1)
+
+
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2"])
 def test_dtypes_that_numpy_lacks_are_refused(dtype):
     entry = {"dtype": dtype, "shape": [2], "data_offsets": [0, 2]}
