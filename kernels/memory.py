@@ -39,6 +39,13 @@ MIDDLING = 2**19
 CACHE_LINE = 64
 """Bytes that the processor fetches at once. Arrays in the arena begin with a line, so that their rows lie in few."""
 
+PAGE = 4096
+"""Bytes of a page. A processor tells recent reads and writes apart by their places in pages: a loop that reads one
+array and writes another at the same place of its page waits for itself, three times as long as it computes."""
+
+STAGGER = 17 * CACHE_LINE
+"""Sizes of places in an arena are whole pages and this, so that no two of 64 arrays in a row begin alike."""
+
 CHUNK = 2**28
 """The least that the arena asks for, in bytes: addresses, which get pages when they are written to."""
 
@@ -78,10 +85,12 @@ class Arena:
 
     Args:
         chunk: the least that it asks the C library for, in bytes.
+        staggered: whether places are larger than the arrays, so that they begin unlike, see `STAGGER`.
     """
 
-    def __init__(self, chunk: int = CHUNK) -> None:
+    def __init__(self, chunk: int = CHUNK, staggered: bool = False) -> None:
         self._chunk = chunk
+        self._staggered = staggered
         self._lent = 0
         self._chunks: list[_Chunk] = []
         self._returned: deque[Place] = deque()  # handed back, and not yet entered in the books
@@ -105,6 +114,8 @@ class Arena:
             math.prod(shape)
         )  # refuses what is no shape, before the books are changed
         size = -(-count * dtype.itemsize // CACHE_LINE) * CACHE_LINE
+        if self._staggered:
+            size += (STAGGER - size) % PAGE
         with self._lock:
             self._enter_returned()
             chunk, hole = self._smallest_hole(size) or self._reserve(size)
@@ -178,7 +189,7 @@ class Arena:
             holes[before:after] = [(start, stop)]
 
 
-_large, _middling = Arena(), Arena(SMALL_CHUNK)
+_large, _middling = Arena(staggered=True), Arena(SMALL_CHUNK, staggered=True)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_large.after_fork)
     os.register_at_fork(after_in_child=_middling.after_fork)

@@ -215,10 +215,24 @@ def test_release_gives_unused_chunks_back(arena):
 def test_release_of_the_common_arenas(size):
     array = empty((size,), np.uint8)
     arena = array.base.arena
+    _, start, stop = array.base.place
     before = arena.lent
     del array
     memory.release()
-    assert arena.lent == before - size
+    assert start + size <= stop
+    assert arena.lent == before - (stop - start)
+
+
+@pytest.mark.parametrize("size", [MIDDLING, LARGE, LARGE + 100])
+def test_arrays_of_the_common_arenas_begin_at_different_places_of_their_pages(size):
+    arrays = [empty((size,), np.uint8) for _ in range(8)]
+    by_chunk = {}
+    for array in arrays:
+        chunk, start, _ = array.base.place
+        by_chunk.setdefault(id(chunk), []).append(start % memory.PAGE)
+    for begins in by_chunk.values():
+        assert len(set(begins)) == len(begins)
+        assert all(begin % memory.CACHE_LINE == 0 for begin in begins)
 
 
 def test_no_memory_leaves_the_books_right(arena):
