@@ -25,6 +25,8 @@ import os
 import threading
 from bisect import bisect
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -92,14 +94,14 @@ class Arena:
         self._chunk = chunk
         self._staggered = staggered
         self._lent = 0
-        self._chunks: list[_Chunk] = []
+        self.chunks: list[_Chunk] = []
         self._returned: deque[Place] = deque()  # handed back, and not yet entered in the books
         self._lock = threading.Lock()
 
     @property
     def reserved(self) -> int:
         """The bytes of all chunks."""
-        return sum(chunk.size for chunk in self._chunks)
+        return sum(chunk.size for chunk in self.chunks)
 
     @property
     def lent(self) -> int:
@@ -147,7 +149,7 @@ class Arena:
     def _smallest_hole(self, size: int) -> tuple[_Chunk, int] | None:
         """Find the chunk, and the number in it, of the smallest hole of at least `size` bytes."""
         best, least = None, math.inf
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             for i, (start, stop) in enumerate(chunk.holes):
                 if size <= stop - start < least:
                     best, least = (chunk, i), stop - start
@@ -166,12 +168,12 @@ class Arena:
         first = -memory.ctypes.data % CACHE_LINE
         chunk = memory[first : first + memory.size - CACHE_LINE].view(_Chunk)
         chunk.holes = [(0, chunk.size)]
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
         return chunk, 0
 
     def _drop_unused(self) -> None:
         """Give up the chunks that nobody has an array in."""
-        self._chunks = [chunk for chunk in self._chunks if chunk.holes != [(0, chunk.size)]]
+        self.chunks = [chunk for chunk in self.chunks if chunk.holes != [(0, chunk.size)]]
 
     def _enter_returned(self) -> None:
         """Make holes of what was handed back."""
@@ -189,25 +191,80 @@ class Arena:
             holes[before:after] = [(start, stop)]
 
 
-_large, _middling = Arena(staggered=True), Arena(SMALL_CHUNK, staggered=True)
+class Pool:
+    """Arenas for arrays of several sizes.
+
+    Args:
+        least: bytes from which on an array gets a place in an arena; the C library has one for smaller arrays.
+    """
+
+    def __init__(self, least: int = MIDDLING) -> None:
+        self._least = least
+        self._small = Arena(SMALL_CHUNK)
+        self._middling = Arena(SMALL_CHUNK, staggered=True)
+        self._large = Arena(staggered=True)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """See the function below."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < self._least:
+            return np.empty(shape, dtype)
+        if size < MIDDLING:
+            return self._small.empty(shape, dtype)
+        return (self._middling if size < LARGE else self._large).empty(shape, dtype)
+
+    def holds(self, array: np.ndarray) -> bool:
+        """Whether an array, or what it was borrowed from, lies in this pool."""
+        while array is not None and not isinstance(array, _Chunk):
+            array = getattr(array, "base", None)
+        arenas = (self._small, self._middling, self._large)
+        return any(array is chunk for arena in arenas for chunk in arena.chunks)
+
+    def release(self) -> None:
+        """Give the memory that waits for its next array back to the system."""
+        for arena in (self._small, self._middling, self._large):
+            arena.release()
+
+    def after_fork(self) -> None:
+        """Called in the child."""
+        for arena in (self._small, self._middling, self._large):
+            arena.after_fork()
+
+
+_common = Pool()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_large.after_fork)
-    os.register_at_fork(after_in_child=_middling.after_fork)
+    os.register_at_fork(after_in_child=_common.after_fork)
+
+
+class _InUse(threading.local):
+    """The pool that a thread takes its memory from; None stands for the common one."""
+
+    pool: Pool | None = None
+
+
+_in_use = _InUse()
+
+
+@contextmanager
+def used_by_this_thread(pool: Pool | None) -> Iterator[None]:
+    """Take the memory of new arrays from `pool` inside a `with` block; None is the common one."""
+    outer, _in_use.pool = _in_use.pool, pool
+    try:
+        yield
+    finally:
+        _in_use.pool = outer
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new C-contiguous array with arbitrary elements: `numpy.empty`, in used memory where that is quicker."""
     if not isinstance(dtype, np.dtype):
         dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size < MIDDLING:
-        return np.empty(shape, dtype)
-    return (_middling if size < LARGE else _large).empty(shape, dtype)
+    return (_in_use.pool or _common).empty(shape, dtype)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
     """Return a new array of the shape, dtype and order in memory of another, as `empty` does: `numpy.empty_like`."""
-    if array.nbytes < MIDDLING:
+    if array.nbytes < MIDDLING and _in_use.pool is None:
         return np.empty_like(array)
     outside_in = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     in_order = empty(tuple(array.shape[axis] for axis in outside_in), array.dtype)
@@ -223,7 +280,16 @@ def owner_of(array: Array | None) -> object:
     return array
 
 
+def borrowed(array: np.ndarray) -> np.ndarray:
+    """Return a view of an array that does not keep its place in an arena: it is lent again when `array` is gone."""
+    owner = owner_of(array)
+    if not isinstance(owner, _Loan):
+        return array
+    chunk = owner.place[0]
+    offset = array.__array_interface__["data"][0] - chunk.__array_interface__["data"][0]
+    return np.ndarray(array.shape, array.dtype, chunk, offset, array.strides)
+
+
 def release() -> None:
     """Give the memory that waits for its next array back to the system."""
-    _large.release()
-    _middling.release()
+    _common.release()

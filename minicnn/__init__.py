@@ -63,6 +63,7 @@ from minicnn.autograd.functions import (
     where,
 )
 from minicnn.backend import cuda_is_available
+from minicnn.captured import capture
 from minicnn.nn.functional.precision import precision
 from minicnn.nn.fusion import fusion
 from minicnn.ops.function import Function
@@ -81,6 +82,7 @@ __all__ = [
     "argmax",
     "autograd",
     "bmm",
+    "capture",
     "cat",
     "cos",
     "cuda_is_available",

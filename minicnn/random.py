@@ -7,6 +7,8 @@ from numbers import Integral
 
 import numpy as np
 
+from minicnn.kernels import capture
+
 _generator = np.random.default_rng()
 
 
@@ -26,11 +28,12 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def generator() -> np.random.Generator:
     """Return the global generator."""
+    capture.refuse("random numbers are drawn")
     return _generator
 
 
 def resolve(source: int | np.random.Generator | None) -> np.random.Generator:
     """Return the generator that `source` stands for: a seed, a generator, or None for the global one."""
     if source is None:
-        return _generator
+        return generator()
     return np.random.default_rng(source)

@@ -14,13 +14,13 @@ HOUSE = ROOT / "minicnn"
 KERNELS = ROOT / "kernels"
 
 FLOORS = [
-    {"kernels", "random", "files", "archives"},
-    {"backend"},
+    {"kernels", "files", "archives"},
+    {"backend", "random"},
     {"ops"},
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},
     {"nn", "serialization", "gradcheck"},
-    {"optim", "data", "models", "weights"},
+    {"optim", "data", "models", "weights", "captured"},
     {"train", "plot"},
     {"costs"},
     {"summary", "trained", "arguments", "photograph"},

@@ -39,6 +39,8 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 from numba.np.ufunc import parallel as numba_threads
 
+from .. import capture
+from ..memory import empty
 from .objects import make_classes_known
 from .parallel import OTHER_KINDS, for_each_part, make_known
 from .pipeline import Pipeline, PipelineOfParts, PipelineOfWorkers
@@ -100,6 +102,8 @@ def on_threads(function: Callable) -> Callable:
     def launch(parts, *arguments):  # with NUMBA_DISABLE_JIT
         for part in range(parts):
             function(part, parts, *arguments)
+        if capture.active is not None:
+            capture.active.note(launch, parts, *arguments)
 
     launch.loop = function
     return functools.update_wrapper(launch, function)
@@ -119,7 +123,9 @@ def plain(array: np.ndarray) -> np.ndarray:
     """Return the array itself or a copy in order, see `is_plain`."""
     if array.flags.carray:  # see `is_plain`
         return array
-    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+    copy = empty(array.shape, array.dtype)
+    capture.do(np.copyto, copy, array)
+    return copy
 
 
 def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
@@ -146,6 +152,8 @@ def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
                 _threads.start()
         if failed:
             raise _stopped(function)
+        if capture.active is not None:
+            capture.active.note(launch, *args)
 
     functools.update_wrapper(launch, function)
     launch.loop = worker

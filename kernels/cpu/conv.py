@@ -28,6 +28,7 @@ import numpy as np
 
 from ..arrays import channels_first
 from ..memory import CACHE_LINE, empty
+from ..capture import do, zeros
 from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few
@@ -126,7 +127,7 @@ def conv2d_grad_weight(
 def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Shape) -> np.ndarray:
     """The gradient of weights with `shape` (R, S, C / groups, K), from images and gradients (N, ., ., .) in order."""
     if not grads.size:
-        return np.zeros(shape, grads.dtype)
+        return zeros(shape, grads.dtype)
     seen, layout, _, _ = plan.sums[0]
     threads, K = thread_count(), shape[-1]
     # Few weights: each thread adds up its share of the pixels. Many: each thread adds up its share of the weights.
@@ -136,7 +137,7 @@ def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Sh
     parts = copies if copies > 1 else threads
     add_up(parts, images, grads, total.reshape(-1), others.reshape(-1), seen, layout)
     for sums in others:
-        total += sums
+        do(np.add, total, sums, total)
     return total
 
 
@@ -175,7 +176,7 @@ def carry_out(
             tables = layout, y, seen, written
             multiply(threads, images, weights[first:], *tables, start, relu, factors)
         for gap in plan.gaps:
-            y[gap] = 0
+            do(np.copyto, y[gap], 0)
     return y
 
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from ..arrays import channels_first, channels_last, check_shape, index_dtype
 from ..memory import empty
+from ..capture import do, zeros
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
@@ -159,7 +160,7 @@ def conv2d_max_pool2d_grad(
     check_shape(grad, (N, K, *plan.y_shape[1:3]), "conv2d_max_pool2d_grad: grad")
     threads = thread_count()
     width = panel_width(w.itemsize)
-    sums = np.zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # whole panels
+    sums = zeros((threads, R, S * C, -(-K // width) * width), w.dtype)  # whole panels
     bias_sums = np.empty((threads, K), np.float64)
     grad_x = empty((N, H, W, C) if need_x else (0, 0, 0, 0), w.dtype)
     follow_winners(
@@ -178,21 +179,21 @@ def conv2d_max_pool2d_grad(
         bias_sums,
         grad_x,
     )
-    # A copy without the last panel's unused columns, which does not keep the memory of all threads' sums.
-    grad_w = _total(sums)[:, :, :K].copy().reshape(R, S, C, K)
+    grad_w, grad_bias = empty((R, S * C, K), w.dtype), empty((K,), w.dtype)
+    do(_add_up, sums[..., :K], grad_w)  # without the last panel's unused columns
+    do(_add_up, bias_sums, grad_bias)
     return (
         channels_first(grad_x) if need_x else None,
-        grad_w.transpose(3, 2, 0, 1),
-        _total(bias_sums).astype(w.dtype),
+        grad_w.reshape(R, S, C, K).transpose(3, 2, 0, 1),
+        grad_bias,
     )
 
 
-def _total(parts: np.ndarray) -> np.ndarray:
-    """Add up the sums that each thread has to itself (threads, ...), in the memory of the first."""
-    total = parts[0]
+def _add_up(parts: np.ndarray, total: np.ndarray) -> None:
+    """Add up the sums that each thread has to itself (threads, ...), in the memory of the first; copy them to `total`."""
     for part in parts[1:]:
-        total += part
-    return total
+        parts[0] += part
+    total[...] = parts[0]
 
 
 def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:
@@ -203,8 +204,9 @@ def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:
     """
     K, C, R, S = w.shape
     rows, columns, shape = plan.filter_frame
-    filters = np.zeros((K, *shape), w.dtype)
-    filters[:, rows, columns] = w.transpose(0, 2, 3, 1).reshape(K, R, S * C)
+    filters = zeros((K, *shape), w.dtype)
+    places = filters[:, rows, columns].reshape(K, R, S, C)  # a view: rows and columns are slices
+    do(np.copyto, places, w.transpose(0, 2, 3, 1))
     return filters
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from ..arrays import channels_first
 from ..memory import CACHE_LINE, empty
+from ..capture import do, zeros
 from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, window_of
 from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels
@@ -117,10 +118,11 @@ def conv2d_grad_weight(
     C, _, R, S = w_shape
     plan, _ = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     threads = thread_count()
-    sums = np.zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
+    sums = zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
     _add_products_of_rows(threads, images_in_order(x), images_in_order(grad), sums, *plan)
-    grad_w = sums[:, :, :C].sum(axis=0).reshape(R, S, 1, C)
-    return grad_w.transpose(3, 2, 0, 1)
+    grad_w = empty((R * S, C), x.dtype)
+    do(np.add.reduce, sums[:, :, :C], 0, None, grad_w)
+    return grad_w.reshape(R, S, 1, C).transpose(3, 2, 0, 1)
 
 
 def _check_suits(x_shape: Shape, w_shape: Shape, groups: int) -> None:
@@ -149,11 +151,18 @@ def _weight_rows(
     """
     C, _, R, S = w.shape
     rows = _aligned_empty((R * S + 1, _row_length(C, w.itemsize)), w.dtype)
+    do(_write_weight_rows, rows, w, bias, scale)
+    return rows
+
+
+def _write_weight_rows(
+    rows: np.ndarray, w: np.ndarray, bias: np.ndarray | None, scale: np.ndarray | None
+) -> None:
+    C, _, R, S = w.shape
     taps = w.transpose(2, 3, 1, 0).reshape(R * S, C)
     np.multiply(taps, 1 if scale is None else scale, out=rows[:-1, :C])
     rows[-1, :C] = 0 if bias is None else bias
     rows[:, C:] = 0
-    return rows
 
 
 def _row_length(channels: int, itemsize: int) -> int:

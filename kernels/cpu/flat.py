@@ -7,6 +7,8 @@ the same order.
 
 import numpy as np
 
+from ..memory import empty_like
+from ..capture import do
 from .compiled import compiled, thread_count
 
 SERIAL_SIZE = 16_384
@@ -30,8 +32,8 @@ def flat(array: np.ndarray, like: np.ndarray) -> np.ndarray:
     """
     fits = array.strides == like.strides and array.dtype == like.dtype and array.flags.behaved
     if not fits:
-        given, array = array, np.empty_like(like)
-        array[...] = given
+        given, array = array, empty_like(like)
+        do(np.copyto, array, given)
     return array.ravel("K")
 
 

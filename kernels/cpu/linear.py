@@ -9,7 +9,8 @@ Weights (out, in) lie in memory as (in, out), as dense layers hold them; the oth
 
 import numpy as np
 
-from .. import linear as with_blas
+from ..memory import empty
+from ..capture import do
 from . import conv
 from .compiled import on_threads, plain
 from .flat import share
@@ -26,7 +27,7 @@ def linear(
 ) -> np.ndarray:
     """See ../linear.py."""
     if len(x) * w.size <= SMALL:
-        y = x.dot(w.T)
+        y = _product(x, w.T)
         if relu or bias is not None:
             _add_bias(1, y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
         return y
@@ -37,7 +38,7 @@ def linear(
 def linear_grad_input(grad: np.ndarray, w: np.ndarray) -> np.ndarray:
     """See ../linear.py."""
     if len(grad) * w.size <= SMALL:
-        return with_blas.linear_grad_input(grad, w)
+        return _product(grad, w)
     x_shape = 1, w.shape[1], 1, len(grad)
     plan = conv.grad_input_plan(x_shape, (*w.shape, 1, 1), *SETTINGS)
     return conv.carry_out(plan, _image(grad), plain(w.T), None, False)[0, 0]
@@ -46,10 +47,17 @@ def linear_grad_input(grad: np.ndarray, w: np.ndarray) -> np.ndarray:
 def linear_grad_weight(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
     """See ../linear.py. The result lies in memory as (in, out)."""
     if grad.size * x.shape[1] <= SMALL:
-        return x.T.dot(grad).T
+        return _product(x.T, grad).T
     K, C = grad.shape[1], x.shape[1]
     plan = conv.forward_plan((1, C, 1, len(x)), (K, C, 1, 1), *SETTINGS)
     return conv.sum_of_products(plan, _image(x), _image(grad), (1, 1, C, K))[0, 0].T
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The matrix product, by BLAS."""
+    y = empty((len(a), b.shape[1]), a.dtype)
+    do(np.dot, a, b, y)
+    return y
 
 
 @on_threads

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from ..capture import refuse
 from .compiled import compiled, on_threads, plain
 from .flat import share, threads_for
 from .special import exp, minus_log_softmax
@@ -27,6 +28,7 @@ def cross_entropy(
     threads = threads_for(scores.size)
     tallies = np.empty((threads, 2))  # of each thread: sum of weights, first wrong row
     _losses(threads, scores, truth, losses, probabilities, tallies)
+    refuse("the sum of weights is read")
     tallies = tallies.tolist()
     wrong = min((row for _, row in tallies if row >= 0), default=-1)
     return losses, probabilities, sum(weight for weight, _ in tallies), int(wrong)

@@ -14,7 +14,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..memory import empty
-from .compiled import compiled, on_threads, plain, thread_count
+from ..capture import do
+from .compiled import on_threads, plain, thread_count
 from .norm_simd import (
     BLOCK_BYTES,
     sum_differences,
@@ -57,7 +58,7 @@ def apply_statistics(
     relu: bool = False,
 ) -> np.ndarray:
     """See ../norm.py."""
-    statistics = np.array([mean, inverse_std], np.float64)
+    statistics = _side_by_side(mean, inverse_std)
     return _forward(x, weight, bias, statistics, 0.0, residual, relu, WRITE)
 
 
@@ -105,7 +106,7 @@ def batch_norm_grad(
         x.dtype.type(0 if relu else np.nan),  # no number is below NaN
         _parameter(weight, 1, x),
         _parameter(bias, 0, x),
-        np.array([mean, inverse_std], np.float64),
+        _side_by_side(mean, inverse_std),
         of_batch,
         is_kept,
         _rows(y) if is_kept else rows,
@@ -146,6 +147,14 @@ def _images(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
     return rows.reshape(N, *size, C).transpose(_FROM_MEMORY[like.ndim])
 
 
+def _side_by_side(mean: np.ndarray, inverse_std: np.ndarray) -> np.ndarray:
+    """Two statistics (C,) as one array (2, C)."""
+    statistics = empty((2, len(mean)), np.float64)
+    do(np.copyto, statistics[0], mean)
+    do(np.copyto, statistics[1], inverse_std)
+    return statistics
+
+
 def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
     """Weight or bias as a contiguous array (C,)."""
     if numbers is None:
@@ -165,8 +174,8 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
     arguments = x, shifts, sums, factors, is_added, residual, floor, streamed, y
     if first_pass == SUM_UP:
         _normalize_part(threads, SUM_UP, *arguments)
-        _find_statistics(rows, shifts, sums, eps, statistics)
-    _find_factors(weight, bias, statistics, factors)
+        _find_statistics(1, rows, shifts, sums, eps, statistics)
+    _find_factors(1, weight, bias, statistics, factors)
     _normalize_part(threads, WRITE, *arguments)
 
 
@@ -196,8 +205,8 @@ def _normalize_part(
         finish_streaming()
 
 
-@compiled
-def _find_statistics(rows, shifts, sums, eps, statistics):
+@on_threads
+def _find_statistics(part, parts, rows, shifts, sums, eps, statistics):
     """Turn the sums of all threads into mean, inverse standard deviation and variance, (3, C)."""
     threads, _, width = sums.shape
     C = statistics.shape[1]
@@ -205,12 +214,12 @@ def _find_statistics(rows, shifts, sums, eps, statistics):
         # Each thread, and each place of the channel in a row, has a shift of its own: all are moved to one.
         shift = np.float64(shifts[0, c])
         total = squares = 0.0
-        for part in range(threads):
-            count = (part + 1) * rows // threads - part * rows // threads
+        for thread in range(threads):
+            count = (thread + 1) * rows // threads - thread * rows // threads
             for w in range(c, width, C):
-                move = shifts[part, w] - shift
-                total += sums[part, 0, w] + count * move
-                squares += sums[part, 1, w] + move * (2 * sums[part, 0, w] + count * move)
+                move = shifts[thread, w] - shift
+                total += sums[thread, 0, w] + count * move
+                squares += sums[thread, 1, w] + move * (2 * sums[thread, 0, w] + count * move)
         mean = total / (rows * width // C)
         variance = max(squares / (rows * width // C) - mean * mean, 0.0)
         statistics[0, c] = shift + mean
@@ -218,8 +227,8 @@ def _find_statistics(rows, shifts, sums, eps, statistics):
         statistics[2, c] = variance
 
 
-@compiled
-def _find_factors(weight, bias, statistics, factors):
+@on_threads
+def _find_factors(part, parts, weight, bias, statistics, factors):
     """Write factors (3 or more, width) with y = (x - [0]) * [1] + [2], in the dtype of x."""
     C = len(weight)
     for w in range(factors.shape[1]):
@@ -239,9 +248,9 @@ def _differentiate(
     sums, factors = np.empty((threads, 2, width)), np.empty((5, width), x.dtype)
     streamed = is_streamed(grad_x, BLOCK_BYTES)
     arguments = grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, streamed, grad_x
-    _find_factors(weight, bias, statistics, factors)
+    _find_factors(1, weight, bias, statistics, factors)
     _differentiate_part(threads, SUM_UP, *arguments)
-    _find_gradients(rows, statistics, sums, grad_parameters, factors)
+    _find_gradients(1, rows, statistics, sums, grad_parameters, factors)
     _differentiate_part(threads, WRITE, *arguments)
 
 
@@ -273,8 +282,8 @@ def _differentiate_part(
         finish_streaming()
 
 
-@compiled
-def _find_gradients(rows, statistics, sums, grad_parameters, factors):
+@on_threads
+def _find_gradients(part, parts, rows, statistics, sums, grad_parameters, factors):
     """Write the gradients of weight and bias (2, C), and factors[3:] for `write_gradients`."""
     threads, _, width = sums.shape
     C = grad_parameters.shape[1]
@@ -282,10 +291,10 @@ def _find_gradients(rows, statistics, sums, grad_parameters, factors):
     for c in range(C):
         mean, inverse_std = statistics[0, c], statistics[1, c]
         total = products = 0.0
-        for part in range(threads):
+        for thread in range(threads):
             for w in range(c, width, C):
-                total += sums[part, 0, w]
-                products += sums[part, 1, w]
+                total += sums[thread, 0, w]
+                products += sums[thread, 1, w]
         rest = factors[0, c] - mean  # the products were taken with a rounded mean
         products += rest * total
         grad_parameters[0, c] = products * inverse_std

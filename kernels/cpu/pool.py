@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays import channels_first, channels_last, check_float_array, check_shape, index_dtype
 from ..memory import empty
 from ..pool import cached, counts, pool_layout
+from ..capture import do
 from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
 from .compiled import compiled, on_threads, plain, thread_count
@@ -95,7 +96,7 @@ def avg_pool2d(
     divisor = x.dtype.type(count if same_everywhere else 1)
     _sums(thread_count(), _in_memory_order(x), *plan.seen, divisor, y)
     if not same_everywhere:
-        y /= count
+        do(np.true_divide, y, count, y)
     return channels_first(y)
 
 

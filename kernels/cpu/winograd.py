@@ -19,6 +19,7 @@ Arrays have the logical order (N, C, H, W) and (K, C, 3, 3); in memory, images a
 and weights (3, 3, C, K), as conv layers hold them. Other orders are copied first.
 """
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from ..arrays import channels_first
 from ..memory import CACHE_LINE, empty
+from ..capture import do, zeros
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
 from .compiled import on_threads, plain, thread_count
 from .images import images_in_order
@@ -137,14 +139,14 @@ def conv2d_grad_weight(
     window = window_for(w_shape, stride, padding, dilation, groups)
     images, grads = _whole_vectors(images_in_order(x)), _whole_vectors(images_in_order(grad))
     C, K = images.shape[3], grads.shape[3]
-    grad_w = (empty if grads.size else np.zeros)((3, 3, C, K), x.dtype)
+    grad_w = (empty if grads.size else zeros)((3, 3, C, K), x.dtype)
     if grads.size:
         squares = squares_of(tile, len(x), grads.shape[1:3], C, K)
         tables = _tables(squares.m, window.padding, images.shape[1:3], grads.shape[1:3], C, K)
         _run_sums(squares, images, grads, tables, grad_w)
     K, C = w_shape[:2]
     if grad_w.shape[2:] != (C, K):
-        grad_w = np.ascontiguousarray(grad_w[:, :, :C, :K])
+        grad_w = plain(grad_w[:, :, :C, :K])
     return grad_w.transpose(3, 2, 0, 1)
 
 
@@ -171,7 +173,7 @@ def _convolve(
         share_weights = squares.count >= K and len(start) <= _share(squares, C, x.itemsize)
         run = _run_by_squares if share_weights else _run_by_panels
         run(squares, images, taps, seen, results)
-    return channels_first(y if y_shape[1] == K else np.ascontiguousarray(y[..., : y_shape[1]]))
+    return channels_first(y if y_shape[1] == K else plain(y[..., : y_shape[1]]))
 
 
 def _run_sums(
@@ -243,7 +245,10 @@ def _whole_vectors(array: np.ndarray, axes: int = 1) -> np.ndarray:
     missing = [-size % lanes for size in array.shape[-axes:]]
     if not any(missing):
         return array
-    return np.pad(array, [(0, 0)] * (array.ndim - axes) + [(0, count) for count in missing])
+    whole = array.shape[:-axes] + tuple(map(operator.add, array.shape[-axes:], missing))
+    padded = zeros(whole, array.dtype)
+    do(np.copyto, padded[tuple(map(slice, array.shape))], array)
+    return padded
 
 
 def _weights_in_order(w: np.ndarray) -> np.ndarray:
@@ -261,7 +266,7 @@ def _scratch(count: int, squares: Squares, rows: int, columns: int, dtype: np.dt
 def _of_panels(numbers: Sequence[float], K: int, dtype: np.dtype) -> np.ndarray:
     """Numbers of output channels, and zeros after them, for all columns of the panels of K channels."""
     columns = np.zeros(_panels(K, dtype.itemsize) * panel_width(dtype.itemsize), dtype)
-    columns[: len(numbers)] = numbers
+    do(np.copyto, columns[: len(numbers)], numbers)
     return columns
 
 

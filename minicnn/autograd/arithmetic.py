@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.autograd import capturing
 from minicnn.backend import is_array, xp_of
 from minicnn.ops import arithmetic, elementwise
 from minicnn.ops.function import Function
@@ -137,11 +138,11 @@ class Arithmetic:
         return self._compare(np.bitwise_or, other)
 
     def __invert__(self) -> "Tensor":
-        return type(self)._wrap(~self.array)
+        return type(self)._wrap(capturing.computed(np.invert, self.array))
 
     def _compare(self, function: np.ufunc, other: Any) -> "Tensor":
         """Apply a ufunc to the arrays; CuPy arrays dispatch it to CuPy."""
-        return type(self)._wrap(function(self.array, unwrapped(other)))
+        return type(self)._wrap(capturing.computed(function, self.array, unwrapped(other)))
 
     # --- one operand ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.autograd import capturing
 from minicnn.autograd.tape import Version
 from minicnn.backend import Array, as_dtype, is_device_name, to_device
 from minicnn.ops.elementwise import Copy, ToDevice
@@ -39,7 +40,7 @@ class Copying:
             return self
         if dtype.kind == "f" and self.dtype.kind == "f":
             return self.apply(Copy(dtype))
-        return type(self)._wrap(self.array.astype(dtype))
+        return type(self)._wrap(capturing.computed(lambda a: a.astype(dtype), self.array))
 
     def cpu(self) -> "Tensor":
         """The tensor in main memory."""

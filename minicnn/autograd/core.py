@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import modes, tape
+from minicnn.autograd import capturing, modes, tape
 from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.autograd.convert import as_array, default_dtype
 from minicnn.autograd.copying import Copying
@@ -21,6 +21,7 @@ from minicnn.autograd.reductions import Reductions
 from minicnn.autograd.shaping import Shaping
 from minicnn.autograd.tape import Node, RemovableHook, Version
 from minicnn.backend import Array, device_of, is_array, to_device, xp_of
+from minicnn.kernels import capture
 from minicnn.ops.function import Function
 
 
@@ -49,22 +50,27 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         raise _not_tensors(function, inputs) from None
     if "cupy" in sys.modules:  # otherwise there is one device
         _check_devices(function, arrays)
-    recording = any(nodes)
-    function.needs_grad = tuple(map(bool, nodes)) if recording else (False,) * len(inputs)
-    # A view computes nothing, and so cannot meet infinity or NaN.
-    output = function.forward(*arrays) if function.returns_view else _quietly(function, arrays)
+    on_tape = any(nodes)
+    function.needs_grad = tuple(map(bool, nodes)) if on_tape else (False,) * len(inputs)
+    if capture.active is not None:
+        capturing.note_inputs(inputs)
+        output = capturing.forward(function, arrays)
+    elif function.returns_view:  # which computes nothing, and so cannot meet infinity or NaN
+        output = function.forward(*arrays)
+    else:
+        output = _quietly(function, arrays)
     if type(output) is not np.ndarray:
         output = _as_output(function, output)
     result = Tensor._wrap(output)
     if function.returns_view:
         result.version = inputs[0].version
-    if recording:
+    if on_tape:
         node = result.node = Node(function, nodes, output.shape)
         if function.saved:
             node.watch((*inputs, result))
     if state.anomaly_mode:
         tape.check_forward(function, arrays, output)
-        if recording:
+        if on_tape:
             node.watch_closely()
     return result
 
@@ -145,6 +151,8 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
     __array_ufunc__ = None  # lets `numpy_array + tensor` reach Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        if not isinstance(data, Tensor):
+            capture.refuse("a tensor is made from numbers")
         self.array = as_array(data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None
@@ -237,10 +245,12 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise ValueError(
                 f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()"
             )
+        capture.refuse("a number is read")
         return self.array.item()
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
+        capture.refuse("numbers are read")
         return self.array.tolist()
 
     def numpy(self) -> np.ndarray:
@@ -258,6 +268,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise RuntimeError(
                 f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()"
             )
+        capture.refuse("an array is read")
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -276,7 +287,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise ValueError(
                 f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()"
             )
-        return bool(self.array.item())
+        return bool(self.item())
 
     def __float__(self) -> float:
         return float(self.item())
@@ -289,7 +300,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise TypeError(
                 f"only integer tensors with one element can be an index, got {self.dtype} {self.shape}"
             )
-        return int(self.array.item())
+        return int(self.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.array.size == 1 else str(self)

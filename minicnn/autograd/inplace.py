@@ -5,6 +5,7 @@ Outside the tape (parameters under no_grad, plain data) the array itself changes
 that the tape compares is counted up.
 """
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd import modes
 from minicnn.autograd.arithmetic import operands, unwrap_index, unwrapped
-from minicnn.backend import xp_of
+from minicnn.backend import Array, xp_of
+from minicnn.kernels import capture
 
 if TYPE_CHECKING:
     from minicnn.autograd.core import Tensor
@@ -43,7 +45,7 @@ class InPlace:
                 "x[...] = value: no gradient flows through an assignment (shape "
                 f"{self.shape}); use where() or cat(), or assign inside no_grad()"
             )
-        self.array[unwrap_index(index)] = unwrapped(value)
+        capture.do(operator.setitem, self.array, unwrap_index(index), unwrapped(value))
         self.bump_version()
 
     def zero_(self) -> "Tensor":
@@ -53,14 +55,14 @@ class InPlace:
     def fill_(self, value: float) -> "Tensor":
         """Set every element to `value`."""
         self._refuse_on_tape("fill_")
-        self.array[...] = value
+        capture.do(operator.setitem, self.array, ..., value)
         self.bump_version()
         return self
 
     def copy_(self, source: Any) -> "Tensor":
         """Copy the values of `source`, which broadcasts to this shape."""
         self._refuse_on_tape("copy_")
-        self.array[...] = unwrapped(source)
+        capture.do(operator.setitem, self.array, ..., unwrapped(source))
         self.bump_version()
         return self
 
@@ -104,6 +106,11 @@ class InPlace:
         """Write function(array, other) into the array."""
         _, other = operands(None, self, other)
         with np.errstate(all="ignore"):
-            function(self.array, other.array, out=self.array, casting="same_kind")
+            capture.do(_into_first, function, self.array, other.array)
         self.bump_version()
         return self
+
+
+def _into_first(function: np.ufunc, array: Array, other: Array) -> None:
+    """Write function(array, other) into `array`."""
+    function(array, other, out=array, casting="same_kind")

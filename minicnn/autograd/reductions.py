@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from minicnn.autograd import capturing
 from minicnn.autograd.axes import axis_of
 from minicnn.backend import xp_of
 from minicnn.ops import reduction
@@ -128,26 +129,34 @@ class Reductions:
     @numpy_names
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """The position of the largest element (the first of equals, the first NaN), as int64."""
-        return type(self)._wrap(self.array.argmax(axis=dim, keepdims=keepdim))
+        return type(self)._wrap(
+            capturing.computed(lambda a: a.argmax(axis=dim, keepdims=keepdim), self.array)
+        )
 
     @numpy_names
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """The position of the smallest element (the first of equals, the first NaN), as int64."""
-        return type(self)._wrap(self.array.argmin(axis=dim, keepdims=keepdim))
+        return type(self)._wrap(
+            capturing.computed(lambda a: a.argmin(axis=dim, keepdims=keepdim), self.array)
+        )
 
     @numpy_names
     def any(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Whether an element is non-zero."""
-        return type(self)._wrap(self.array.any(axis=_axes(dim), keepdims=keepdim))
+        return type(self)._wrap(
+            capturing.computed(lambda a: a.any(axis=_axes(dim), keepdims=keepdim), self.array)
+        )
 
     @numpy_names
     def all(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Whether all elements are non-zero."""
-        return type(self)._wrap(self.array.all(axis=_axes(dim), keepdims=keepdim))
+        return type(self)._wrap(
+            capturing.computed(lambda a: a.all(axis=_axes(dim), keepdims=keepdim), self.array)
+        )
 
     def isnan(self) -> "Tensor":
         """Where the elements are NaN."""
-        return type(self)._wrap(xp_of(self.array).isnan(self.array))
+        return type(self)._wrap(capturing.computed(xp_of(self.array).isnan, self.array))
 
     @numpy_names
     def softmax(self, dim: int) -> "Tensor":

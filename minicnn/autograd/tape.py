@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from minicnn.autograd import modes
+from minicnn.autograd import capturing, modes
 from minicnn.backend import Array, to_device, xp_of
+from minicnn.kernels import capture
 from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
 
@@ -216,11 +217,18 @@ def _send_on(
         new = may_be_kept and is_new(part, held, parts)
         if earlier is not None:
             in_place = new and part.dtype == earlier.dtype
-            part = xp_of(part).add(part, earlier, out=part if in_place else None)
+            part = _sum(part, earlier, part if in_place else None)
             new = True
         gradients[parent] = part
         if new and is_leaf:
             unshared.add(parent)
+
+
+def _sum(a: Array, b: Array, out: Array | None) -> Array:
+    """Return a + b, written to `out` if that is not None."""
+    if out is None and capture.active is not None:
+        out = xp_of(a).empty_like(a, np.result_type(a, b))
+    return capture.do(xp_of(a).add, a, b, out)
 
 
 def is_new(part: Array, held: Parts, parts: Parts) -> bool:
@@ -240,7 +248,10 @@ def is_new(part: Array, held: Parts, parts: Parts) -> bool:
 def _call_backward(node: Node, gradient: Array) -> Parts:
     """Run a function's backward, and hold it to its promises; `_send_on` looks at the shapes."""
     node.check_saved_arrays()
-    parts = node.function.backward(gradient)
+    if capture.active is None:
+        parts = node.function.backward(gradient)
+    else:
+        parts = capturing.backward(node.function, gradient)
     if not isinstance(parts, (tuple, list)) or len(parts) != len(node.parents):
         raise _not_one_each(node, parts)
     if modes.state.anomaly_mode:
@@ -299,15 +310,24 @@ def accumulate(tensor: object | None, gradient: Array, wrap: Callable, unshared:
     """
     if tensor is None:
         return
-    if tensor.grad is None:
+    is_sum = tensor.grad is not None
+    if is_sum:
+        array = tensor.grad.array
+        capture.do(xp_of(array).add, array, gradient, array)
+        tensor.grad.bump_version()
+    elif capture.active is None or (unshared and gradient.dtype == tensor.array.dtype):
         tensor.grad = wrap(gradient.astype(tensor.array.dtype, copy=not unshared))
     else:
-        tensor.grad.array += gradient
-        tensor.grad.bump_version()
+        copy = xp_of(gradient).empty_like(gradient, tensor.array.dtype)
+        capture.do(xp_of(gradient).copyto, copy, gradient)
+        tensor.grad = wrap(copy)
+    if capture.active is not None:
+        capturing.note_gradient(tensor, is_sum)
 
 
 def _call_hooks(node: Node, gradient: Array, wrap: Callable) -> Array:
     """Show the gradient to the hooks of a node, and return what they make of it."""
+    capture.refuse("a gradient has hooks")
     for hook in tuple(node.hooks):  # a hook may remove itself,
         replaced = hook(wrap(gradient.copy()))  # and write to what it gets
         gradient = gradient if replaced is None else _hooked(replaced, gradient, hook)

@@ -110,6 +110,11 @@ class _State(threading.local):
 _state = _State()
 
 
+def fusion_in_force() -> bool:
+    """Whether layers that follow one another are joined."""
+    return _state.on
+
+
 class fusion:  # noqa: N801 (used like a function)
     """Say whether layers that follow one another are joined, from this call on, or inside a `with` block only.
 

@@ -13,8 +13,10 @@ from typing import Any, Self
 import numpy as np
 
 from minicnn.autograd import Tensor
+from minicnn.autograd.capturing import note_clearing, note_module
 from minicnn.autograd.tape import RemovableHook
 from minicnn.backend import as_dtype, is_device_name, to_device
+from minicnn.kernels.capture import refuse
 from minicnn.nn.features import Observable
 from minicnn.nn.freezing import Freezable
 from minicnn.nn.parameter import Parameter
@@ -89,6 +91,9 @@ class Module(Stateful, Freezable, Observable):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output with `forward`, and call the hooks around it."""
+        note_module(self)
+        if self._forward_pre_hooks or self._forward_hooks:
+            refuse("a module has hooks")
         if self._forward_pre_hooks:
             inputs = self._changed_inputs(inputs)
         try:
@@ -327,6 +332,7 @@ class Module(Stateful, Freezable, Observable):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or set them to zero."""
+        note_clearing(self.parameters())
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None

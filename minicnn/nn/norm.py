@@ -4,6 +4,8 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import ones, tensor, zeros
+from minicnn.backend import xp_of
+from minicnn.kernels import capture
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.module import Module
@@ -82,7 +84,7 @@ class _BatchNorm(Module):
         if updating:
             # In place: += on the attribute would register it again in every step.
             tracked = self.num_batches_tracked
-            tracked.array += 1
+            capture.do(xp_of(tracked.array).add, tracked.array, 1, tracked.array)
             tracked.bump_version()
         return y
 

@@ -14,10 +14,12 @@ from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.dispatch import sibling
+from minicnn.kernels.capture import as_a_whole
 
 Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 
 
+@as_a_whole
 def clip_grad_norm_(
     parameters: Parameters,
     max_norm: float,
@@ -76,6 +78,7 @@ def clip_grad_norm_(
     return Tensor(xp.asarray(norm))
 
 
+@as_a_whole
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     """Cut every element of every gradient to [-clip_value, clip_value].
 

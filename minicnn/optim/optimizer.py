@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, enable_grad
+from minicnn.autograd.capturing import note_clearing
 from minicnn.backend import Array, is_array, to_device, xp_of
+from minicnn.kernels.capture import as_a_whole
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 Group = dict[str, Any]
@@ -96,6 +98,7 @@ class Optimizer:
         """Raise ValueError if an option of `group` is out of its range."""
         check_range(type(self).__name__, group, "lr")
 
+    @as_a_whole
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient; those whose `grad` is None stay untouched.
 
@@ -144,6 +147,7 @@ class Optimizer:
         out of the next step, with zeros it still moves by its momentum and weight decay.
         """
         for group in self.param_groups:
+            note_clearing(group["params"])
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None

@@ -3,6 +3,7 @@
 import math
 from typing import Any, Literal
 
+from minicnn.kernels.capture import as_a_whole
 from minicnn.optim.optimizer import Optimizer
 from minicnn.optim.scheduler import check_optimizer, per_group, restore
 
@@ -72,6 +73,7 @@ class ReduceLROnPlateau:
         self.cooldown_counter = 0
         self.last_epoch = 0
 
+    @as_a_whole
     def step(self, metrics: Any) -> None:
         """Take note of this epoch's measure, and lower the rates if it is time.
 

@@ -8,6 +8,7 @@ epochs before it.
 import warnings
 from typing import Any
 
+from minicnn.kernels.capture import as_a_whole
 from minicnn.optim.optimizer import Optimizer
 
 
@@ -64,6 +65,7 @@ class LRScheduler:
         """Return the rates that are in force, one a group."""
         return list(self._last_lr)
 
+    @as_a_whole
     def step(self) -> None:
         """Go to the next epoch and write its rates into the optimizer."""
         if not self._has_stepped and self.optimizer.step_count == 0:

@@ -156,11 +156,11 @@ def test_the_pass_frees_what_inference_frees():
     class Watching(nn.ReLU):
         def forward(self, x, activation=None):
             gc.collect()
-            alive.append(minicnn.kernels.memory._large.lent)
+            alive.append(minicnn.kernels.memory._common._large.lent)
             return super().forward(x)
 
     layers = [layer for _ in range(8) for layer in (nn.Conv2d(16, 16, 3, padding=1), Watching())]
-    before = minicnn.kernels.memory._large.lent
+    before = minicnn.kernels.memory._common._large.lent
     cost(nn.Sequential(*layers), (16, 128, 128))  # 1 MiB each
     assert max(alive) - before <= 3 * 2**20
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, apply
+from minicnn.autograd.capturing import computed
 from minicnn.backend import Array, device_of, xp_of
 from minicnn.kernels.arrays import sum_dtype
 from minicnn.kernels.dispatch import sibling
@@ -248,7 +249,8 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
             f"{where}: input of shape {input.shape} lives on {input.device}, target of shape {target.shape} on "
             f"{target.device}; move one with .to(device)"
         )
-    labels = target.array.astype(np.int64)  # a copy: the caller may reuse the target's memory
+    # A copy: the caller may reuse the target's memory.
+    labels = computed(lambda array: array.astype(np.int64), target.array)
     if target.dtype.kind == "u" and (labels < 0).any():
         raise ValueError(
             f"{where}: label {int(target.array.max())} is not a class; unsigned numbers as large come from negative "

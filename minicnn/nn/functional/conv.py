@@ -10,6 +10,7 @@ from minicnn.autograd import Tensor, apply
 from minicnn.kernels import conv_pool, shapes
 from minicnn.kernels.arrays import channels_first, channels_last
 from minicnn.kernels.dispatch import sibling
+from minicnn.kernels.capture import contiguous
 from minicnn.kernels.shapes import IntOrPair, Padding
 from minicnn.nn.functional.checks import check_activation, check_bias, check_dtypes
 from minicnn.nn.functional.conv_pool import Conv2dMaxPool2d
@@ -67,14 +68,15 @@ class Conv2d(Function):
 
 def _grad_before_bias(grad, output, need_bias):
     """From dL/dy (N, K, OH, OW) of y = z + bias, or of relu(z + bias) = output[0]: dL/dz and dL/dbias."""
-    rows = channels_last(grad)  # (N, OH, OW, K)
+    rows = contiguous(channels_last(grad))  # (N, OH, OW, K)
     K = rows.shape[-1]
     if output:
         y_rows = channels_last(output[0])
         bias = sibling("bias", grad)
         grad_rows, grad_bias = bias.bias_relu_grad(rows.reshape(-1, K), y_rows.reshape(-1, K))
         return channels_first(grad_rows.reshape(rows.shape)), grad_bias if need_bias else None
-    return grad, sibling("bias", grad).bias_grad(rows.reshape(-1, K)) if need_bias else None
+    grad_bias = sibling("bias", grad).bias_grad(rows.reshape(-1, K)) if need_bias else None
+    return channels_first(rows), grad_bias
 
 
 def conv2d(

@@ -40,9 +40,9 @@ class DropoutByKey(Function):
 
     def __init__(self, p: float):
         self.p = p
-        self.key = int(random.generator().integers(2**63))
 
     def forward(self, x):
+        self.key = int(random.generator().integers(2**63))
         self.order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
         return self.dropped(x)
 

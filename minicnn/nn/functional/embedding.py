@@ -1,7 +1,8 @@
 """Rows of a table, looked up by number: word vectors and class codes."""
 
 from minicnn.autograd import Tensor, apply
-from minicnn.backend import xp_of
+from minicnn.backend import Array, xp_of
+from minicnn.kernels.capture import do
 from minicnn.nn.functional.checks import check_tensor
 from minicnn.ops.function import Function
 
@@ -88,7 +89,11 @@ def _check_index(where: str, index: Tensor, rows: int) -> None:
         )
     if index.numel() == 0:
         return
-    low, high = int(index.array.min()), int(index.array.max())
+    do(_check_range, where, index.array, rows)
+
+
+def _check_range(where: str, index: Array, rows: int) -> None:
+    low, high = int(index.min()), int(index.max())
     if low < 0 or high >= rows:
         raise ValueError(
             f"{where}: index must lie in [0, {rows}), got values from {low} to {high} in shape {index.shape}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array
+from minicnn.kernels import capture
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import Shape
 from minicnn.nn.functional.checks import check_activation, check_dtypes, check_float
@@ -175,17 +176,20 @@ def batch_norm(
         )
     function = BatchNorm(eps, relu)
     y = apply(function, x, weight, bias, residual)
-    _update(running_mean, function.mean, momentum)
-    _update(running_var, function.variance * (count / (count - 1)), momentum)
+    _update(running_mean, function.mean, 1, momentum)
+    _update(running_var, function.variance, count / (count - 1), momentum)
     return y
 
 
-def _update(running: Tensor | None, batch: Array, momentum: float) -> None:
-    """Move a running statistic (C,) towards that of the batch."""
+def _update(running: Tensor | None, batch: Array, factor: float, momentum: float) -> None:
+    """Move a running statistic (C,) towards `factor` times that of the batch."""
     if running is not None:
-        array = running.array
-        array += momentum * (batch.astype(array.dtype) - array)
+        capture.do(_move, running.array, batch, factor, momentum)
         running.bump_version()
+
+
+def _move(running: Array, batch: Array, factor: float, momentum: float) -> None:
+    running += momentum * ((batch * factor).astype(running.dtype) - running)
 
 
 def _check_batch(x, running_mean, running_var, weight, bias, residual) -> None:

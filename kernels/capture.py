@@ -1,0 +1,296 @@
+"""Writing down what a computation does to memory, to do the same again without deciding anything anew.
+
+A training step makes the same calls, with arrays of the same shapes, again and again; most of its time in
+Python goes into finding that out: which kernel suits, which shapes result, where memory is free.
+While a `Capture` is in force, every call that changes memory is noted with its arguments:
+
+    compiled loops    note themselves (cpu/compiled.py)
+    `do`              calls a function of NumPy and notes it
+    `as_a_whole`      marks functions that are noted as one call, whatever they call
+
+and `Capture.replay` makes the calls again. They find their arguments where they were: new numbers
+are written into the arrays that the recorded computation began with, and the results read from those
+that it ended with.
+
+The notes must not keep every array of a computation alive, or none would be used twice. So the memory of
+a recording is its own (`memory.Pool`): when an array is gone, its place is lent again to a later one,
+exactly as without a recording, and the notes remember places.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import memory
+from .arrays import Array, xp_of
+
+Note = tuple[Callable, tuple]
+"""A function and its arguments."""
+
+
+class Capture:
+    """The notes of one computation, which is what happens inside `with recording.in_force():`.
+
+    Attributes:
+        notes: in the order of the calls.
+        problem: why replaying would not do what the computation did; "" where nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.problem = ""
+        self._pool = memory.Pool(least=0)
+        self._thread = 0
+        self._first_whole: int | None = None  # the first note of `as_a_whole`
+        self._is_impure = (
+            False  # whether the step that is being noted read what notes cannot repeat
+        )
+        self._in_step = False
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Note what this thread calls."""
+        global active
+        if active is not None:
+            raise RuntimeError("Capture: another capture is in force")
+        self._thread = threading.get_ident()
+        with memory.used_by_this_thread(self._pool):
+            active = self
+            try:
+                yield
+            finally:
+                active = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Note nothing, and use no memory of the recording."""
+        global active
+        with memory.used_by_this_thread(None):
+            active = None
+            try:
+                yield
+            finally:
+                active = self
+
+    def note(self, function: Callable, *args: Any) -> None:
+        """Note a call that has been made."""
+        if threading.get_ident() == self._thread:
+            self.notes.append((function, borrowed(args)))
+
+    def refuse(self, reason: str) -> None:
+        """Note that the computation did something that notes cannot repeat; inside a step, that is run again instead."""
+        if threading.get_ident() != self._thread:
+            return
+        self._is_impure = True
+        if not self._in_step:
+            self.problem = self.problem or reason
+
+    def note_whole(self, function: Callable, *args: Any) -> None:
+        """Note the call of a function marked by `as_a_whole`."""
+        if self._first_whole is None:
+            self._first_whole = len(self.notes)
+        self.note(function, *args)
+
+    def replay(self) -> None:
+        """Do again what has been noted."""
+        _carry_out(self.notes)
+
+    def replay_to_first_whole(self) -> Callable[[], None]:
+        """Replay the notes before the first of `as_a_whole`; return what replays the rest."""
+        here = len(self.notes) if self._first_whole is None else self._first_whole
+        _carry_out(self.notes[:here])
+        return functools.partial(_carry_out, self.notes[here:])
+
+    def outer_arrays(self) -> list[np.ndarray]:
+        """The arrays in the notes that do not lie in the recording's memory, and can be written to."""
+        found: dict[int, np.ndarray] = {}
+        for _, args in self.notes:
+            for array in _arrays_in(args):
+                if array.flags.writeable and not self._pool.holds(array):
+                    found[id(array)] = array
+        return list(found.values())
+
+    def step(
+        self,
+        compute: Callable[[], Any],
+        held: list[Array],
+        results: Callable[[Any], list[Array | None]],
+    ) -> tuple[Any, list[Array | None]]:
+        """Carry out one step of the computation, and look whether its notes repeat it.
+
+        They do not if the step computes with functions that nobody notes. To find out, the step is carried out
+        once more with other numbers, and so are its notes: all bits must be the same. If they are not, the notes are
+        thrown away, and the caller has to note instead how to run the step again.
+
+        Args:
+            compute: carries out the step; without `refuse`, the same numbers give the same results.
+            held: the arrays that are there before.
+            results: tells which arrays the step leaves behind, from what `compute` returns.
+
+        Returns:
+            What `compute` returns; and, if the notes do not repeat the step, the list of `results`, with None for
+            those that were there before or share memory with them. It is empty if they do.
+        """
+        start = len(self.notes)
+        owners = {id(memory.owner_of(array)) for array in held}
+        self._in_step, self._is_impure = True, False
+        try:
+            returned = compute()
+            arrays = [
+                None if array is None or id(memory.owner_of(array)) in owners else array
+                for array in results(returned)
+            ]
+            if not any(array is not None for array in arrays):
+                return returned, []
+            if not self._is_impure:
+                with self.paused():
+                    if _repeat(self.notes[start:], compute, held, results, arrays):
+                        return returned, []
+        finally:
+            self._in_step = False
+        del self.notes[start:]
+        return returned, arrays
+
+
+active: Capture | None = None
+"""The recording in force. One at a time; what other threads do meanwhile is not noted."""
+
+
+def do(function: Callable, *args: Any) -> Any:
+    """Call a function that writes into some of its arguments, and note the call; return what it returns."""
+    returned = function(*args)
+    if active is not None:
+        active.note(function, *args)
+    return returned
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """Return a new array of zeros, which are written anew when notes are replayed."""
+    if active is None:
+        return np.zeros(shape, dtype)
+    array = memory.empty(shape, dtype)
+    do(np.ndarray.fill, array, 0)
+    return array
+
+
+def contiguous(array: Array) -> Array:
+    """Return an array itself or a copy in row-major order."""
+    if array.flags.c_contiguous:
+        return array
+    copy = xp_of(array).empty(array.shape, array.dtype)
+    do(xp_of(array).copyto, copy, array)
+    return copy
+
+
+def refuse(reason: str) -> None:
+    """Say that what comes cannot be repeated from notes, see `Capture.refuse`."""
+    if active is not None:
+        active.refuse(reason)
+
+
+def as_a_whole(function: Callable) -> Callable:
+    """Decorate a function: a recording notes the call of it, and nothing of what it calls."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        recording = active
+        if recording is None:
+            if _rehearsal.is_on:
+                raise EndOfRehearsal
+            return function(*args, **named)
+        with recording.paused():
+            returned = function(*args, **named)
+        recording.note_whole(functools.partial(function, **named), *args)
+        return returned
+
+    return call
+
+
+class EndOfRehearsal(BaseException):
+    """Raised in a rehearsal instead of calling a function marked by `as_a_whole`."""
+
+
+class _Rehearsal(threading.local):
+    """Whether this thread rehearses a computation."""
+
+    is_on = False
+
+
+_rehearsal = _Rehearsal()
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Run what is inside only as far as to the first function marked by `as_a_whole`; that raises `EndOfRehearsal`."""
+    _rehearsal.is_on = True
+    try:
+        yield
+    finally:
+        _rehearsal.is_on = False
+
+
+def _carry_out(notes: list[Note]) -> None:
+    with np.errstate(all="ignore"):
+        for function, args in notes:
+            function(*args)
+
+
+def _arrays_in(value: Any) -> Iterator[np.ndarray]:
+    """All arrays in nested tuples and lists."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple | list):
+        for member in value:
+            yield from _arrays_in(member)
+
+
+def borrowed(value: Any) -> Any:
+    """Return arguments such that they remember the places of arrays without keeping them occupied."""
+    if isinstance(value, np.ndarray):
+        return memory.borrowed(value)
+    if type(value) in (tuple, list):
+        return type(value)(map(borrowed, value))
+    if isinstance(value, tuple):  # a named one
+        return type(value)(*map(borrowed, value))
+    return value
+
+
+def _repeat(
+    notes: list[Note],
+    compute: Callable[[], Any],
+    held: list[Array],
+    results: Callable[[Any], list[Array | None]],
+    arrays: list[Array | None],
+) -> bool:
+    """Whether notes write to `arrays` what `compute` does, for other numbers in `held`; all is as before afterwards."""
+    new = [array for array in arrays if array is not None]
+    if not all(array.flags.writeable and 0 not in array.strides for array in new):
+        return False
+    inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
+    before = [(array, array.copy()) for array in (*new, *inputs)]
+    try:
+        for array in inputs:
+            array[...] = np.roll(array, 1) / 2
+        again = results(compute())
+        expected = [
+            other.copy() for other, array in zip(again, arrays, strict=True) if array is not None
+        ]
+        _carry_out(notes)
+        return all(map(same_bits, new, expected))
+    finally:
+        for array, old in reversed(before):
+            array[...] = old
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays hold the same bits, NaN included."""
+    return a.shape == b.shape and a.dtype == b.dtype and bool((bits_of(a) == bits_of(b)).all())
+
+
+def bits_of(array: np.ndarray) -> np.ndarray:
+    """View numbers as unsigned integers with the same bits."""
+    return array.view(f"u{array.dtype.itemsize}")

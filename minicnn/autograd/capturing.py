@@ -1,0 +1,180 @@
+"""What a recording sees of functions and tensors; `minicnn.capture` tells what recordings are for.
+
+A function of the tape is one step of a recording. If everything that it computes is noted while it runs
+(compiled loops are), these notes repeat it, without the Python around them. Otherwise, and for functions that
+users write, the step is noted as a call of the function's own forward or backward, whose results are then copied to
+where they were when the recording was made.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.backend import Array, is_array
+from minicnn.kernels import capture
+from minicnn.kernels.capture import Capture
+from minicnn.ops.function import Function
+
+Arrays = list[Array | None]
+
+
+class Gradient(NamedTuple):
+    """What became of the `.grad` of a leaf.
+
+    Attributes:
+        tensor: that it is now.
+        is_sum: whether the gradient was added to the tensor that was there before.
+        had_one: whether there was one when the recording began.
+    """
+
+    tensor: Any
+    is_sum: bool
+    had_one: bool
+
+
+class StepCapture(Capture):
+    """A recording of operations on tensors.
+
+    Attributes:
+        leaves: tensors that the user made and that require a gradient, with their arrays.
+        modules: what was called.
+        gradients: leaves, and what became of their `.grad`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaves: dict[int, tuple[Any, Array]] = {}
+        self.modules: dict[int, Any] = {}
+        self.gradients: dict[int, tuple[Any, Gradient]] = {}
+        self.had_gradient: dict[int, bool] = {}
+
+
+def note_inputs(tensors: Iterable) -> None:
+    """Remember which leaves an operation was applied to."""
+    if capture.active is not None:
+        for tensor in tensors:
+            if tensor is not None and tensor.node is not None and tensor.node.function is None:
+                capture.active.leaves[id(tensor)] = tensor, tensor.array
+                capture.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+
+
+def note_clearing(tensors: Iterable) -> None:
+    """Remember which leaves had a gradient, which is now forgotten."""
+    if capture.active is not None:
+        for tensor in tensors:
+            capture.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+
+
+def note_module(module: Any) -> None:
+    """Remember a module that was called."""
+    if capture.active is not None:
+        capture.active.modules[id(module)] = module
+
+
+def note_gradient(tensor: Any, is_sum: bool) -> None:
+    """Remember what became of the `.grad` of a tensor."""
+    step = capture.active
+    if step is not None:
+        known = step.gradients.get(id(tensor))
+        is_sum = is_sum if known is None or known[1].tensor is not tensor.grad else known[1].is_sum
+        had_one = step.had_gradient.get(id(tensor), False)
+        step.gradients[id(tensor)] = tensor, Gradient(tensor.grad, is_sum, had_one)
+
+
+@np.errstate(all="ignore")
+def forward(function: Function, arrays: Arrays) -> Array:
+    """Call a function's forward while somebody is recording; for infinity and NaN, without warnings."""
+    step = capture.active
+    held = [array for array in (*arrays, *_arrays_of(function)) if array is not None]
+    compute = _Repeatable(function, lambda: _as_array(function.forward(*arrays)))
+    output, left = step.step(compute, held, lambda output: [output, *_arrays_of(function)])
+    compute.restore()
+    if left:
+        step.note(_forward_again, function, arrays, left)
+    return output
+
+
+def _forward_again(function: Function, arrays: Arrays, left: Arrays) -> None:
+    output = function.forward(*arrays)
+    _copy([output, *_arrays_of(function)], left)
+
+
+def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
+    """Call a function's backward while somebody is recording."""
+    step = capture.active
+    saved = function.saved
+    compute = _Repeatable(function, lambda: function.backward(grad))
+    parts, left = step.step(compute, [grad, *_arrays_of(function)], list)
+    compute.restore()
+    if left:
+        step.note(_backward_again, function, saved, grad, left)
+    return parts
+
+
+def _backward_again(function: Function, saved: tuple, grad: Array, left: Arrays) -> None:
+    function.saved = saved
+    _copy(function.backward(grad), left)
+
+
+class _Repeatable:
+    """A method of a function that can be called again, and the function is then what it was before the first call.
+
+    Args:
+        function: whose attributes the method may change.
+        method: what to call.
+    """
+
+    def __init__(self, function: Function, method: Callable[[], Any]):
+        self._attributes = function.__dict__
+        self._method = method
+        self._before = self._attributes.copy()
+        self._after: dict[str, Any] | None = None
+
+    def __call__(self) -> Any:
+        self._set(self._before)
+        result = self._method()
+        if self._after is None:
+            self._after = self._attributes.copy()
+        return result
+
+    def restore(self) -> None:
+        """Make the function what it was after the first call."""
+        self._set(self._after)
+
+    def _set(self, attributes: dict[str, Any]) -> None:
+        self._attributes.clear()
+        self._attributes.update(attributes)
+
+
+def computed(compute: Callable[..., Array], *arrays: Any) -> Array:
+    """Return what `compute` makes of arrays outside a function, such as a comparison."""
+    result = _as_array(compute(*arrays))
+    if capture.active is not None:
+        capture.active.note(_compute_again, compute, arrays, result)
+    return result
+
+
+def _compute_again(compute: Callable[..., Array], arrays: tuple, result: Array) -> None:
+    result[...] = compute(*arrays)
+
+
+def _copy(arrays: Iterable[Array | None], targets: Arrays) -> None:
+    """Copy arrays to where they were when the recording was made."""
+    for array, target in zip(arrays, targets, strict=True):
+        if target is not None:
+            target[...] = array
+
+
+def _as_array(result: Any) -> Any:
+    """NumPy makes a number of an array without axes: make it an array again."""
+    return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def _arrays_of(function: Function) -> list[Array]:
+    """The arrays that a function keeps: what it has saved, and its attributes."""
+    found: list[Array] = []
+    for value in vars(function).values():
+        members = value if isinstance(value, tuple | list) else (value,)
+        found += [member for member in members if is_array(member)]
+    return found

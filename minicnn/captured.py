@@ -1,0 +1,339 @@
+"""A training step that is recorded once and then replayed.
+
+    @minicnn.capture
+    def step(images, labels):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for images, labels in loader:
+        loss = step(images, labels)
+
+Python decides in every step anew which kernels to call, in which memory; and every step decides the same. In
+networks for small images this takes longer than the arithmetic. A captured step decides once: its first call runs as
+usual, the second is recorded, and later ones replay the recorded calls of compiled loops, with the numbers
+of the new batch. The results are the same bits.
+
+What a recording holds is what was *computed*, not the program. So the rules are those of CUDA graphs:
+
+- Python's own statements in the step (a counter, a print) run only when it runs as usual. Optimizers, their schedules
+  and gradient clipping are called in each step as ever.
+- The step must not read numbers: what depends on `loss.item()` would be decided once and for all. It returns tensors,
+  which are read outside.
+- Random numbers are drawn by layers such as dropout, which draw new ones in each step.
+
+What breaks these rules is noticed where that is possible: the step then runs as usual, and says so once. Before a
+recording is trusted, it is held against the usual way, bit for bit, on the first batch of other numbers.
+Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, the precision. For these,
+and for batches of another shape, such as the last one of an epoch, the step runs as usual.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minicnn import random
+from minicnn.autograd import Tensor, modes
+from minicnn.autograd.capturing import StepCapture
+from minicnn.backend import Array, xp_of
+from minicnn.kernels import memory
+from minicnn.kernels.capture import EndOfRehearsal, rehearsal, same_bits
+from minicnn.nn.functional.precision import precision_in_force
+from minicnn.nn.fusion import fusion_in_force, has_hooks
+
+
+class CapturedStep:
+    """A step that is recorded in one call and replayed in later ones; see `capture`.
+
+    Attributes:
+        problem: why the step always runs as usual; "" where it does not.
+    """
+
+    def __init__(self, step: Callable[..., Any], warm_up: int = 1):
+        self.problem = ""
+        self._step = step
+        self._warm_up = warm_up
+        self._replay: Replay | None = None
+        functools.update_wrapper(self, step)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the next call with inputs of the same shapes replays a recording."""
+        return self._replay is not None and not self.problem
+
+    def __call__(self, *inputs: Tensor | Array) -> Any:
+        """Carry out the step for new inputs.
+
+        Args:
+            inputs: tensors or arrays, as the step takes them; none of them may require a gradient.
+
+        Returns:
+            What the step returns: tensors, detached from the tape, in memory of their own; None, or tuples, lists
+            and dicts of these.
+        """
+        inputs = tuple(Tensor(value) for value in inputs)
+        if self.problem or modes.state.anomaly_mode or not _are_replaceable(inputs):
+            return self._as_usual(inputs)
+        if self._replay is not None and not self._replay.holds():
+            self._replay = None
+        if self._replay is None:
+            return self._record(inputs)
+        if not self._replay.suits(inputs):
+            return self._as_usual(inputs)
+        try:
+            return self._replay.run(inputs, self._step)
+        except Mismatch as mismatch:
+            self._give_up(str(mismatch))
+            return self._as_usual(inputs)
+
+    def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
+        return _mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Carry out the step and write down what it does."""
+        if (
+            self._warm_up > 0
+        ):  # loops are compiled, lazy layers get their shapes, optimizers their memory
+            self._warm_up -= 1
+            return self._as_usual(inputs)
+        own = tuple(Tensor(tensor.array.copy(order="K")) for tensor in inputs)
+        step = StepCapture()
+        with step.in_force():
+            returned = self._step(*own)
+        if not _holds_tensors_only(returned):
+            step.problem = step.problem or "it returns something else than tensors"
+        if step.problem:
+            self._give_up(step.problem)
+        else:
+            self._replay = Replay(step, own, returned)
+            memory.release()  # what the usual way used
+        return _copied(returned)
+
+    def _give_up(self, problem: str) -> None:
+        self.problem, self._replay = problem, None
+        warnings.warn(
+            f"capture: {getattr(self, '__name__', 'this step')} runs as usual, not from a recording: {problem}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+class Mismatch(Exception):
+    """A recording did not repeat what the step does."""
+
+
+class Replay:
+    """A recorded step, and what must hold for it to be replayed.
+
+    Args:
+        step: the recording.
+        inputs: the tensors that it began with.
+        returned: what the step returned.
+    """
+
+    def __init__(self, step: StepCapture, inputs: tuple[Tensor, ...], returned: Any):
+        self._step = step
+        self._inputs = inputs
+        self._returned = returned
+        self._doubted = [tensor.array.size > 0 for tensor in inputs]
+        modules = [part for module in step.modules.values() for part in module.modules()]
+        tensors = [
+            tensor
+            for module in modules
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        ] + [tensor for tensor, _ in step.leaves.values()]
+        self._modes = [(module, module.training) for module in modules]
+        self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
+        self._settings = _settings()
+
+    def holds(self) -> bool:
+        """Whether the step would still do what was recorded."""
+        return (
+            self._settings == _settings()
+            and all(
+                module.training == training and not has_hooks(module)
+                for module, training in self._modes
+            )
+            and all(
+                tensor.array is array and (tensor.node is not None) == requires_grad
+                for tensor, array, requires_grad in self._tensors
+            )
+        )
+
+    def suits(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether the recording is for inputs like these, and for gradients as they are now."""
+        if len(inputs) != len(self._inputs) or any(
+            new.array.shape != own.array.shape or new.array.dtype != own.array.dtype
+            for new, own in zip(inputs, self._inputs, strict=True)
+        ):
+            return False
+        return all(
+            leaf.grad is gradient.tensor
+            if gradient.is_sum
+            else gradient.had_one or leaf.grad is None
+            for leaf, gradient in self._step.gradients.values()
+        )
+
+    def run(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> Any:
+        """Replay the recording for new inputs.
+
+        Raises:
+            Mismatch: where inputs differ from the recorded ones for the first time, and the results from those of
+                `step`. All is then as before.
+        """
+        new = [
+            i
+            for i, doubted in enumerate(self._doubted)
+            if doubted and not _same_bits(inputs[i].array, self._inputs[i].array)
+        ]
+        if new:
+            self._rehearse(inputs, step)
+            for i in new:
+                self._doubted[i] = False
+        else:
+            self._replay(inputs)
+        return _copied(self._returned)
+
+    def _replay(self, inputs: tuple[Tensor, ...]) -> None:
+        self._begin(inputs)
+        self._step.replay()
+
+    def _begin(self, inputs: tuple[Tensor, ...]) -> None:
+        for own, new in zip(self._inputs, inputs, strict=True):
+            own.array[...] = new.array
+        for leaf, gradient in self._step.gradients.values():
+            leaf.grad = gradient.tensor
+
+    def _rehearse(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> None:
+        """Replay the recording up to the optimizer, compare with the usual way, and go on if all bits are the same."""
+        state = _State(self._step)
+        try:
+            try:
+                with rehearsal():
+                    returned = step(*inputs)
+                expected = [tensor.array.copy() for tensor in _tensors_in(returned)]
+            except EndOfRehearsal:
+                expected = None
+            gradients = [_copy_of(leaf.grad) for leaf, _ in self._step.gradients.values()]
+            changed = [array.copy() for _, array, _ in self._tensors]
+        finally:
+            state.restore()
+
+        self._begin(inputs)
+        rest = self._step.replay_to_first_whole()
+        found = [gradient.tensor.array for _, gradient in self._step.gradients.values()]
+        found += [array for _, array, _ in self._tensors]
+        same = all(map(_same_bits, found, gradients + changed))
+        if expected is not None:
+            own = [tensor.array for tensor in _tensors_in(self._returned)]
+            same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
+        if not same:
+            state.restore()
+            raise Mismatch(
+                "for another batch, its recording gives other numbers than the step itself; something in the step "
+                "depends on numbers in a way that is not recorded"
+            )
+        rest()
+
+
+class _State:
+    """What a step may change before the optimizer does: arrays outside the recording's memory, gradients, and chance."""
+
+    def __init__(self, step: StepCapture):
+        self._leaves = [(leaf, leaf.grad) for leaf, _ in step.gradients.values()]
+        self._arrays = step.outer_arrays()
+        self._arrays += [grad.array for _, grad in self._leaves if grad is not None]
+        self._generator = random.generator()
+        self._chance = self._generator.bit_generator.state
+        self._before = [array.copy() for array in self._arrays]
+
+    def restore(self) -> None:
+        """Make all as it was."""
+        for array, old in zip(self._arrays, self._before, strict=True):
+            array[...] = old
+        for leaf, grad in self._leaves:
+            leaf.grad = grad
+        self._generator.bit_generator.state = self._chance
+
+
+def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
+    """Record a training step in one of its first calls, and replay the recording in later ones.
+
+    Works as a decorator too. See the beginning of this file for what a step may do.
+
+    Args:
+        step: a function of tensors; typically forward, loss, backward and update.
+        warm_up: calls that run as usual before one is recorded, at least 1 for layers and optimizers that get their
+            shapes and memory in their first call.
+
+    Returns:
+        A function of the same arguments, a `CapturedStep`.
+    """
+    if step is None:
+        return functools.partial(capture, warm_up=warm_up)
+    if not callable(step):
+        raise TypeError(f"capture: step: expected a function, got {type(step).__name__}")
+    return CapturedStep(step, warm_up)
+
+
+def _settings() -> tuple:
+    """What else decides over how a step is computed."""
+    return precision_in_force(), modes.state.recording, fusion_in_force()
+
+
+def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
+    """Whether inputs can be copied into those of a recording: they lie on the CPU and want no gradient."""
+    return all(tensor.node is None and xp_of(tensor.array) is np for tensor in inputs)
+
+
+def _copied(returned: Any) -> Any:
+    return _mapped(lambda tensor: Tensor(tensor.array.copy()), returned)
+
+
+def _copy_of(grad: Tensor | None) -> Array | None:
+    return None if grad is None else grad.array.copy()
+
+
+def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply a function to all tensors in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: _mapped(function, member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        members = [_mapped(function, member) for member in value]
+        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
+    return value
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _mapped(note, value)
+    return found
+
+
+def _holds_tensors_only(value: Any) -> bool:
+    """Whether there is nothing in nested tuples, lists and dicts but tensors and None."""
+    if isinstance(value, dict):
+        return all(map(_holds_tensors_only, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_holds_tensors_only, value))
+    return value is None or isinstance(value, Tensor)
+
+
+def _same_bits(a: Array | None, b: Array | None) -> bool:
+    """Whether two arrays of one dtype hold the same bits."""
+    if a is None or b is None:
+        return a is b
+    return same_bits(a, b)
