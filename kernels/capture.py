@@ -44,47 +44,38 @@ class Capture:
         self.notes: list[Note] = []
         self.problem = ""
         self._pool = memory.Pool(least=0)
-        self._thread = 0
         self._first_whole: int | None = None  # the first note of `as_a_whole`
-        self._is_impure = (
-            False  # whether the step that is being noted read what notes cannot repeat
-        )
         self._in_step = False
+        self._is_impure = False  # whether the present step did what notes cannot repeat
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Note what this thread calls."""
-        global active
-        if active is not None:
-            raise RuntimeError("Capture: another capture is in force")
-        self._thread = threading.get_ident()
+        if here.active is not None:
+            raise RuntimeError("Capture: another one is in force in this thread")
         with memory.used_by_this_thread(self._pool):
-            active = self
+            here.active = self
             try:
                 yield
             finally:
-                active = None
+                here.active = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Note nothing, and use no memory of the recording."""
-        global active
+        """Note nothing, and use no memory of the capture."""
         with memory.used_by_this_thread(None):
-            active = None
+            here.active = None
             try:
                 yield
             finally:
-                active = self
+                here.active = self
 
     def note(self, function: Callable, *args: Any) -> None:
         """Note a call that has been made."""
-        if threading.get_ident() == self._thread:
-            self.notes.append((function, borrowed(args)))
+        self.notes.append((function, borrowed(args)))
 
     def refuse(self, reason: str) -> None:
-        """Note that the computation did something that notes cannot repeat; inside a step, that is run again instead."""
-        if threading.get_ident() != self._thread:
-            return
+        """Note that the computation did what notes cannot repeat; a step that does is run again instead."""
         self._is_impure = True
         if not self._in_step:
             self.problem = self.problem or reason
@@ -119,6 +110,7 @@ class Capture:
         compute: Callable[[], Any],
         held: list[Array],
         results: Callable[[Any], list[Array | None]],
+        is_pure: bool = True,
     ) -> tuple[Any, list[Array | None]]:
         """Carry out one step of the computation, and look whether its notes repeat it.
 
@@ -130,6 +122,7 @@ class Capture:
             compute: carries out the step; without `refuse`, the same numbers give the same results.
             held: the arrays that are there before.
             results: tells which arrays the step leaves behind, from what `compute` returns.
+            is_pure: False if it is known that notes do not repeat it.
 
         Returns:
             What `compute` returns; and, if the notes do not repeat the step, the list of `results`, with None for
@@ -137,7 +130,7 @@ class Capture:
         """
         start = len(self.notes)
         owners = {id(memory.owner_of(array)) for array in held}
-        self._in_step, self._is_impure = True, False
+        self._in_step, self._is_impure = True, not is_pure
         try:
             returned = compute()
             arrays = [
@@ -156,21 +149,32 @@ class Capture:
         return returned, arrays
 
 
-active: Capture | None = None
-"""The recording in force. One at a time; what other threads do meanwhile is not noted."""
+class _Here(threading.local):
+    """What is in force in a thread.
+
+    Attributes:
+        active: the capture, or None.
+        is_rehearsal: whether the thread runs a computation only as far as to the first function of `as_a_whole`.
+    """
+
+    active: Capture | None = None
+    is_rehearsal = False
+
+
+here = _Here()
 
 
 def do(function: Callable, *args: Any) -> Any:
     """Call a function that writes into some of its arguments, and note the call; return what it returns."""
     returned = function(*args)
-    if active is not None:
-        active.note(function, *args)
+    if here.active is not None:
+        here.active.note(function, *args)
     return returned
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new array of zeros, which are written anew when notes are replayed."""
-    if active is None:
+    if here.active is None:
         return np.zeros(shape, dtype)
     array = memory.empty(shape, dtype)
     do(np.ndarray.fill, array, 0)
@@ -188,8 +192,8 @@ def contiguous(array: Array) -> Array:
 
 def refuse(reason: str) -> None:
     """Say that what comes cannot be repeated from notes, see `Capture.refuse`."""
-    if active is not None:
-        active.refuse(reason)
+    if here.active is not None:
+        here.active.refuse(reason)
 
 
 def as_a_whole(function: Callable) -> Callable:
@@ -197,14 +201,14 @@ def as_a_whole(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
-        recording = active
-        if recording is None:
-            if _rehearsal.is_on:
+        capture = here.active
+        if capture is None:
+            if here.is_rehearsal:
                 raise EndOfRehearsal
             return function(*args, **named)
-        with recording.paused():
+        with capture.paused():
             returned = function(*args, **named)
-        recording.note_whole(functools.partial(function, **named), *args)
+        capture.note_whole(functools.partial(function, **named), *args)
         return returned
 
     return call
@@ -214,23 +218,14 @@ class EndOfRehearsal(BaseException):
     """Raised in a rehearsal instead of calling a function marked by `as_a_whole`."""
 
 
-class _Rehearsal(threading.local):
-    """Whether this thread rehearses a computation."""
-
-    is_on = False
-
-
-_rehearsal = _Rehearsal()
-
-
 @contextmanager
 def rehearsal() -> Iterator[None]:
     """Run what is inside only as far as to the first function marked by `as_a_whole`; that raises `EndOfRehearsal`."""
-    _rehearsal.is_on = True
+    here.is_rehearsal = True
     try:
         yield
     finally:
-        _rehearsal.is_on = False
+        here.is_rehearsal = False
 
 
 def _carry_out(notes: list[Note]) -> None:

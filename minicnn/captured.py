@@ -32,7 +32,7 @@ and for batches of another shape, such as the last one of an epoch, the step run
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
-from minicnn.kernels.capture import EndOfRehearsal, rehearsal, same_bits
+from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force, has_hooks
 
@@ -77,7 +77,8 @@ class CapturedStep:
             and dicts of these.
         """
         inputs = tuple(Tensor(value) for value in inputs)
-        if self.problem or modes.state.anomaly_mode or not _are_replaceable(inputs):
+        usual = self.problem or modes.state.anomaly_mode or here.active is not None
+        if usual or not _are_replaceable(inputs):
             return self._as_usual(inputs)
         if self._replay is not None and not self._replay.holds():
             self._replay = None
@@ -87,7 +88,7 @@ class CapturedStep:
             return self._as_usual(inputs)
         try:
             return self._replay.run(inputs, self._step)
-        except Mismatch as mismatch:
+        except MismatchError as mismatch:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
 
@@ -123,7 +124,7 @@ class CapturedStep:
         )
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """A recording did not repeat what the step does."""
 
 
@@ -184,7 +185,7 @@ class Replay:
         """Replay the recording for new inputs.
 
         Raises:
-            Mismatch: where inputs differ from the recorded ones for the first time, and the results from those of
+            MismatchError: where inputs differ from the recorded ones for the first time, and the results from those of
                 `step`. All is then as before.
         """
         new = [
@@ -235,7 +236,7 @@ class Replay:
             same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
         if not same:
             state.restore()
-            raise Mismatch(
+            raise MismatchError(
                 "for another batch, its recording gives other numbers than the step itself; something in the step "
                 "depends on numbers in a way that is not recorded"
             )
@@ -243,7 +244,7 @@ class Replay:
 
 
 class _State:
-    """What a step may change before the optimizer does: arrays outside the recording's memory, gradients, and chance."""
+    """What a step may change before the optimizer does: arrays outside the capture's memory, gradients, chance."""
 
     def __init__(self, step: StepCapture):
         self._leaves = [(leaf, leaf.grad) for leaf, _ in step.gradients.values()]

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from ..memory import empty
 from ..capture import do
+from ..memory import empty
 from .compiled import compiled, on_threads
 from .flat import share, threads_for
 

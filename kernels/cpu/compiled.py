@@ -102,8 +102,8 @@ def on_threads(function: Callable) -> Callable:
     def launch(parts, *arguments):  # with NUMBA_DISABLE_JIT
         for part in range(parts):
             function(part, parts, *arguments)
-        if capture.active is not None:
-            capture.active.note(launch, parts, *arguments)
+        if capture.here.active is not None:
+            capture.here.active.note(launch, parts, *arguments)
 
     launch.loop = function
     return functools.update_wrapper(launch, function)
@@ -152,8 +152,8 @@ def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
                 _threads.start()
         if failed:
             raise _stopped(function)
-        if capture.active is not None:
-            capture.active.note(launch, *args)
+        if capture.here.active is not None:
+            capture.here.active.note(launch, *args)
 
     functools.update_wrapper(launch, function)
     launch.loop = worker

@@ -27,8 +27,8 @@ import math
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import CACHE_LINE, empty
 from ..capture import do, zeros
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled, on_threads, plain, thread_count
 from .conv_few import multiply_few

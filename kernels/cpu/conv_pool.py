@@ -28,8 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import channels_first, channels_last, check_shape, index_dtype
-from ..memory import empty
 from ..capture import do, zeros
+from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
@@ -190,7 +190,7 @@ def conv2d_max_pool2d_grad(
 
 
 def _add_up(parts: np.ndarray, total: np.ndarray) -> None:
-    """Add up the sums that each thread has to itself (threads, ...), in the memory of the first; copy them to `total`."""
+    """Add up the sums of all threads, `parts` (threads, ...), in the memory of the first; copy them to `total`."""
     for part in parts[1:]:
         parts[0] += part
     total[...] = parts[0]

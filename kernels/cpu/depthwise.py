@@ -26,8 +26,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import CACHE_LINE, empty
 from ..capture import do, zeros
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, window_of
 from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels

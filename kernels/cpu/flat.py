@@ -7,8 +7,8 @@ the same order.
 
 import numpy as np
 
-from ..memory import empty_like
 from ..capture import do
+from ..memory import empty_like
 from .compiled import compiled, thread_count
 
 SERIAL_SIZE = 16_384

@@ -9,8 +9,8 @@ Weights (out, in) lie in memory as (in, out), as dense layers hold them; the oth
 
 import numpy as np
 
-from ..memory import empty
 from ..capture import do
+from ..memory import empty
 from . import conv
 from .compiled import on_threads, plain
 from .flat import share

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..memory import empty
 from ..capture import do
+from ..memory import empty
 from .compiled import on_threads, plain, thread_count
 from .norm_simd import (
     BLOCK_BYTES,

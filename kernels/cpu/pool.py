@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import channels_first, channels_last, check_float_array, check_shape, index_dtype
+from ..capture import do
 from ..memory import empty
 from ..pool import cached, counts, pool_layout
-from ..capture import do
 from ..shapes import IntOrPair, Shape, Sides
 from .blocks import LONGEST_VECTOR
 from .compiled import compiled, on_threads, plain, thread_count

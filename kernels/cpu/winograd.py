@@ -26,8 +26,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..arrays import channels_first
-from ..memory import CACHE_LINE, empty
 from ..capture import do, zeros
+from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Pair, Shape, Sides, Window, conv2d_shape
 from .compiled import on_threads, plain, thread_count
 from .images import images_in_order

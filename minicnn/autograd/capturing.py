@@ -40,6 +40,8 @@ class StepCapture(Capture):
         leaves: tensors that the user made and that require a gradient, with their arrays.
         modules: what was called.
         gradients: leaves, and what became of their `.grad`.
+        had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
+        run_again: functions whose forward is called again in each replay.
     """
 
     def __init__(self) -> None:
@@ -48,33 +50,34 @@ class StepCapture(Capture):
         self.modules: dict[int, Any] = {}
         self.gradients: dict[int, tuple[Any, Gradient]] = {}
         self.had_gradient: dict[int, bool] = {}
+        self.run_again: set[Function] = set()
 
 
 def note_inputs(tensors: Iterable) -> None:
     """Remember which leaves an operation was applied to."""
-    if capture.active is not None:
+    if capture.here.active is not None:
         for tensor in tensors:
             if tensor is not None and tensor.node is not None and tensor.node.function is None:
-                capture.active.leaves[id(tensor)] = tensor, tensor.array
-                capture.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+                capture.here.active.leaves[id(tensor)] = tensor, tensor.array
+                capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
 
 
 def note_clearing(tensors: Iterable) -> None:
     """Remember which leaves had a gradient, which is now forgotten."""
-    if capture.active is not None:
+    if capture.here.active is not None:
         for tensor in tensors:
-            capture.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+            capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
 
 
 def note_module(module: Any) -> None:
     """Remember a module that was called."""
-    if capture.active is not None:
-        capture.active.modules[id(module)] = module
+    if capture.here.active is not None:
+        capture.here.active.modules[id(module)] = module
 
 
 def note_gradient(tensor: Any, is_sum: bool) -> None:
     """Remember what became of the `.grad` of a tensor."""
-    step = capture.active
+    step = capture.here.active
     if step is not None:
         known = step.gradients.get(id(tensor))
         is_sum = is_sum if known is None or known[1].tensor is not tensor.grad else known[1].is_sum
@@ -85,13 +88,16 @@ def note_gradient(tensor: Any, is_sum: bool) -> None:
 @np.errstate(all="ignore")
 def forward(function: Function, arrays: Arrays) -> Array:
     """Call a function's forward while somebody is recording; for infinity and NaN, without warnings."""
-    step = capture.active
+    step = capture.here.active
     held = [array for array in (*arrays, *_arrays_of(function)) if array is not None]
     compute = _Repeatable(function, lambda: _as_array(function.forward(*arrays)))
     output, left = step.step(compute, held, lambda output: [output, *_arrays_of(function)])
     compute.restore()
     if left:
+        left = list(map(_memory_of_its_own, left))
+        output = output if left[0] is None else left[0]
         step.note(_forward_again, function, arrays, left)
+        step.run_again.add(function)
     return output
 
 
@@ -102,12 +108,16 @@ def _forward_again(function: Function, arrays: Arrays, left: Arrays) -> None:
 
 def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
     """Call a function's backward while somebody is recording."""
-    step = capture.active
+    step = capture.here.active
     saved = function.saved
     compute = _Repeatable(function, lambda: function.backward(grad))
-    parts, left = step.step(compute, [grad, *_arrays_of(function)], list)
+    # A forward that is called again decides anew what backward does, such as which numbers to drop.
+    is_pure = function not in step.run_again
+    parts, left = step.step(compute, [grad, *_arrays_of(function)], list, is_pure)
     compute.restore()
     if left:
+        left = list(map(_memory_of_its_own, left))
+        parts = [a if b is None else b for a, b in zip(parts, left, strict=True)]
         step.note(_backward_again, function, saved, grad, left)
     return parts
 
@@ -150,8 +160,8 @@ class _Repeatable:
 def computed(compute: Callable[..., Array], *arrays: Any) -> Array:
     """Return what `compute` makes of arrays outside a function, such as a comparison."""
     result = _as_array(compute(*arrays))
-    if capture.active is not None:
-        capture.active.note(_compute_again, compute, arrays, result)
+    if capture.here.active is not None:
+        capture.here.active.note(_compute_again, compute, arrays, result)
     return result
 
 
@@ -164,6 +174,13 @@ def _copy(arrays: Iterable[Array | None], targets: Arrays) -> None:
     for array, target in zip(arrays, targets, strict=True):
         if target is not None:
             target[...] = array
+
+
+def _memory_of_its_own(array: Array | None) -> Array | None:
+    """Return an array, or a copy if it cannot be written to or has one number stand for many."""
+    if array is None or (array.flags.writeable and 0 not in array.strides):
+        return array
+    return array.copy()
 
 
 def _as_array(result: Any) -> Any:

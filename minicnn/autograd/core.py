@@ -52,7 +52,7 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         _check_devices(function, arrays)
     on_tape = any(nodes)
     function.needs_grad = tuple(map(bool, nodes)) if on_tape else (False,) * len(inputs)
-    if capture.active is not None:
+    if capture.here.active is not None:
         capturing.note_inputs(inputs)
         output = capturing.forward(function, arrays)
     elif function.returns_view:  # which computes nothing, and so cannot meet infinity or NaN

@@ -226,7 +226,7 @@ def _send_on(
 
 def _sum(a: Array, b: Array, out: Array | None) -> Array:
     """Return a + b, written to `out` if that is not None."""
-    if out is None and capture.active is not None:
+    if out is None and capture.here.active is not None:
         out = xp_of(a).empty_like(a, np.result_type(a, b))
     return capture.do(xp_of(a).add, a, b, out)
 
@@ -248,9 +248,9 @@ def is_new(part: Array, held: Parts, parts: Parts) -> bool:
 def _call_backward(node: Node, gradient: Array) -> Parts:
     """Run a function's backward, and hold it to its promises; `_send_on` looks at the shapes."""
     node.check_saved_arrays()
-    if capture.active is None:
+    if capture.here.active is None:
         parts = node.function.backward(gradient)
-    else:
+    else:  # noted, to be replayed
         parts = capturing.backward(node.function, gradient)
     if not isinstance(parts, (tuple, list)) or len(parts) != len(node.parents):
         raise _not_one_each(node, parts)
@@ -315,13 +315,13 @@ def accumulate(tensor: object | None, gradient: Array, wrap: Callable, unshared:
         array = tensor.grad.array
         capture.do(xp_of(array).add, array, gradient, array)
         tensor.grad.bump_version()
-    elif capture.active is None or (unshared and gradient.dtype == tensor.array.dtype):
+    elif capture.here.active is None or (unshared and gradient.dtype == tensor.array.dtype):
         tensor.grad = wrap(gradient.astype(tensor.array.dtype, copy=not unshared))
     else:
         copy = xp_of(gradient).empty_like(gradient, tensor.array.dtype)
         capture.do(xp_of(gradient).copyto, copy, gradient)
         tensor.grad = wrap(copy)
-    if capture.active is not None:
+    if capture.here.active is not None:
         capturing.note_gradient(tensor, is_sum)
 
 

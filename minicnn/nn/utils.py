@@ -13,8 +13,8 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
 from minicnn.backend import Array, xp_of
-from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.capture import as_a_whole
+from minicnn.kernels.dispatch import sibling
 
 Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 

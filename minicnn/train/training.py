@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from minicnn import random
+from minicnn import captured, random
 from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
 from minicnn.nn import Module
@@ -55,6 +55,7 @@ def fit(
     clip_norm: float | None = None,
     seed: int | None = None,
     progress: bool = True,
+    capture: bool | None = None,
 ) -> History:
     """Train `model`, and return how it went.
 
@@ -85,6 +86,9 @@ def fit(
         seed: restarts `minicnn.random` first, so that shuffling, dropout and augmentation are the
             same on every run.
         progress: whether to show how far training has come, on standard error.
+        capture: whether to record the computation of the gradients in the second batch and to replay it for
+            later ones, which is quicker and gives the same bits, see `minicnn.capture`; None does so if all
+            parts of the model, and the loss, are minicnn's own.
 
     Returns:
         The measures of every epoch.
@@ -113,6 +117,7 @@ def fit(
         scheduler=scheduler,
         steps_every_batch=_steps_every_batch(scheduler, scheduler_step),
         clip_norm=clip_norm,
+        is_captured=_may_be_captured(model, loss) if capture is None else capture,
     )
     history, bar = History(), Progress(epochs, progress)
     if early_stopping is not None:
@@ -151,6 +156,13 @@ class _Trainer:
     scheduler: Any
     steps_every_batch: bool
     clip_norm: float | None
+    is_captured: bool
+
+    def __post_init__(self) -> None:
+        self.where = "fit"  # which batch of which epoch, for messages
+        self.gradients = self.compute_gradients
+        if self.is_captured:
+            self.gradients = captured.capture(self.compute_gradients)
 
     def train_epoch(self, loader: Iterable, epoch: int, bar: Progress) -> dict[str, float]:
         """Go through the training data once, and return the averages over it."""
@@ -169,22 +181,11 @@ class _Trainer:
 
     def train_batch(self, inputs: Tensor, targets: Tensor, where: str) -> dict[str, float]:
         """Take one step, and return the loss and the metrics from before it."""
-        outputs = self.model(inputs)
-        if isinstance(outputs, tuple) and self.loss is F.cross_entropy:
-            raise TypeError(
-                f"{where}: in training the model returns {type(outputs).__name__}, the scores of several heads; "
-                "use loss=minicnn.train.auxiliary_loss(), or build it with aux_logits=False"
-            )
-        loss = self.loss(outputs, targets)
-        if loss.numel() != 1:
-            raise ValueError(
-                f"{where}: loss: expected one number, got shape {loss.shape}; use reduction='mean'"
-            )
+        self.where = where
+        loss, outputs = self.gradients(inputs, targets)
         values = {"loss": loss.item()}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"{where}: the loss is {loss.item()}; {self.blame(inputs)}")
-        self.optimizer.zero_grad()
-        loss.backward()
         if self.clip_norm is not None:
             try:
                 clip_grad_norm_(self.trained_parameters(), self.clip_norm, error_if_nonfinite=True)
@@ -198,6 +199,23 @@ class _Trainer:
             self.metrics = {"accuracy": accuracy} if are_class_labels(scores, targets) else {}
         with no_grad():
             return values | measure(self.metrics, scores.detach(), targets)
+
+    def compute_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Any]:
+        """Compute the gradients of all parameters; return the loss and the outputs."""
+        outputs = self.model(inputs)
+        if isinstance(outputs, tuple) and self.loss is F.cross_entropy:
+            raise TypeError(
+                f"{self.where}: in training the model returns {type(outputs).__name__}, the scores of several heads; "
+                "use loss=minicnn.train.auxiliary_loss(), or build it with aux_logits=False"
+            )
+        loss = self.loss(outputs, targets)
+        if loss.numel() != 1:
+            raise ValueError(
+                f"{self.where}: loss: expected one number, got shape {loss.shape}; use reduction='mean'"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        return loss, outputs
 
     def trained_parameters(self) -> list[tuple[str, Tensor]]:
         """Return the parameters that the optimizer changes, with their names in the model."""
@@ -239,6 +257,14 @@ class _Trainer:
             self.scheduler.step(record[measure])
         elif self.scheduler is not None and not self.steps_every_batch:
             self.scheduler.step()
+
+
+def _may_be_captured(model: Module, loss: Loss | None) -> bool:
+    """Whether nothing in a step is the user's own code, which may do what a capture cannot repeat."""
+    parts = [type(part).__module__ for part in model.modules()]
+    if loss is not None:
+        parts.append(getattr(loss, "__module__", None) or type(loss).__module__)
+    return all(module.partition(".")[0] == "minicnn" for module in parts)
 
 
 def _choose_optimizer(model: Module, optimizer: Optimizer | None, scheduler: Any) -> Optimizer:

@@ -35,7 +35,7 @@ def size(rows):
 def holes(arena):
     """The sizes of the holes, the chunk's unused end left out, in order of address."""
     assert arena.lent >= 0  # enters what came back
-    (chunk,) = arena._chunks
+    (chunk,) = arena.chunks
     return [stop - start for start, stop in chunk.holes if stop < chunk.size]
 
 
@@ -178,7 +178,7 @@ def test_an_arena_may_ask_for_smaller_chunks():
 
 def test_chunks_double_what_is_reserved(arena):
     quarter = [arena.empty((CHUNK // 4,), np.dtype(np.uint8)) for _ in range(17)]
-    assert [chunk.size // CHUNK for chunk in arena._chunks] == [1, 1, 2, 4]
+    assert [chunk.size // CHUNK for chunk in arena.chunks] == [1, 1, 2, 4]
     del quarter
 
 
@@ -186,7 +186,7 @@ def test_chunks_that_are_too_small_do_not_stay(arena):
     for size in (CHUNK // 2, 2 * CHUNK, 5 * CHUNK):  # one after the other
         array = arena.empty((size,), np.dtype(np.uint8))
         del array
-    assert len(arena._chunks) == 1
+    assert len(arena.chunks) == 1
     assert arena.reserved == 5 * CHUNK
 
 

@@ -9,8 +9,8 @@ from minicnn import kernels
 from minicnn.autograd import Tensor, apply
 from minicnn.kernels import conv_pool, shapes
 from minicnn.kernels.arrays import channels_first, channels_last
-from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.capture import contiguous
+from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import IntOrPair, Padding
 from minicnn.nn.functional.checks import check_activation, check_bias, check_dtypes
 from minicnn.nn.functional.conv_pool import Conv2dMaxPool2d
