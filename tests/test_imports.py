@@ -15,7 +15,9 @@ KERNELS = ROOT / "kernels"
 
 FLOORS = [
     {"kernels", "random", "files", "archives"},
+    {"deferred"},
     {"backend"},
+    {"cuda"},
     {"ops"},
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},

@@ -10,6 +10,11 @@ from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
 
 
+def new_key() -> int:
+    """Draw what decides over all elements of one call: the only random number that comes from the host."""
+    return int(random.generator().integers(2**63))
+
+
 class Dropout(Function):
     """y = x m / (1 - p) with m = 0 with probability p, else 1; dL/dx = dL/dy m / (1 - p).
 
@@ -19,14 +24,13 @@ class Dropout(Function):
     def __init__(self, p: float, mask_shape: tuple[int, ...]):
         self.p = p
         self.mask_shape = mask_shape
+        self.key = new_key()
 
     def forward(self, x):
-        kept = random.generator().random(self.mask_shape, dtype=np.float32) >= self.p
         xp = xp_of(x)
+        ones = xp.ones(self.mask_shape, x.dtype)
         mask = xp.empty_like(x, shape=self.mask_shape)  # in the memory order of x
-        mask[...] = xp.asarray(kept)
-        if self.p < 1:
-            mask /= 1 - self.p
+        mask[...] = sibling("dropout", x).dropout(ones, self.p, self.key)
         self.save(mask)
         return x * mask
 
@@ -36,11 +40,11 @@ class Dropout(Function):
 
 
 class DropoutByKey(Function):
-    """`Dropout` of each element by itself, on the CPU: m is drawn again in backward, from the same key."""
+    """`Dropout` of each element by itself: m is drawn again in backward, from the same key."""
 
     def __init__(self, p: float):
         self.p = p
-        self.key = int(random.generator().integers(2**63))
+        self.key = new_key()
 
     def forward(self, x):
         self.order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
@@ -66,8 +70,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     _check("dropout", x, p)
     if not training or p == 0:
         return x
-    on_cpu = xp_of(x.array) is np
-    return apply(DropoutByKey(p) if on_cpu else Dropout(p, x.shape), x)
+    return apply(DropoutByKey(p), x)
 
 
 def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
