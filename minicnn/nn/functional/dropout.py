@@ -1,6 +1,5 @@
 """Dropout: silence random elements, channels or branches while training (Srivastava et al., JMLR 15, 2014)."""
 
-import numpy as np
 
 from minicnn import random
 from minicnn.autograd import Tensor, apply
@@ -57,7 +56,7 @@ class DropoutByKey(Function):
         """Drop elements, counted in the order in which x lies in memory."""
         in_memory = array.transpose(self.order)
         y = sibling("dropout", array).dropout(in_memory, self.p, self.key)
-        return y.transpose(np.argsort(self.order))
+        return y.transpose(sorted(self.order, key=self.order.__getitem__))  # the inverse order
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
