@@ -4,6 +4,7 @@ A test that takes the fixture `device`, or is marked with `on_every_device`, run
 tensors, `leaf` of tests/checks.py and the helpers around it, asks here where to put them.
 """
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,16 +28,15 @@ _places = ["cpu"]
 @contextmanager
 def tensors_on(device: str) -> Iterator[None]:
     """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed."""
-    if device == "cpu":
-        yield
-        return
+    gpu = installed(make_cupy()) if device != "cpu" else contextlib.nullcontext()
     _places.append(device)
     try:
-        with installed(make_cupy()):
+        with gpu:
             yield
     finally:
         _places.pop()
-        deferred.forget()
+        if device != "cpu":
+            deferred.forget()
 
 
 def on_gpu() -> bool:
