@@ -64,7 +64,8 @@ def max_pool2d(
         winner = xp.maximum(winner, better * winner.dtype.type(tap))  # taps come in rising order
         best = xp.maximum(best, seen)  # NaN if either is
     if relu:
-        winner[best <= 0] = layout.number_of_taps  # nobody
+        nobody = winner.dtype.type(layout.number_of_taps)
+        winner = xp.where(best <= 0, nobody, winner)
         best = xp.maximum(best, 0)
     return channels_first(best), channels_first(winner)
 

@@ -1,6 +1,5 @@
 """Dropout: silence random elements, channels or branches while training (Srivastava et al., JMLR 15, 2014)."""
 
-
 from minicnn import random
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
