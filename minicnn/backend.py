@@ -25,6 +25,8 @@ __all__ = [
     "device",
     "device_of",
     "get_default_device",
+    "in_memory_order",
+    "inverse_order",
     "is_array",
     "is_device_name",
     "library_of",
@@ -201,13 +203,13 @@ def to_device(array: Array, name: str) -> Array:
     target = _gpu(cupy, name)
     if xp_of(array) is cupy and array.device == target:
         return array
-    in_memory, order = _in_memory_order(array)
+    in_memory, order = in_memory_order(array)
     try:
         with target:
             moved = cupy.asarray(xp_of(array).ascontiguousarray(in_memory))
     except MemoryError as error:
         out_of_memory(f"to({str(name)!r})", [array], error)
-    return moved.reshape(in_memory.shape).transpose(_inverse(order))
+    return moved.reshape(in_memory.shape).transpose(inverse_order(order))
 
 
 def to_host(array: Array) -> np.ndarray:
@@ -219,8 +221,8 @@ def to_host(array: Array) -> np.ndarray:
         Exception: what `deferred.raise_later` was told of.
     """
     deferred.raise_found()
-    in_memory, order = _in_memory_order(array)
-    return in_memory.get().transpose(_inverse(order))
+    in_memory, order = in_memory_order(array)
+    return in_memory.get().transpose(inverse_order(order))
 
 
 def number_like(number: Any, array: Array, dtype: Any) -> Array:
@@ -282,13 +284,13 @@ def check_one_device(where: str, **arrays: Array | None) -> None:
         )
 
 
-def _in_memory_order(array: Array) -> tuple[Array, list[int]]:
+def in_memory_order(array: Array) -> tuple[Array, list[int]]:
     """View `array` with its axes as they lie in memory, the outermost first; return that order too."""
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     return array.transpose(order), order
 
 
-def _inverse(order: list[int]) -> list[int]:
+def inverse_order(order: list[int]) -> list[int]:
     """Return the order of axes that undoes `order`."""
     return sorted(range(len(order)), key=order.__getitem__)
 

@@ -202,7 +202,8 @@ class ndarray:  # noqa: N801 (CuPy's name)
         if name in ATTRIBUTES:
             return getattr(self._host, name)
         if name in METHODS:
-            return _lifted(getattr(np.ndarray, name), name, self)
+            function = _take if name == "take" else getattr(np.ndarray, name)
+            return _lifted(function, name, self)
         raise AttributeError(f"cupy.ndarray has no attribute {name!r} (or the stand-in lacks it)")
 
     data = property(Pointer)
@@ -351,6 +352,14 @@ class _Ufunc:
         self._ufunc.at(array._host, _index(index, array.shape), *_opened(values))
 
 
+def _take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
+    return np.take(a, indices, axis, mode="wrap")
+
+
+def _take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
+
+
 class _Grid:
     """`cupy.ogrid`: the numbers of an array's places, one array an axis."""
 
@@ -404,6 +413,8 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
     for name in NAMES:
         setattr(cupy, name, getattr(np, name))
     cupy.empty, cupy.empty_like = _empty, _empty_like
+    cupy.take = _lifted(_take, "take")
+    cupy.take_along_axis = _lifted(_take_along_axis, "take_along_axis")
     cupy.ndarray, cupy.asarray, cupy.ogrid = ndarray, asarray, _Grid()
     cupy.array = lambda a, dtype=None, copy=True: asarray(a, dtype, copy=copy)
     cupy.asnumpy = lambda a, stream=None, blocking=True: a.get(stream, blocking=blocking)
