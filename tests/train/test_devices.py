@@ -98,5 +98,7 @@ def test_metrics_of_a_batch_stay_on_the_gpu():
 def test_a_metric_refuses_labels_that_are_no_classes():
     with tensors_on("cuda"):
         share = accuracy(constant(np.zeros((3, 2))), constant(np.array([0, 1, 2])))
-        with pytest.raises(ValueError, match=r"targets: expected labels 0 to 1, got 2, .* number 2"):
+        with pytest.raises(
+            ValueError, match=r"targets: expected labels 0 to 1, got 2, .* number 2"
+        ):
             host(share)
