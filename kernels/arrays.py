@@ -51,6 +51,14 @@ def keep_where(mask: Array, values: Array) -> Array:
     return (values.view(bits) * mask).view(values.dtype)
 
 
+def first_true(mask: Array) -> Array:
+    """The place of the first True, counted in row-major order, or -1: a 0-d int64 array on the mask's device."""
+    xp = xp_of(mask)
+    if mask.size == 0:
+        return xp.full((), -1, np.int64)
+    return xp.asarray(xp.where(mask.any(), mask.argmax(), -1))
+
+
 def sum_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype to add up numbers of `dtype` in: its own, but float32 for float16, which ends at 65,504."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype

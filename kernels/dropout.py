@@ -5,11 +5,12 @@ The random numbers are those of Philox 4x32-7 (Salmon et al., "Parallel random n
 exclusive ors turn each counter into four words of 32 bits. So any thread can begin anywhere, and the
 result does not depend on how many there are. With 7 rounds Philox passes the tests of TestU01's
 BigCrush; the 10 of other libraries are a margin that dropout does not need, and take 3 / 7 longer.
+The same key drops the same numbers on every device, and nothing but the key gets there.
 
 The sibling in compiled loops, which draws the same words, is cpu/dropout.py.
 """
 
-import numpy as np
+from .arrays import Array, xp_of
 
 ROUNDS = 7
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -23,7 +24,7 @@ Each half of a word decides over one number, the lower half first.
 """
 
 
-def dropout(x: np.ndarray, p: float, key: int) -> np.ndarray:
+def dropout(x: Array, p: float, key: int) -> Array:
     """Set each number of `x` to 0 with probability `p`, and multiply the rest by 1 / (1 - p).
 
     The function is its own gradient: with the same key, dL/dx is dropout(dL/dy, p, key).
@@ -37,12 +38,13 @@ def dropout(x: np.ndarray, p: float, key: int) -> np.ndarray:
         A new array of the same shape and dtype, in row-major order.
     """
     blocks = -(-x.size // (8 * COUNTERS))
-    counters = np.arange(blocks * COUNTERS, dtype=np.uint64).reshape(blocks, COUNTERS)
-    words = np.stack(philox(counters, key), axis=1)  # (blocks, 4, COUNTERS)
+    xp = xp_of(x)
+    counters = xp.arange(blocks * COUNTERS, dtype="uint64").reshape(blocks, COUNTERS)
+    words = xp.stack(philox(counters, key), axis=1)  # (blocks, 4, COUNTERS)
     halves = words.astype("<u4").view("<u2").reshape(-1)
     limit, factor = limit_and_factor(p)
     kept = halves[: x.size].reshape(x.shape) >= limit
-    return np.where(kept, x * x.dtype.type(factor), x.dtype.type(0))
+    return xp.where(kept, x * x.dtype.type(factor), x.dtype.type(0))
 
 
 def limit_and_factor(p: float) -> tuple[int, float]:
@@ -50,7 +52,7 @@ def limit_and_factor(p: float) -> tuple[int, float]:
     return round(p * 2**16), 1 / (1 - p) if p < 1 else 0.0
 
 
-def philox(counters: np.ndarray, key: int, rounds: int = ROUNDS) -> list[np.ndarray]:
+def philox(counters: Array, key: int, rounds: int = ROUNDS) -> list[Array]:
     """Return four words of 32 random bits for each counter.
 
     Args:
@@ -62,7 +64,7 @@ def philox(counters: np.ndarray, key: int, rounds: int = ROUNDS) -> list[np.ndar
         Four arrays of uint64, of that shape.
     """
     a, b = counters & WORD, counters >> 32
-    c = d = np.zeros_like(counters)
+    c = d = xp_of(counters).zeros_like(counters)
     key_a, key_b = key & WORD, key >> 32
     for _ in range(rounds):
         product_a, product_c = a * MULTIPLIERS[0], c * MULTIPLIERS[1]  # of 64 bits

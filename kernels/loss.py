@@ -11,12 +11,12 @@ Rows whose label is `ignore_index`, and those without any truth (T_n = 0), have 
 gradient 0, whatever their scores.
 """
 
-from .arrays import Array, sum_dtype, xp_of
+from .arrays import Array, first_true, sum_dtype, xp_of
 
 
 def cross_entropy(
     scores: Array, labels: Array, weights: Array, ignore_index: int, smoothing: float
-) -> tuple[Array, Array, float, int]:
+) -> tuple[Array, Array, Array, Array]:
     """The loss of each row, and the probabilities, which the gradient is made of.
 
     Args:
@@ -29,17 +29,17 @@ def cross_entropy(
     Returns:
         The losses (rows,); the probabilities (rows, C); the sum of w over the labels that count,
         by which a mean divides; and the first row whose label is neither a class nor
-        `ignore_index`, or -1. If there is one, the rest means nothing.
+        `ignore_index`, or -1. If there is one, the rest means nothing. The last two are 0-d arrays on
+        the device of the scores, which nobody has read: the compiled loops return plain numbers.
     """
     xp = xp_of(scores)
     wrong = ((labels < 0) | (labels >= scores.shape[1])) & (labels != ignore_index)
-    if wrong.any():
-        return scores[:, 0], scores, 0.0, int(wrong.argmax())
     shifted = scores - scores.max(axis=1, keepdims=True)  # every power is at most 1
     probabilities = xp.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)  # (rows, 1)
     probabilities /= total
     surprise = xp.log(total) - shifted  # -ln p
+    labels = xp.where(wrong, ignore_index, labels)
     place = xp.arange(len(labels)), xp.where(labels == ignore_index, 0, labels)
     label_weights, truth = _truth(labels, weights, ignore_index, smoothing)
     losses = (1 - smoothing) * label_weights * surprise[place]
@@ -49,7 +49,7 @@ def cross_entropy(
         xp.where(truth == 0, 0, losses),
         probabilities,
         label_weights.sum(dtype=sum_dtype(scores.dtype)),
-        -1,
+        first_true(wrong),
     )
 
 

@@ -11,6 +11,7 @@ memory.
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ def max_pool2d(
 
     best = xp.full(shape, -np.inf, dtype=x.dtype)
     winner = xp.empty(shape, dtype=index_dtype(layout.number_of_taps - 1 + relu))
-    winner[...] = xp.asarray(_first_taps_inside(layout), dtype=winner.dtype)  # (OH, OW, 1)
+    winner[...] = _first_taps_inside(layout, xp)  # (OH, OW, 1)
     for tap, seen in enumerate(taps(seen_by_tap)):
         seen = xp.ascontiguousarray(seen)  # (N, OH, OW, C); compared several times
         first_nan = (seen != seen) & (best == best)
@@ -63,7 +64,8 @@ def max_pool2d(
         winner = xp.maximum(winner, better * winner.dtype.type(tap))  # taps come in rising order
         best = xp.maximum(best, seen)  # NaN if either is
     if relu:
-        winner[best <= 0] = layout.number_of_taps  # nobody
+        nobody = winner.dtype.type(layout.number_of_taps)
+        winner = xp.where(best <= 0, nobody, winner)
         best = xp.maximum(best, 0)
     return channels_first(best), channels_first(winner)
 
@@ -189,11 +191,11 @@ def pool_layout(
     return PoolLayout(window, x_shape[2:], (OH, OW), reach)
 
 
-def _first_taps_inside(layout: PoolLayout) -> np.ndarray:
+def _first_taps_inside(layout: PoolLayout, xp: ModuleType) -> Array:
     """For each output pixel, the first tap that is not in the padding: it wins where all elements are -inf."""
     (_, S), stride, padding, dilation = layout.window
     r, s = (
-        np.maximum(0, -((np.arange(count) * step - before) // spacing))  # ceil(distance / spacing)
+        xp.maximum(0, -((xp.arange(count) * step - before) // spacing))  # ceil(distance / spacing)
         for count, step, (before, _), spacing in zip(
             layout.output_size, stride, padding, dilation, strict=True
         )
@@ -204,21 +206,27 @@ def _first_taps_inside(layout: PoolLayout) -> np.ndarray:
 def counts(like: Array, layout: PoolLayout, count_include_pad: bool) -> Array | float:
     """Number of elements that each mean divides by: (OH, OW, 1), or one number if it is the same everywhere."""
     (R, S), stride, padding, _ = layout.window
-    rows, columns = (
-        _count_along_axis(*axis, count_include_pad)
-        for axis in zip(layout.image_size, layout.output_size, (R, S), stride, padding, strict=True)
-    )
+    axes = [*zip(layout.image_size, layout.output_size, (R, S), stride, padding, strict=True)]
+    rows, columns = (_count_along_axis(np, *axis, count_include_pad) for axis in axes)
     if rows.min() == rows.max() and columns.min() == columns.max():
         return float(rows[0] * columns[0])
-    return xp_of(like).asarray((rows[:, None] * columns)[:, :, None], dtype=like.dtype)
+    xp = xp_of(like)  # a GPU counts again: numbers of the host would have to be copied
+    rows, columns = (_count_along_axis(xp, *axis, count_include_pad) for axis in axes)
+    return (rows[:, None] * columns)[:, :, None].astype(like.dtype)
 
 
 def _count_along_axis(
-    size: int, count: int, kernel: int, stride: int, padding: Pair, count_include_pad: bool
-) -> np.ndarray:
+    xp: ModuleType,
+    size: int,
+    count: int,
+    kernel: int,
+    stride: int,
+    padding: Pair,
+    count_include_pad: bool,
+) -> Array:
     before, after = padding if count_include_pad else (0, 0)
-    start = np.arange(count) * stride - padding[0]
-    return np.minimum(start + kernel, size + after) - np.maximum(start, -before)  # (count,)
+    start = xp.arange(count) * stride - padding[0]
+    return xp.minimum(start + kernel, size + after) - xp.maximum(start, -before)  # (count,)
 
 
 def _empty_gradient(grad: Array, x_shape: Shape, layout: PoolLayout) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.fun
 
 from numpy import float32, float64, int64
 
-from minicnn import autograd, data, kernels, models, nn, optim, plot, random, train, weights
+from minicnn import autograd, cuda, data, kernels, models, nn, optim, plot, random, train, weights
 from minicnn.autograd import (
     Tensor,
     apply,
@@ -62,7 +62,7 @@ from minicnn.autograd.functions import (
     tanh,
     where,
 )
-from minicnn.backend import cuda_is_available
+from minicnn.backend import cuda_is_available, device, get_default_device, set_default_device
 from minicnn.captured import capture
 from minicnn.nn.functional.precision import precision
 from minicnn.nn.fusion import fusion
@@ -85,9 +85,11 @@ __all__ = [
     "capture",
     "cat",
     "cos",
+    "cuda",
     "cuda_is_available",
     "data",
     "detect_anomaly",
+    "device",
     "dot",
     "enable_grad",
     "exp",
@@ -99,6 +101,7 @@ __all__ = [
     "full",
     "full_like",
     "fusion",
+    "get_default_device",
     "int64",
     "is_grad_enabled",
     "kernels",
@@ -133,6 +136,7 @@ __all__ = [
     "relu",
     "save",
     "save_weights",
+    "set_default_device",
     "set_grad_enabled",
     "sigmoid",
     "sin",

@@ -3,6 +3,9 @@
 `check` looks at a function of tensors: its value against an oracle, float32 in and out, the same
 result from arrays of every memory order, and its gradient. `check_contract` looks at a `Function`
 on plain arrays: what it may change, share and return. The strategies draw arrays for hypothesis.
+
+All of them compute where the tensors of the test live (see tests/devices.py). On a GPU, where measuring
+slopes would take long, the gradients are compared with those on the CPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +15,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minicnn.autograd import Tensor
+from minicnn.backend import Array, xp_of
 from minicnn.gradcheck import gradcheck
+from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
+from tests.devices import host, on_gpu, placed, tensors_on
 
 MEMORY_ORDERS = (
     "contiguous",
@@ -41,36 +47,36 @@ def positive(*shape: int, seed: int = 0, dtype: str = "float64") -> np.ndarray:
 
 def leaf(array: np.ndarray) -> Tensor:
     """Return a tensor on `array` that requires a gradient, where its dtype can have one."""
-    return Tensor(array, requires_grad=array.dtype.kind == "f")
+    return Tensor(placed(array), requires_grad=array.dtype.kind == "f")
 
 
 def assert_close(actual: object, expected: object, tolerance: float | None = None) -> None:
     """Assert equal shapes and nearly equal values; the tolerance follows from `actual`'s dtype."""
-    actual = actual.array if isinstance(actual, Tensor) else np.asarray(actual)
-    expected = np.asarray(expected)
+    actual, expected = host(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
     tolerance = TOLERANCE.get(actual.dtype.name, 0) if tolerance is None else tolerance
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def in_memory(array: np.ndarray, order: str) -> np.ndarray:
+def in_memory(array: Array, order: str) -> Array:
     """Return an array of the same shape that lies in memory as one of MEMORY_ORDERS says.
 
     The values are the same, but for "broadcast", where the first one along the first axis repeats.
+    On a GPU, nothing is read-only.
     """
-    array = np.array(array)  # in row-major order, and ours
-    if order == "read-only":
+    array, xp = array.copy(order="C"), xp_of(array)
+    if order == "read-only" and xp is np:
         array.flags.writeable = False
     if array.ndim == 0:
         return array
     if order == "transposed":
-        return np.asfortranarray(array)
+        return xp.asfortranarray(array)
     if order == "channels last" and array.ndim > 2:
-        return np.ascontiguousarray(np.moveaxis(array, 1, -1)).transpose(
+        return xp.ascontiguousarray(xp.moveaxis(array, 1, -1)).transpose(
             0, array.ndim - 1, *range(1, array.ndim - 1)
         )
     if order == "strided":
-        wide = np.full([2 * n for n in array.shape], np.nan if array.dtype.kind == "f" else 99)
+        wide = xp.full([2 * n for n in array.shape], np.nan if array.dtype.kind == "f" else 99)
         wide = wide.astype(array.dtype)
         view = wide[(slice(None, None, 2),) * array.ndim]
         view[...] = array
@@ -79,7 +85,7 @@ def in_memory(array: np.ndarray, order: str) -> np.ndarray:
         back = (slice(None, None, -1),) * array.ndim
         return array[back].copy()[back]
     if order == "broadcast" and array.shape[0]:
-        return np.broadcast_to(array[:1], array.shape)
+        return xp.broadcast_to(array[:1], array.shape)
     return array
 
 
@@ -104,34 +110,52 @@ def check(
         options: handed on to gradcheck.
     """
     for order in orders:
-        placed = [in_memory(array, order) for array in arrays]
-        result = function(*map(Tensor, placed))
+        inputs = [in_memory(placed(array), order) for array in arrays]
+        result = function(*map(Tensor, inputs))
         assert isinstance(result, Tensor)
         if oracle is not None:
-            assert_close(result, oracle(*placed), tolerance)
+            assert_close(result, oracle(*map(host, inputs)), tolerance)
     _check_float32(function, arrays, gradient)
-    if gradient:
+    if gradient and on_gpu():
+        _check_like_cpu(function, arrays)
+    elif gradient:
         gradcheck(function, [leaf(array.copy()) for array in arrays], **options)
+
+
+def _check_like_cpu(function: Callable[..., Tensor], arrays: Sequence[np.ndarray]) -> None:
+    """Check that the gradients for a random cotangent are those on the CPU."""
+    inputs = [leaf(array) for array in arrays]
+    twins = [Tensor(array.copy(), requires_grad=array.dtype.kind == "f") for array in arrays]
+    result = function(*inputs)
+    with tensors_on("cpu"):
+        expected = function(*twins)
+    cotangent = normal(*expected.shape, seed=2).astype(expected.dtype)
+    result.backward(placed(cotangent))
+    expected.backward(cotangent)
+    for tensor, twin in zip(inputs, twins, strict=True):
+        if tensor.requires_grad:
+            assert tensor.grad.device == tensor.device
+            assert_close(tensor.grad, twin.grad.array)
 
 
 def _check_float32(
     function: Callable[..., Tensor], arrays: Sequence[np.ndarray], gradient: bool
 ) -> None:
     """Check that float32 arrays give float32 results and float32 gradients, near the float64 ones."""
-    wide = function(*map(Tensor, arrays))
+    wide = function(*map(Tensor, map(placed, arrays)))
     inputs = [leaf(_narrow(array)) for array in arrays]
     result = function(*inputs)
     if wide.dtype.kind != "f":
         return
     assert result.dtype == np.float32
-    assert_close(result, wide.array, tolerance=1e-4)
+    assert_close(result, host(wide), tolerance=1e-4)
     if not gradient:
         return
     arrived = []
     for tensor in inputs:
         if tensor.requires_grad:
             tensor.register_hook(lambda g: arrived.append(g.dtype))
-    result.backward(np.ones(result.shape, np.float32))
+    result.backward(placed(np.ones(result.shape, np.float32)))
     assert set(arrived) <= {np.dtype(np.float32)}, f"gradients of dtypes {arrived}"
 
 
@@ -159,37 +183,44 @@ def check_contract(
     """
     for dtype in dtypes:
         for order in orders:
-            placed = [_placed(array, dtype, order) for array in arrays]
-            before = [None if array is None else array.copy() for array in placed]
+            inputs = [_input(array, dtype, order) for array in arrays]
+            before = [None if array is None else array.copy() for array in inputs]
             function = make()
-            function.needs_grad = tuple(a is not None and a.dtype.kind == "f" for a in placed)
-            output = np.asarray(function.forward(*placed))
+            function.needs_grad = tuple(a is not None and a.dtype.kind == "f" for a in inputs)
+            output = function.forward(*inputs)
+            output = np.asarray(output) if isinstance(output, np.generic) else output
             where = f"{function.name}, {dtype}, {order}"
             assert output.dtype == dtype, f"{where}: result is {output.dtype}"
-            for array in placed:
+            for array in inputs:
                 if array is not None and not function.returns_view:
-                    assert not np.shares_memory(output, array), f"{where}: result is a view"
-            cotangent = in_memory(normal(*output.shape, seed=1, dtype=dtype), order)
+                    assert not _share_memory(output, array), f"{where}: result is a view"
+            cotangent = in_memory(placed(normal(*output.shape, seed=1, dtype=dtype)), order)
             sent = cotangent.copy()
             grads = function.backward(cotangent)
-            _assert_unchanged([cotangent, *placed], [sent, *before], where)
-            _assert_fit(grads, placed, function.needs_grad, where)
+            _assert_unchanged([cotangent, *inputs], [sent, *before], where)
+            _assert_fit(grads, inputs, function.needs_grad, where)
 
 
-def _placed(array: np.ndarray | None, dtype: str, order: str) -> np.ndarray | None:
+def _input(array: np.ndarray | None, dtype: str, order: str) -> Array | None:
     """Return an argument in a dtype and a memory order."""
     if array is None:
         return None
-    return in_memory(array.astype(dtype) if array.dtype.kind == "f" else array, order)
+    return in_memory(placed(array.astype(dtype) if array.dtype.kind == "f" else array), order)
+
+
+def _share_memory(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory; on a GPU, whether they are views of one."""
+    return np.shares_memory(a, b) if xp_of(a) is np else owner_of(a) is owner_of(b)
 
 
 def _assert_unchanged(
-    arrays: Sequence[np.ndarray | None], before: Sequence[np.ndarray | None], where: str
+    arrays: Sequence[Array | None], before: Sequence[Array | None], where: str
 ) -> None:
     """Assert that arrays are bit for bit what they were."""
     for array, old in zip(arrays, before, strict=True):
         if array is not None:
-            assert array.tobytes() == old.tobytes(), f"{where}: an argument was changed"
+            same = host(array).tobytes() == host(old).tobytes()
+            assert same, f"{where}: an argument was changed"
 
 
 def _assert_fit(

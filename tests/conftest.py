@@ -1,9 +1,10 @@
-"""What all tests share: quick and repeatable hypothesis runs, a fixed seed, and PyTorch where it is installed."""
+"""What all tests share: quick and repeatable hypothesis runs, a seed, devices, PyTorch where it is installed."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import minicnn
+from tests.devices import DEVICES, tensors_on
 
 settings.register_profile(
     "minicnn",
@@ -13,6 +14,7 @@ settings.register_profile(
     max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("stand-in", settings.get_profile("minicnn"), max_examples=6)
 settings.load_profile("minicnn")
 
 
@@ -21,6 +23,15 @@ def seed():
     """Restart minicnn's random numbers before every test; the value is the seed."""
     minicnn.manual_seed(0)
     return 0
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy."""
+    settings.load_profile("minicnn" if request.param == "cpu" else "stand-in")
+    with tensors_on(request.param):
+        yield request.param
+    settings.load_profile("minicnn")
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ KERNELS = ROOT / "kernels"
 
 FLOORS = [
     {"kernels", "files", "archives"},
-    {"backend", "random"},
+    {"deferred", "random"},
+    {"backend"},
+    {"cuda"},
     {"ops"},
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.autograd import capturing
-from minicnn.backend import is_array, xp_of
+from minicnn.backend import (
+    Array,
+    check_one_device,
+    device_of,
+    is_array,
+    number_like,
+    to_device,
+    xp_of,
+)
 from minicnn.ops import arithmetic, elementwise
 from minicnn.ops.function import Function
 from minicnn.ops.matmul import MatMul
@@ -142,7 +150,10 @@ class Arithmetic:
 
     def _compare(self, function: np.ufunc, other: Any) -> "Tensor":
         """Apply a ufunc to the arrays; CuPy arrays dispatch it to CuPy."""
-        return type(self)._wrap(capturing.computed(function, self.array, unwrapped(other)))
+        other = unwrapped(other)
+        if is_array(other) and xp_of(other) is not xp_of(self.array):
+            check_one_device(function.__name__, a=self.array, b=other)
+        return type(self)._wrap(capturing.computed(function, self.array, other))
 
     # --- one operand ------------------------------------------------------------------------------
 
@@ -255,7 +266,7 @@ def tensor_like(operand: Any, like: "Tensor") -> "Tensor":
             dtype = np.float32
         elif kind != "b" and dtype.kind == "b":
             dtype = np.int64
-        return type(like)._wrap(xp_of(like.array).asarray(operand, dtype=dtype))
+        return type(like)._wrap(number_like(operand, like.array, dtype))
     if isinstance(operand, (list, tuple)):
         return type(like)(operand)
     raise TypeError(f"expected a tensor, an array or a number, got {type(operand).__name__}")
@@ -284,10 +295,23 @@ def _broadcasting(function: Function, first: "Tensor", *others: "Tensor") -> "Te
         ) from error
 
 
-def unwrap_index(index: Any) -> Any:
-    """Return an index with the arrays of its tensors; lists and arrays copied, as backward needs them unchanged."""
+def unwrap_index(index: Any, like: Array) -> Any:
+    """Return an index into `like` with the arrays of its tensors.
+
+    Lists and arrays are copied, as backward needs them unchanged, and those in main memory to the
+    device of `like`.
+
+    Raises:
+        RuntimeError: for indices on a GPU into an array in main memory.
+    """
     if isinstance(index, (tuple, list)):
-        parts = [unwrap_index(part) for part in index]
+        parts = [unwrap_index(part, like) for part in index]
         return parts if isinstance(index, list) else tuple(parts)
     index = unwrapped(index)
-    return index.copy() if is_array(index) else index
+    if not is_array(index):
+        return index
+    if xp_of(index) is xp_of(like):
+        return index.copy()
+    if xp_of(like) is np:
+        check_one_device("x[index]", x=like, index=index)
+    return to_device(index, device_of(like))

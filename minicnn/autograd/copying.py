@@ -30,8 +30,17 @@ class Copying:
         """The same values in row-major memory; the tensor itself where that is so already."""
         return self if self.array.flags.c_contiguous else self.apply(Copy(self.dtype, order="C"))
 
-    def to(self, target: Any) -> "Tensor":
-        """Move to a device ("cpu", "cuda:0") or convert to a dtype; itself where nothing changes."""
+    def to(self, target: Any, non_blocking: bool = False) -> "Tensor":
+        """Move to a device ("cpu", "cuda:0") or convert to a dtype; itself where nothing changes.
+
+        `non_blocking` is accepted, as in PyTorch, and changes nothing: a copy to a GPU never waits, and
+        one to the host does, so that nobody reads what has not arrived.
+
+        Raises:
+            ValueError, TypeError: for what is neither a device nor a dtype.
+            RuntimeError: for a device that this machine cannot use, with the reason.
+            MemoryError: where the device has no room for it.
+        """
         if is_device_name(target):
             same = to_device(self.array, target) is self.array
             return self if same else self.apply(ToDevice(target))

@@ -20,7 +20,18 @@ from minicnn.autograd.inplace import InPlace
 from minicnn.autograd.reductions import Reductions
 from minicnn.autograd.shaping import Shaping
 from minicnn.autograd.tape import Node, RemovableHook, Version
-from minicnn.backend import Array, device_of, is_array, to_device, xp_of
+from minicnn.backend import (
+    Array,
+    check_one_device,
+    device,
+    device_of,
+    is_array,
+    number_like,
+    out_of_memory,
+    to_device,
+    to_host,
+    xp_of,
+)
 from minicnn.kernels import capture
 from minicnn.ops.function import Function
 
@@ -52,13 +63,16 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         _check_devices(function, arrays)
     on_tape = any(nodes)
     function.needs_grad = tuple(map(bool, nodes)) if on_tape else (False,) * len(inputs)
-    if capture.here.active is not None:
-        capturing.note_inputs(inputs)
-        output = capturing.forward(function, arrays)
-    elif function.returns_view:  # which computes nothing, and so cannot meet infinity or NaN
-        output = function.forward(*arrays)
-    else:
-        output = _quietly(function, arrays)
+    try:
+        if capture.here.active is not None:
+            capturing.note_inputs(inputs)
+            output = capturing.forward(function, arrays)
+        elif function.returns_view:  # which computes nothing, and so cannot meet infinity or NaN
+            output = function.forward(*arrays)
+        else:
+            output = _quietly(function, arrays)
+    except MemoryError as error:
+        out_of_memory(function.name, arrays, error)
     if type(output) is not np.ndarray:
         output = _as_output(function, output)
     result = Tensor._wrap(output)
@@ -117,17 +131,17 @@ def _not_tensors(function: Function, inputs: tuple) -> TypeError:
 
 
 def _check_devices(function: Function, arrays: list[Array | None]) -> None:
-    """Refuse arrays of several devices."""
-    devices = [None if array is None else device_of(array) for array in arrays]
-    if len(set(devices) - {None}) > 1:
-        found = ", ".join(
-            f"input {i} of shape {array.shape} on {device}"
-            for i, (array, device) in enumerate(zip(arrays, devices, strict=True))
-            if array is not None
-        )
-        raise RuntimeError(
-            f"{function.name}: all inputs must live on one device, got {found}; move one with .to(device)"
-        )
+    """Refuse arrays of several devices, by the names that forward gives them."""
+    places = {
+        None if xp_of(array) is np else array.device.id for array in arrays if array is not None
+    }
+    if len(places) <= 1:
+        return
+    code = function.forward.__code__
+    names = code.co_varnames[1 : code.co_argcount]  # without self
+    if len(names) < len(arrays):  # forward(self, *arrays)
+        names = [f"input {i}" for i in range(len(arrays))]
+    check_one_device(function.name, **dict(zip(names, arrays, strict=False)))
 
 
 class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
@@ -187,7 +201,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
         return self.array.ndim
 
     @property
-    def device(self) -> str:
+    def device(self) -> device:
         """Where the array lives: "cpu", "cuda:0", ..."""
         return device_of(self.array)
 
@@ -245,13 +259,16 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise ValueError(
                 f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()"
             )
-        capture.refuse("a number is read")
-        return self.array.item()
+        return self._on_host().item()
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
-        capture.refuse("numbers are read")
-        return self.array.tolist()
+        return self._on_host().tolist()
+
+    def _on_host(self) -> np.ndarray:
+        """The array, or a copy in main memory of one on a GPU, which the host waits for."""
+        capture.refuse("a number is read")
+        return self.array if type(self.array) is np.ndarray else to_host(self.array)
 
     def numpy(self) -> np.ndarray:
         """The NumPy array, sharing memory.
@@ -347,9 +364,10 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
                     f"backward: only a tensor with one element has an implied gradient of 1, this one has shape "
                     f"{self.shape}; reduce it first (.sum(), .mean()) or pass backward(gradient=...) of that shape"
                 )
-            seed = xp_of(self.array).asarray(1, self.dtype).reshape(self.shape)
+            seed = number_like(1, self.array, self.dtype).reshape(self.shape)
         else:
             seed = as_array(gradient, self.dtype)
+            check_one_device("backward", result=self.array, gradient=seed)
             if seed.shape != self.shape:
                 raise RuntimeError(
                     f"backward: expected a gradient of shape {self.shape}, got {seed.shape}"

@@ -1,4 +1,9 @@
-"""Tensors from nothing: constants, ranges, random numbers. PyTorch's names; float32 unless told otherwise."""
+"""Tensors from nothing: constants, ranges, random numbers. PyTorch's names; float32 unless told otherwise.
+
+`device` says where; None stands for the default device (see `minicnn.set_default_device`). Constants are
+filled in where they will live; random numbers are drawn on the host, so that a seed means the same on
+every device, and moved.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +13,20 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd.axes import sizes_of
 from minicnn.autograd.core import Tensor, default_dtype
-from minicnn.backend import to_device, xp_of
+from minicnn.backend import Array, library_of, new_device, to_device, xp_of
 
 
 def tensor(
-    data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+    data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor with a copy of `data`: Python floats become float32, integers int64; arrays keep their dtype."""
-    copied = Tensor(data.array if isinstance(data, Tensor) else data, dtype=dtype).array.copy()
-    return Tensor(to_device(copied, device), requires_grad)
+    """A tensor with a copy of `data`: Python floats become float32, integers int64; arrays keep their dtype.
+
+    A copy of a tensor, or of a GPU's array, stays on its device where none is named.
+    """
+    array = Tensor(data.array if isinstance(data, Tensor) else data, dtype=dtype).array.copy()
+    if device is None and (isinstance(data, Tensor) or xp_of(array) is not np):
+        return Tensor(array, requires_grad)
+    return _placed(array, device, requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -30,20 +40,26 @@ def full(
     size: Any,
     fill_value: float,
     dtype: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of shape `size` filled with one value."""
     if dtype is None:
         dtype = default_dtype if isinstance(fill_value, float) else np.asarray(fill_value).dtype
-    return Tensor(to_device(np.full(size, fill_value, dtype), device), requires_grad)
+    place = new_device(device)
+    if library_of(place) is np:
+        return Tensor(np.full(size, fill_value, dtype), requires_grad)
+    one = to_device(
+        np.full((), fill_value, dtype), place
+    )  # an array of its device makes more there
+    return Tensor(xp_of(one).full_like(one, fill_value, shape=size), requires_grad)
 
 
 def zeros(
     *shape: Any,
     size: Any = None,
     dtype: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros. The shape is one number or several, a tuple, or `size=` a tuple."""
@@ -54,7 +70,7 @@ def ones(
     *shape: Any,
     size: Any = None,
     dtype: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones; for the ways to give its shape see `zeros`."""
@@ -76,30 +92,51 @@ def full_like(other: Tensor, fill_value: float, dtype: Any = None) -> Tensor:
     return Tensor(xp_of(other.array).full_like(other.array, fill_value, dtype=dtype))
 
 
-def eye(n: int, dtype: Any = None) -> Tensor:
+def eye(n: int, dtype: Any = None, device: str | None = None) -> Tensor:
     """The identity matrix of size (n, n)."""
-    return Tensor(np.eye(n, dtype=dtype or default_dtype))
+    return _placed(np.eye(n, dtype=dtype or default_dtype), device)
 
 
-def arange(*start_end_step: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(
+    *start_end_step: float,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Evenly spaced values in [start, end): int64 if all arguments are integers, else float32."""
-    return Tensor(_default_float(np.arange(*start_end_step, dtype=dtype), dtype), requires_grad)
+    values = _default_float(np.arange(*start_end_step, dtype=dtype), dtype)
+    return _placed(values, device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, dtype: Any = None) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """`steps` evenly spaced values from `start` to `end`, both included."""
-    return Tensor(np.linspace(start, end, steps, dtype=dtype or default_dtype))
+    return _placed(np.linspace(start, end, steps, dtype=dtype or default_dtype), device)
 
 
-def rand(*shape: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform random numbers in [0, 1); for the ways to give the shape see `zeros`."""
-    return Tensor(_draw(random.generator().random, _size(shape, size), dtype), requires_grad)
+    drawn = _draw(random.generator().random, _size(shape, size), dtype)
+    return _placed(drawn, device, requires_grad)
 
 
-def randn(*shape: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Standard normal random numbers; for the ways to give the shape see `zeros`."""
     drawn = _draw(random.generator().standard_normal, _size(shape, size), dtype)
-    return Tensor(drawn, requires_grad)
+    return _placed(drawn, device, requires_grad)
 
 
 def rand_like(other: Tensor) -> Tensor:
@@ -113,21 +150,31 @@ def randn_like(other: Tensor) -> Tensor:
 
 
 def normal(
-    mean: float, std: float, size: Any, dtype: Any = None, requires_grad: bool = False
+    mean: float,
+    std: float,
+    size: Any,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Normal random numbers with the given mean and standard deviation."""
     drawn = random.generator().normal(mean, std, size)
-    return Tensor(drawn.astype(dtype or default_dtype), requires_grad)
+    return _placed(drawn.astype(dtype or default_dtype), device, requires_grad)
 
 
-def randint(low: int, high: int, size: Any) -> Tensor:
+def randint(low: int, high: int, size: Any, device: str | None = None) -> Tensor:
     """Random integers in [low, high), int64."""
-    return Tensor(random.generator().integers(low, high, size))
+    return _placed(random.generator().integers(low, high, size), device)
 
 
-def randperm(n: int) -> Tensor:
+def randperm(n: int, device: str | None = None) -> Tensor:
     """The integers 0 to n - 1 in random order, int64."""
-    return Tensor(random.generator().permutation(n))
+    return _placed(random.generator().permutation(n), device)
+
+
+def _placed(array: Array, device: str | None, requires_grad: bool = False) -> Tensor:
+    """A tensor of an array that is nobody else's, on a device."""
+    return Tensor(to_device(array, new_device(device)), requires_grad)
 
 
 def _draw(distribution: Callable, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd import modes
 from minicnn.autograd.arithmetic import operands, unwrap_index, unwrapped
-from minicnn.backend import Array, xp_of
+from minicnn.backend import Array, check_one_device, is_array, to_device
 from minicnn.kernels import capture
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class InPlace:
                 "x[...] = value: no gradient flows through an assignment (shape "
                 f"{self.shape}); use where() or cat(), or assign inside no_grad()"
             )
-        capture.do(operator.setitem, self.array, unwrap_index(index), unwrapped(value))
+        value = unwrapped(value)
+        if is_array(value):
+            check_one_device("x[...] = value", x=self.array, value=value)
+        capture.do(operator.setitem, self.array, unwrap_index(index, self.array), value)
         self.bump_version()
 
     def zero_(self) -> "Tensor":
@@ -62,7 +65,9 @@ class InPlace:
     def copy_(self, source: Any) -> "Tensor":
         """Copy the values of `source`, which broadcasts to this shape."""
         self._refuse_on_tape("copy_")
-        capture.do(operator.setitem, self.array, ..., unwrapped(source))
+        source = unwrapped(source)
+        source = to_device(source, self.device) if is_array(source) else source
+        capture.do(operator.setitem, self.array, ..., source)
         self.bump_version()
         return self
 
@@ -79,12 +84,12 @@ class InPlace:
     def normal_(self, mean: float = 0.0, std: float = 1.0) -> "Tensor":
         """Fill with normal random numbers of the given mean and standard deviation."""
         drawn = random.generator().normal(mean, std, self.shape)
-        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
+        return self.copy_(np.asarray(drawn, self.dtype))
 
     def uniform_(self, low: float = 0.0, high: float = 1.0) -> "Tensor":
         """Fill with random numbers spread evenly over [low, high)."""
         drawn = random.generator().uniform(low, high, self.shape)
-        return self.copy_(xp_of(self.array).asarray(drawn, dtype=self.dtype))
+        return self.copy_(np.asarray(drawn, self.dtype))
 
     def _is_a_value(self, other: Any) -> bool:
         """Whether an in-place operator must make a new tensor; raises for a leaf that requires a gradient."""
@@ -105,6 +110,7 @@ class InPlace:
     def _update(self, function: np.ufunc, other: Any) -> "Tensor":
         """Write function(array, other) into the array."""
         _, other = operands(None, self, other)
+        check_one_device(f"in-place {function.__name__}", x=self.array, other=other.array)
         with np.errstate(all="ignore"):
             capture.do(_into_first, function, self.array, other.array)
         self.bump_version()

@@ -20,7 +20,7 @@ class Shaping:
     __slots__ = ()
 
     def __getitem__(self, index: Any) -> "Tensor":
-        return self.apply(ops.GetItem(unwrap_index(index)))
+        return self.apply(ops.GetItem(unwrap_index(index, self.array)))
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The elements in row-major order in a new shape; one size may be -1 and is computed."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from minicnn.autograd import capturing, modes
-from minicnn.backend import Array, to_device, xp_of
+from minicnn.backend import Array, out_of_memory, to_device, xp_of
 from minicnn.kernels import capture
 from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
@@ -248,10 +248,13 @@ def is_new(part: Array, held: Parts, parts: Parts) -> bool:
 def _call_backward(node: Node, gradient: Array) -> Parts:
     """Run a function's backward, and hold it to its promises; `_send_on` looks at the shapes."""
     node.check_saved_arrays()
-    if capture.here.active is None:
-        parts = node.function.backward(gradient)
-    else:  # noted, to be replayed
-        parts = capturing.backward(node.function, gradient)
+    try:
+        if capture.here.active is None:
+            parts = node.function.backward(gradient)
+        else:  # noted, to be replayed
+            parts = capturing.backward(node.function, gradient)
+    except MemoryError as error:
+        out_of_memory(f"backward of {node.function.name}", [gradient, *node.function.saved], error)
     if not isinstance(parts, (tuple, list)) or len(parts) != len(node.parents):
         raise _not_one_each(node, parts)
     if modes.state.anomaly_mode:

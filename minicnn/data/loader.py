@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.backend import device as Device
 from minicnn.data.dataset import fetch_batch
+from minicnn.data.prefetch import sent_ahead
 from minicnn.random import resolve
 
 
@@ -30,12 +32,17 @@ class DataLoader:
         drop_last: leave out the last batch where it is smaller than the others.
         generator: a seed, a generator, or None for the global generator
             (`minicnn.random.manual_seed`).
+        pin_memory: accepted so that programs written for PyTorch run: copies to a GPU pass through pinned
+            memory, whatever its value.
+        device: where the batches shall be; None leaves them where the dataset makes them. To a GPU, each
+            batch is copied while the one before is in use, see `minicnn/data/prefetch.py`.
 
     Yields:
         What the dataset makes of a batch: for a TensorDataset a tuple of tensors, (B, ...) each.
 
     Raises:
-        ValueError, TypeError: batch_size or num_workers is not a whole number in range.
+        ValueError, TypeError: batch_size or num_workers is not a whole number in range, or `device` no
+            device.
     """
 
     def __init__(
@@ -48,6 +55,8 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         drop_last: bool = False,
         generator: int | np.random.Generator | None = None,
+        pin_memory: bool = False,
+        device: str | None = None,
     ) -> None:
         if isinstance(dataset, tuple):
             raise TypeError(
@@ -66,6 +75,8 @@ class DataLoader:
         self.collate_fn = collate_fn
         self.drop_last = drop_last
         self.generator = None if generator is None else resolve(generator)
+        self.pin_memory = pin_memory
+        self.device = None if device is None else Device(device)
 
     def __repr__(self) -> str:
         """Name the kind of dataset, and the settings that decide the batches."""
@@ -83,7 +94,8 @@ class DataLoader:
         """Start an epoch."""
         n = len(self.dataset)
         order = resolve(self.generator).permutation(n) if self.shuffle else np.arange(n)  # (N,)
-        return (self._batch(order, number) for number in range(len(self)))
+        batches = (self._batch(order, number) for number in range(len(self)))
+        return batches if self.device is None else sent_ahead(batches, self.device)
 
     def _batch(self, order: np.ndarray, number: int) -> Any:
         """Return batch `number` of the epoch."""

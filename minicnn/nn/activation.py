@@ -35,12 +35,15 @@ class PReLU(Module):
     Args:
         num_parameters: number of slopes: one for each channel (axis 1), or 1 for all.
         init: the slopes at the start.
+        device: where the parameters are; None is the default device.
     """
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25):
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: str | None = None):
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(full(num_parameters, float(init)))  # (num_parameters,)
+        self.weight = Parameter(
+            full(num_parameters, float(init), device=device)
+        )  # (num_parameters,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to `x`, (N, C, ...)."""

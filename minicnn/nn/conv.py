@@ -1,7 +1,5 @@
 """Convolution layers: modules that hold a weight and a bias, and call one function."""
 
-import numpy as np
-
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import zeros
 from minicnn.kernels.shapes import IntOrPair, Padding, pair, window_of
@@ -48,12 +46,16 @@ class _Convolution(Module):
         self.algorithm = algorithm
         self.precision = precision
 
-    def _create_parameters(self, weight_shape: tuple[int, ...], bias: bool) -> None:
+    def _create_parameters(
+        self, weight_shape: tuple[int, ...], bias: bool, device: str | None
+    ) -> None:
         # In memory, the order is (R, S, C, K): the kernels of the CPU read all filters' numbers of one tap together.
         K, C, *size = weight_shape
-        in_memory = zeros(*size, C, K).array
-        self.weight = Parameter(np.moveaxis(in_memory, (-1, -2), (0, 1)))  # (K, C, R, S)
-        self.register_parameter("bias", Parameter(zeros(self.out_channels)) if bias else None)
+        in_memory = zeros(*size, C, K, device=device).array
+        axes = range(in_memory.ndim)
+        self.weight = Parameter(in_memory.transpose(*axes[:-3:-1], *axes[:-2]))  # (K, C, R, S)
+        constants = Parameter(zeros(self.out_channels, device=device)) if bias else None
+        self.register_parameter("bias", constants)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -90,6 +92,7 @@ class Conv2d(_Convolution):
         bias: whether each output channel has a constant.
         algorithm: "naive", "im2col", "direct", "winograd" or "auto".
         precision: "fast", "exact" or None, see `minicnn.precision`.
+        device: where the parameters are; None is the default device.
 
     Attributes:
         weight: (out_channels, in_channels / groups, R, S).
@@ -108,6 +111,7 @@ class Conv2d(_Convolution):
         bias: bool = True,
         algorithm: str = "auto",
         precision: str | None = None,
+        device: str | None = None,
     ):
         name = type(self).__name__
         size, step = pair(kernel_size, f"{name}: kernel_size"), pair(stride, f"{name}: stride")
@@ -118,7 +122,7 @@ class Conv2d(_Convolution):
         super().__init__(
             in_channels, out_channels, size, step, padding, gap, groups, algorithm, precision
         )
-        self._create_parameters((out_channels, in_channels // groups, *size), bias)
+        self._create_parameters((out_channels, in_channels // groups, *size), bias, device)
 
     def forward(
         self,
@@ -176,6 +180,7 @@ class Conv1d(_Convolution):
         bias: bool = True,
         algorithm: str = "auto",
         precision: str | None = None,
+        device: str | None = None,
     ):
         sides = padding if isinstance(padding, str) else (0, padding)
         name = type(self).__name__
@@ -191,7 +196,7 @@ class Conv1d(_Convolution):
             algorithm,
             precision,
         )
-        self._create_parameters((out_channels, in_channels // groups, kernel_size), bias)
+        self._create_parameters((out_channels, in_channels // groups, kernel_size), bias, device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` with the layer's filters."""
@@ -222,6 +227,7 @@ class ConvTranspose2d(_Convolution):
         dilation: IntOrPair = 1,
         algorithm: str = "auto",
         precision: str | None = None,
+        device: str | None = None,
     ):
         name = type(self).__name__
         size, step = pair(kernel_size, f"{name}: kernel_size"), pair(stride, f"{name}: stride")
@@ -232,7 +238,7 @@ class ConvTranspose2d(_Convolution):
             in_channels, out_channels, size, step, cut, gap, groups, algorithm, precision
         )
         self.output_padding = extra
-        self._create_parameters((in_channels, out_channels // groups, *size), bias)
+        self._create_parameters((in_channels, out_channels // groups, *size), bias, device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the transposed convolution to `x`."""

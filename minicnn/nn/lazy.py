@@ -39,7 +39,7 @@ class _Lazy:
         """Replace the layer's parameters by ones without a shape."""
         for name, parameter in self._parameters.items():
             if parameter is not None:
-                self._parameters[name] = UninitializedParameter()
+                self._parameters[name] = UninitializedParameter(device=parameter.device)
 
     def reset_parameters(self) -> None:
         """Wait for the first input."""

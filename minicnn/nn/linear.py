@@ -32,20 +32,24 @@ class Linear(Module):
         in_features: size of the input's last axis.
         out_features: size of the output's last axis.
         bias: whether there is a b.
+        device: where the parameters are; None is the default device.
 
     Attributes:
         weight: (out_features, in_features).
         bias: (out_features,) or None.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: str | None = None
+    ):
         super().__init__()
         check_whole(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         # In memory, the order is (in, out), in which the kernels of the CPU read it.
-        self.weight = Parameter(zeros(in_features, out_features).array.T)
-        self.register_parameter("bias", Parameter(zeros(out_features)) if bias else None)
+        self.weight = Parameter(zeros(in_features, out_features, device=device).array.T)
+        constants = Parameter(zeros(out_features, device=device)) if bias else None
+        self.register_parameter("bias", constants)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -120,19 +124,26 @@ class Embedding(Module):
         num_embeddings: number of rows.
         embedding_dim: length of each vector.
         padding_idx: a row that stays zero; a negative number counts from the end.
+        device: where the parameters are; None is the default device.
 
     Attributes:
         weight: (num_embeddings, embedding_dim), initially standard normal.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None):
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        device: str | None = None,
+    ):
         super().__init__()
         check_whole("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         check_padding_idx(padding_idx, num_embeddings)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        self.weight = Parameter(zeros(num_embeddings, embedding_dim))
+        self.weight = Parameter(zeros(num_embeddings, embedding_dim, device=device))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

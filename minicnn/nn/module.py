@@ -342,8 +342,13 @@ class Module(Stateful, Freezable, Observable):
     def to(self, target: Any) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.
 
+        Parameters stay the same objects, so that an optimizer that holds them goes on, and what it
+        remembers of them follows in its next step. Where something goes wrong, nothing has moved.
+
         Raises:
             TypeError: for a dtype that is not floating-point: nothing could be learned in it.
+            RuntimeError: for a device that this machine cannot use, with the reason.
+            MemoryError: where the device has no room for all of it.
         """
         is_device = is_device_name(target)
         if not is_device and as_dtype(target).kind != "f":
@@ -352,11 +357,14 @@ class Module(Stateful, Freezable, Observable):
             )
         members = [*self.parameters(), *self.buffers()]
         gradients = [tensor.grad for tensor in members if tensor.grad is not None]
-        for tensor in (*members, *gradients):
-            if is_device:
-                tensor.array = to_device(tensor.array, target)
-            elif tensor.dtype.kind == "f":
-                tensor.array = tensor.array.astype(target)
+        tensors = (*members, *gradients)
+        if is_device:
+            moved = [to_device(tensor.array, target) for tensor in tensors]
+        else:
+            tensors = [tensor for tensor in tensors if tensor.dtype.kind == "f"]
+            moved = [tensor.array.astype(target) for tensor in tensors]
+        for tensor, array in zip(tensors, moved, strict=True):
+            tensor.array = array
         return self
 
     def float(self) -> Self:

@@ -3,13 +3,23 @@
 import numpy as np
 
 from minicnn.autograd import Tensor
-from minicnn.autograd.creation import ones, tensor, zeros
+from minicnn.autograd.creation import full, ones, zeros
 from minicnn.backend import xp_of
 from minicnn.kernels import capture
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
+
+
+def _register_scale_and_shift(
+    layer: Module, shape: int | tuple[int, ...], scale: bool, shift: bool, device: str | None
+) -> None:
+    """Give a layer the parameters `weight`, initially 1, and `bias`, initially 0, or None in their places."""
+    weight = Parameter(ones(shape, device=device)) if scale else None
+    bias = Parameter(zeros(shape, device=device)) if shift else None
+    layer.register_parameter("weight", weight)
+    layer.register_parameter("bias", bias)
 
 
 class _BatchNorm(Module):
@@ -25,6 +35,7 @@ class _BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        device: str | None = None,
     ):
         super().__init__()
         check_whole(type(self).__name__, num_features=num_features)
@@ -33,11 +44,14 @@ class _BatchNorm(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self.register_parameter("weight", Parameter(ones(num_features)) if affine else None)
-        self.register_parameter("bias", Parameter(zeros(num_features)) if affine else None)
-        self.register_buffer("running_mean", zeros(num_features) if track_running_stats else None)
-        self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
+        _register_scale_and_shift(self, num_features, affine, affine, device)
+        mean, variance, batches = None, None, None
+        if track_running_stats:
+            mean, variance = zeros(num_features, device=device), ones(num_features, device=device)
+            batches = full((), 0, device=device)
+        self.register_buffer("running_mean", mean)
+        self.register_buffer("running_var", variance)
+        self.register_buffer("num_batches_tracked", batches)
 
     def reset_parameters(self) -> None:
         """Return to scale 1, shift 0 and fresh running statistics."""
@@ -143,6 +157,7 @@ class BatchNorm2d(_BatchNorm):
         affine: whether there are a learned scale and shift.
         track_running_stats: whether inference uses running statistics; otherwise it uses the
             batch's.
+        device: where the parameters and statistics are; None is the default device.
 
     Attributes:
         weight: scale (C,), initially 1; None without `affine`.
@@ -163,6 +178,7 @@ class LayerNorm(Module):
         eps: added to the variance.
         elementwise_affine: whether there are a learned scale and shift.
         bias: whether there is a shift.
+        device: where the parameters are; None is the default device.
 
     Attributes:
         weight: scale of shape normalized_shape, or None.
@@ -175,6 +191,7 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        device: str | None = None,
     ):
         super().__init__()
         self.normalized_shape = (
@@ -182,12 +199,7 @@ class LayerNorm(Module):
         )
         self.eps = eps
         has_bias = elementwise_affine and bias
-        self.register_parameter(
-            "weight", Parameter(ones(self.normalized_shape)) if elementwise_affine else None
-        )
-        self.register_parameter(
-            "bias", Parameter(zeros(self.normalized_shape)) if has_bias else None
-        )
+        _register_scale_and_shift(self, self.normalized_shape, elementwise_affine, has_bias, device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x`."""
@@ -205,13 +217,21 @@ class GroupNorm(Module):
         num_channels: number of channels, divisible by `num_groups`.
         eps: added to the variance.
         affine: whether there are a learned scale and shift.
+        device: where the parameters are; None is the default device.
 
     Attributes:
         weight: scale (num_channels,), or None.
         bias: shift (num_channels,), or None.
     """
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: str | None = None,
+    ):
         super().__init__()
         check_whole("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_groups < 1 or num_channels % num_groups:
@@ -221,8 +241,7 @@ class GroupNorm(Module):
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
-        self.register_parameter("weight", Parameter(ones(num_channels)) if affine else None)
-        self.register_parameter("bias", Parameter(zeros(num_channels)) if affine else None)
+        _register_scale_and_shift(self, num_channels, affine, affine, device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x`."""

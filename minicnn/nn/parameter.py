@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
-from minicnn.autograd import Tensor, default_dtype
+from minicnn.autograd import Tensor
+from minicnn.autograd.creation import zeros
 from minicnn.backend import xp_of
 
 
@@ -30,8 +29,8 @@ class UninitializedParameter(Parameter):
 
     __slots__ = ()
 
-    def __init__(self, requires_grad: bool = True):
-        super().__init__(np.empty(0, default_dtype), requires_grad)
+    def __init__(self, requires_grad: bool = True, device: str | None = None):
+        super().__init__(zeros(0, device=device), requires_grad)
 
     def materialize(self, shape: tuple[int, ...]) -> None:
         """Get a shape, zeros for values, and become an ordinary Parameter; dtype and device stay."""

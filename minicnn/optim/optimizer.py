@@ -5,6 +5,7 @@ the parameter. The rule stands in `update` of a sub-class, or in `update_all` fo
 once, and knows arrays only; everything around it stands here.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
 from numbers import Real
@@ -14,7 +15,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, enable_grad
 from minicnn.autograd.capturing import note_clearing
-from minicnn.backend import Array, is_array, to_device, xp_of
+from minicnn.backend import Array, check_one_device, device_of, is_array, to_device, xp_of
 from minicnn.kernels.capture import as_a_whole
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
@@ -135,7 +136,12 @@ class Optimizer:
                 )
             if not state:
                 state.update(self.first_state(array, options))
-            kind = type(array), array.dtype, self.phase(state)
+            elif "cupy" in sys.modules:  # otherwise there is one device
+                _follow(state, array)
+            if type(grad) is not type(array):
+                where = f"{type(self).__name__}.step"
+                check_one_device(where, parameter=array, gradient=grad)
+            kind = device_of(array), array.dtype, self.phase(state)
             batches.setdefault(kind, []).append((array, grad, state))
             p.bump_version()
         return batches.values()
@@ -335,6 +341,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_plain(item) for item in value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _follow(state: State, param: Array) -> None:
+    """Move what is remembered of a parameter to where the parameter is now."""
+    place = device_of(param)
+    for name, value in state.items():
+        if is_array(value) and device_of(value) != place:
+            state[name] = to_device(value, place)
 
 
 def _fitted(where: str, value: Array, p: Tensor) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import Array, to_device
+from minicnn.data.prefetch import sent_ahead
 from minicnn.nn import Module
 from minicnn.nn import functional as F
 from minicnn.train.batches import Data, as_loader, device_of_model, inputs_and_targets
@@ -20,6 +21,7 @@ from minicnn.train.metrics import (
     Metric,
     Metrics,
     are_class_labels,
+    as_number,
     measure,
     named_metrics,
     top_k_accuracy,
@@ -69,10 +71,10 @@ def measure_batches(
 ) -> dict[str, float]:
     """Return the averages of the loss and the metrics over all batches."""
     averages, device = Averages(), device_of_model(model)
-    for batch in loader:
+    for batch in sent_ahead(loader, device):
         inputs, targets = inputs_and_targets("evaluate", batch, device)
         outputs = model(inputs)
-        values = {"loss": loss(outputs, targets).item()}
+        values = {"loss": as_number(loss(outputs, targets))}
         ranks = _rank_metrics(top_k, outputs.shape[1]) if are_class_labels(outputs, targets) else {}
         averages.add(values | measure(ranks | metrics, outputs, targets), len(targets))
     return averages.means()

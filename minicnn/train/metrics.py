@@ -4,7 +4,6 @@ A metric takes what the network returned for a batch and what it should have ret
 arrays, and gives one number, the mean over the batch. Any function of that form can be used.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,16 +11,19 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.convert import array_of
-from minicnn.backend import Array, to_device, xp_of
+from minicnn.backend import Array, check_one_device, to_device, xp_of
+from minicnn.nn.functional.checks import refuse_where
 
 Metric = Callable[[Tensor, Tensor], Any]
 Metrics = Mapping[str, Metric] | Iterable[Metric]
+Number = float | Tensor
+"""A number, or a tensor with one element on a GPU, for which nobody has waited."""
 
 IGNORED = -100
 """The label of positions that do not count, as in `cross_entropy` where nothing else is said."""
 
 
-def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float:
+def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float | Tensor:
     """The share of examples whose label has the highest score.
 
     Args:
@@ -31,7 +33,8 @@ def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float:
 
     Returns:
         A number from 0 to 1, or NaN where every position is left out. Of equal scores the first
-        counts as the highest; where a score is NaN, the network has not decided, and is wrong.
+        counts as the highest; where a score is NaN, the network has not decided, and is wrong. On a GPU
+        it is a tensor with that number, for which nobody has waited yet.
 
     Raises:
         ValueError: no examples, shapes that do not belong together, labels that are no classes.
@@ -40,7 +43,7 @@ def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float:
     return top_k_accuracy(outputs, targets, k=1)
 
 
-def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5) -> float:
+def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5) -> float | Tensor:
     """The share of examples whose label is among the `k` highest scores.
 
     Args:
@@ -58,12 +61,13 @@ def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5)
     order = xp.arange(classes).reshape(classes, *[1] * (scores.ndim - 2))  # (K, ...)
     earlier = (scores == own) & (order < labels)  # (N, K, ...)
     beaten_by = ~(scores <= own) | earlier  # (N, K, ...); NaN beats all
-    right = (beaten_by.sum(axis=1) < k)[counted]  # one axis: the positions that count
-    return float(right.mean()) if right.size else math.nan
+    right = (beaten_by.sum(axis=1) < k) & counted  # (N, ...)
+    with np.errstate(invalid="ignore"):  # of nothing, the share is NaN
+        return _number(right.sum() / counted.sum())
 
 
-def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> float:
-    """The mean of |output - target| over all elements.
+def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> float | Tensor:
+    """The mean of |output - target| over all elements; on a GPU, see `accuracy`.
 
     Args:
         outputs: predictions, any shape.
@@ -78,7 +82,12 @@ def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> flo
             f"mean_absolute_error: expected outputs and targets of the same shape with at least "
             f"one element, got {predicted.shape} and {expected.shape}"
         )
-    return float(abs(predicted - expected).mean())
+    return _number(abs(predicted - expected).mean())
+
+
+def _number(value: Array) -> float | Tensor:
+    """Return a single number: a float, or a tensor where reading it would be a wait for a GPU."""
+    return float(value) if xp_of(value) is np else Tensor(value)
 
 
 def confusion_matrix(
@@ -138,13 +147,16 @@ def named_metrics(where: str, metrics: Metrics) -> dict[str, Metric]:
 
 
 class Averages:
-    """Means over the examples of several batches, from the means over each batch."""
+    """Means over the examples of several batches, from the means over each batch.
+
+    Numbers on a GPU are added up there, and read when somebody asks for the means.
+    """
 
     def __init__(self) -> None:
-        self._totals: dict[str, float] = {}
+        self._totals: dict[str, Number] = {}
         self._count = 0
 
-    def add(self, values: Mapping[str, float], count: int) -> None:
+    def add(self, values: Mapping[str, Number], count: int) -> None:
         """Take note of the means over a batch of `count` examples."""
         self._count += count
         for name, value in values.items():
@@ -152,12 +164,18 @@ class Averages:
 
     def means(self) -> dict[str, float]:
         """Return the means over all examples so far."""
-        return {name: total / self._count for name, total in self._totals.items()}
+        return {name: float(total) / self._count for name, total in self._totals.items()}
 
 
-def measure(metrics: Mapping[str, Metric], outputs: Tensor, targets: Tensor) -> dict[str, float]:
+def measure(metrics: Mapping[str, Metric], outputs: Tensor, targets: Tensor) -> dict[str, Number]:
     """Return the value of each metric for a batch."""
-    return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+    return {name: as_number(metric(outputs, targets)) for name, metric in metrics.items()}
+
+
+def as_number(value: Any) -> Number:
+    """Return a value with one element as a float, or as a float64 tensor that stays on its GPU."""
+    on_gpu = isinstance(value, Tensor) and value.device != "cpu"
+    return value.detach().double().reshape(()) if on_gpu else float(value)
 
 
 def _scores_and_labels(where: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
@@ -168,15 +186,37 @@ def _scores_and_labels(where: str, outputs: Any, targets: Any) -> tuple[Array, A
             f"{where}: expected scores (N, K) and labels (N,) with N > 0, got outputs "
             f"{scores.shape} and targets {labels.shape}"
         )
-    _check_labels(where, "targets", labels[labels != IGNORED], scores.shape[1])
+    check_one_device(where, outputs=scores, targets=labels)
+    if xp_of(labels) is np:
+        _check_labels(where, "targets", labels[labels != IGNORED], scores.shape[1])
+    else:
+        _check_labels_later(where, labels, scores.shape[1])
     return scores, labels
 
 
+def _check_labels_later(where: str, labels: Array, classes: int) -> None:
+    """Refuse labels on a GPU that are no classes, when next the host reads something."""
+    _check_integers(where, "targets", labels)
+    outside = ((labels < 0) | (labels >= classes)) & (labels != IGNORED)
+
+    def error(place: int, label: int) -> ValueError:
+        return ValueError(
+            f"{where}: targets: expected labels 0 to {classes - 1}, got {label}, which is number {place} "
+            "in row-major order"
+        )
+
+    refuse_where(outside, where, labels, error, classes)
+
+
 def _check_labels(where: str, name: str, labels: Array, classes: int) -> None:
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{where}: {name}: expected whole numbers as labels, got {labels.dtype}")
+    _check_integers(where, name, labels)
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(
             f"{where}: {name}: expected labels 0 to {classes - 1}, got {labels.min()} to "
             f"{labels.max()}"
         )
+
+
+def _check_integers(where: str, name: str, labels: Array) -> None:
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{where}: {name}: expected whole numbers as labels, got {labels.dtype}")

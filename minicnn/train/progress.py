@@ -5,8 +5,14 @@ remain.
 """
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from minicnn.autograd import Tensor
+
+SECONDS = 0.2
+"""How long the bar shows a loss before the next one is read from a GPU."""
 
 
 class Progress:
@@ -21,6 +27,7 @@ class Progress:
         self.epochs = epochs
         self.show = show
         self._bar: Any = None
+        self._read = 0.0  # when a loss was shown
 
     def watch(self, batches: Iterable, epoch: int) -> Iterable:
         """Return `batches`, with a bar that follows them."""
@@ -33,10 +40,12 @@ class Progress:
         self._bar = tqdm(batches, desc=self._title(epoch), leave=False, unit="batch")
         return self._bar
 
-    def note(self, loss: float) -> None:
-        """Show the loss of the batch just computed."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+    def note(self, loss: float | Tensor) -> None:
+        """Show the loss of the batch just computed; from a GPU, it is read a few times a second only."""
+        now = time.perf_counter()
+        if self._bar is not None and (isinstance(loss, float) or now > self._read + SECONDS):
+            self._read = now
+            self._bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
 
     def close(self) -> None:
         """Remove the bar."""

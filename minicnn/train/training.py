@@ -15,6 +15,7 @@ from typing import Any, Literal
 from minicnn import captured, random
 from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
+from minicnn.data.prefetch import sent_ahead
 from minicnn.nn import Module
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
@@ -32,10 +33,14 @@ from minicnn.train.metrics import (
     Metrics,
     accuracy,
     are_class_labels,
+    as_number,
     measure,
     named_metrics,
 )
 from minicnn.train.progress import Progress
+
+LOOK_EVERY = 50
+"""After how many batches `fit` reads the loss from a GPU: often enough to stop early, seldom enough not to be felt."""
 
 
 def fit(
@@ -98,7 +103,8 @@ def fit(
         TypeError: data of another kind, or dtypes that do not fit.
         FloatingPointError: the loss, or with `clip_norm` a gradient, is NaN or infinite. The
             parameters are then as the step before left them, but running statistics, as of
-            BatchNorm, have seen the batch.
+            BatchNorm, have seen the batch. On a GPU, where to look at every loss would be a wait in
+            every step, it is noticed some batches later, and the parameters have gone on.
     """
     check_whole("fit", epochs=epochs)
     if epochs < 1:
@@ -168,11 +174,17 @@ class _Trainer:
         """Go through the training data once, and return the averages over it."""
         averages, device = Averages(), device_of_model(self.model)
         try:
-            for number, batch in enumerate(bar.watch(loader, epoch), start=1):
+            batches = sent_ahead(bar.watch(loader, epoch), device)
+            for number, batch in enumerate(batches, start=1):
                 inputs, targets = inputs_and_targets("fit: train_data", batch, device)
-                values = self.train_batch(inputs, targets, f"fit: epoch {epoch}, batch {number}")
+                where = f"fit: epoch {epoch}, batch {number}"
+                values = self.train_batch(inputs, targets, where)
                 averages.add(values, len(targets))
+                if device != "cpu" and number % LOOK_EVERY == 0:
+                    self.check_loss(averages.means()["loss"], inputs, f"{where} or before")
                 bar.note(values["loss"])
+            if device != "cpu" and averages.means():
+                self.check_loss(averages.means()["loss"], inputs, f"{where} or before")
         finally:
             bar.close()
         if not averages.means():
@@ -183,12 +195,15 @@ class _Trainer:
         """Take one step, and return the loss and the metrics from before it."""
         self.where = where
         loss, outputs = self.gradients(inputs, targets)
-        values = {"loss": loss.item()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"{where}: the loss is {loss.item()}; {self.blame(inputs)}")
+        values = {"loss": as_number(loss)}
+        on_cpu = isinstance(values["loss"], float)
+        if on_cpu:
+            self.check_loss(values["loss"], inputs, where)
         if self.clip_norm is not None:
             try:
-                clip_grad_norm_(self.trained_parameters(), self.clip_norm, error_if_nonfinite=True)
+                clip_grad_norm_(
+                    self.trained_parameters(), self.clip_norm, error_if_nonfinite=on_cpu
+                )
             except RuntimeError as error:
                 raise FloatingPointError(f"{where}: {error}") from error
         self.optimizer.step()
@@ -216,6 +231,11 @@ class _Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         return loss, outputs
+
+    def check_loss(self, loss: float, inputs: Tensor, where: str) -> None:
+        """Stop where a loss, or the mean of several, is not finite."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"{where}: the loss is {loss}; {self.blame(inputs)}")
 
     def trained_parameters(self) -> list[tuple[str, Tensor]]:
         """Return the parameters that the optimizer changes, with their names in the model."""

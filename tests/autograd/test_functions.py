@@ -6,6 +6,7 @@ import pytest
 from minicnn import Tensor
 from minicnn.autograd import functions as mf
 from tests.checks import assert_close, check, normal, positive
+from tests.devices import on_every_device
 
 X = positive(2, 3)
 
@@ -45,18 +46,21 @@ def test_functions_with_arguments():
 # --- cat and stack --------------------------------------------------------------------------------
 
 
+@on_every_device
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_cat(dim):
     a, b = normal(2, 2), normal(2, 2, seed=1)
     check(lambda a, b: mf.cat([a, b], dim), a, b, oracle=lambda a, b: np.concatenate([a, b], dim))
 
 
+@on_every_device
 @pytest.mark.parametrize("dim", [0, 1, -1, 2])
 def test_stack(dim):
     a, b = normal(2, 3), normal(2, 3, seed=1)
     check(lambda a, b: mf.stack([a, b], dim), a, b, oracle=lambda a, b: np.stack([a, b], dim))
 
 
+@on_every_device
 def test_cat_of_one_tensor_twice():
     check(lambda a: mf.cat([a, a]), normal(2), oracle=lambda a: np.concatenate([a, a]))
 

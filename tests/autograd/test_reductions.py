@@ -6,11 +6,13 @@ import pytest
 from minicnn import Tensor
 from minicnn.gradcheck import distinct
 from tests.checks import assert_close, check, leaf, normal
+from tests.devices import constant, on_every_device
 
 X = distinct(normal(2, 3, 4))
 DIMS = [None, 0, -1, (0, 2)]
 
 
+@on_every_device
 @pytest.mark.parametrize("name", ["var", "std"])
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("correction", [0, 1])
@@ -28,6 +30,7 @@ def test_var_and_std(torch, name, dim, correction, keepdim):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("dim", DIMS)
 def test_norm(dim):
     check(lambda x: x.norm(dim), X, oracle=lambda x: np.sqrt((x * x).sum(axis=dim)))
@@ -52,12 +55,13 @@ def test_a_list_of_axes():
 # --- extremes along an axis -----------------------------------------------------------------------
 
 
+@on_every_device
 @pytest.mark.parametrize("name", ["max", "min"])
 @pytest.mark.parametrize("dim", [0, 1, -1])
 @pytest.mark.parametrize("keepdim", [False, True])
 def test_values_and_indices(torch, name, dim, keepdim):
     theirs = getattr(torch.tensor(X), name)(dim, keepdim)
-    values, indices = getattr(Tensor(X), name)(dim, keepdim)
+    values, indices = getattr(constant(X), name)(dim, keepdim)
     assert_close(values, theirs.values.numpy())
     assert_close(indices, theirs.indices.numpy())
     check(lambda x: getattr(x, name)(dim, keepdim).values, X, orders=["transposed"])
@@ -71,6 +75,7 @@ def test_the_first_of_equals_takes_the_gradient_along_an_axis():
     assert x.grad.tolist() == [[2, 0, 0]]
 
 
+@on_every_device
 def test_the_extreme_of_everything_is_one_tensor():
     check(Tensor.max, X, oracle=np.max)
     check(Tensor.min, X, oracle=np.min)
@@ -82,18 +87,20 @@ def test_the_larger_of_two_tensors():
     assert x.min(y).tolist() == [1, 3]
 
 
+@on_every_device
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 @pytest.mark.parametrize("dim", [None, 0, -1])
 def test_positions(name, dim):
-    index = getattr(Tensor(X), name)(dim)
+    index = getattr(constant(X), name)(dim)
     assert index.dtype == np.int64
     assert_close(index, getattr(np, name)(X, axis=dim))
 
 
+@on_every_device
 def test_positions_of_equals_and_of_nan():
-    assert Tensor([1.0, 3.0, 3.0]).argmax().item() == 1
-    assert Tensor([1.0, np.nan, 3.0]).argmax().item() == 1
-    values, index = Tensor([1.0, np.nan, 3.0]).max(0)
+    assert constant([1.0, 3.0, 3.0]).argmax().item() == 1
+    assert constant([1.0, np.nan, 3.0]).argmax().item() == 1
+    values, index = constant([1.0, np.nan, 3.0]).max(0)
     assert np.isnan(values.item())
     assert index.item() == 1
 

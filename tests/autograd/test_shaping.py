@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from tests.checks import arrays, assert_close, check, leaf, normal
+from tests.devices import constant, on_every_device
 
 X = normal(2, 3, 4)
 
@@ -42,6 +43,7 @@ CASES = {
 }
 
 
+@on_every_device
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradient(name):
     function, oracle = CASES[name]
@@ -72,12 +74,14 @@ INDICES = {
 }
 
 
+@on_every_device
 @pytest.mark.parametrize("name", INDICES)
 def test_indexing(name):
     index = INDICES[name]
     check(lambda x: x[index], X, oracle=lambda x: x[index])
 
 
+@on_every_device
 @pytest.mark.parametrize("index", [Tensor([1, 0, 1]), Tensor(1), Tensor([True, False])])
 def test_tensors_as_indices(index):
     check(lambda x: x[index], X, oracle=lambda x: x[index.array])
@@ -104,7 +108,7 @@ def test_any_basic_index(data, x):
         for n in x.shape
     ]
     index = data.draw(st.tuples(*sides))
-    assert_close(Tensor(x)[index], x[index])
+    assert_close(constant(x)[index], x[index])
     gradcheck(lambda x: x[index], leaf(x))
 
 

@@ -135,7 +135,7 @@ def test_num_workers_changes_nothing(dataset):
         ({"batch_size": None}, TypeError),
         ({"num_workers": -1}, ValueError),
         ({"num_workers": "4"}, TypeError),
-        ({"pin_memory": True}, TypeError),
+        ({"prefetch_factor": 2}, TypeError),
     ],
 )
 def test_wrong_arguments(dataset, arguments, error):

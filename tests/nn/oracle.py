@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.checks import MEMORY_ORDERS, in_memory, leaf, normal
+from tests.devices import host, placed
 
 DTYPES = ["float32", "float64"]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
@@ -21,24 +22,26 @@ def assert_like_torch(torch, ours, theirs, *arrays, seed=0, order="contiguous"):
     an absent argument.
     """
     before = [None if a is None else a.copy() for a in arrays]
+    arrays = [placed(a) for a in arrays]
     mine = [None if a is None else leaf(a) for a in arrays]
     twins = [
         None if a is None else torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in before
     ]
     y, y_twin = ours(*mine), theirs(*twins)
-    assert_close(y.array, y_twin.detach().numpy())
+    assert_close(host(y), y_twin.detach().numpy())
 
-    cotangent = random_array(y.shape, y.dtype, seed, order)
+    cotangent = placed(random_array(y.shape, y.dtype, seed, order))
     sent = cotangent.copy()
     y.backward(cotangent)
-    y_twin.backward(torch.tensor(sent))
+    y_twin.backward(torch.tensor(host(sent)))
     for tensor, twin, array, old in zip(mine, twins, arrays, before, strict=True):
         if array is None:
             continue
-        assert array.tobytes() == old.tobytes(), "an argument was changed"
+        assert host(array).tobytes() == old.tobytes(), "an argument was changed"
         if array.dtype.kind == "f":
-            assert_close(tensor.grad.array, twin.grad.numpy())
-    assert cotangent.tobytes() == sent.tobytes(), "the incoming gradient was changed"
+            assert_close(host(tensor.grad), twin.grad.numpy())
+    unchanged = host(cotangent).tobytes() == host(sent).tobytes()
+    assert unchanged, "the incoming gradient was changed"
 
 
 def assert_close(mine, twin):
@@ -66,4 +69,4 @@ def grads_of(function, *arrays):
     tensors = [leaf(array) for array in arrays]
     y = function(*tensors)
     y.sum().backward()
-    return [y.array, *(tensor.grad.array for tensor in tensors)]
+    return [host(y), *(host(tensor.grad) for tensor in tensors)]

@@ -16,6 +16,7 @@ from tests.checks import (
     normal,
     positive,
 )
+from tests.devices import constant, on_every_device
 
 A, B = normal(2, 3, seed=1), normal(2, 3, seed=2)
 CONDITION = A > B
@@ -30,11 +31,13 @@ FUNCTIONS = [
 ]
 
 
+@on_every_device
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_contract(function):
     check_contract(function, A, 3 + B)
 
 
+@on_every_device
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(
     ("a", "b"), [((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2, 3)), ((0, 3), (1, 3))]
@@ -43,49 +46,60 @@ def test_contract_of_broadcasting(function, a, b):
     check_contract(function, normal(*a), 3 + normal(*b))
 
 
+@on_every_device
 def test_contract_of_pow():
     check_contract(ops.Pow, positive(2, 3), positive(3, seed=1))
 
 
+@on_every_device
 def test_contract_of_where():
     check_contract(ops.Where, CONDITION, A, normal(3))
 
 
+@on_every_device
 def test_add():
     check(lambda a, b: a + b, A, B, oracle=np.add)
 
 
+@on_every_device
 def test_sub():
     check(lambda a, b: a - b, A, B, oracle=np.subtract)
 
 
+@on_every_device
 def test_mul():
     check(lambda a, b: a * b, A, B, oracle=np.multiply)
 
 
+@on_every_device
 def test_div():
     check(lambda a, b: a / b, A, positive(2, 3), oracle=np.divide)
 
 
+@on_every_device
 def test_pow():
     check(lambda a, b: a**b, positive(2, 3), B, oracle=np.power)
 
 
+@on_every_device
 def test_pow_of_a_negative_base_to_an_integer():
     check(lambda a: a**3, A, oracle=lambda a: a * a * a)
 
 
+@on_every_device
 def test_maximum():
     check(lambda a, b: a.maximum(b), A, B, oracle=np.maximum)
 
 
+@on_every_device
 def test_minimum():
     check(lambda a, b: a.minimum(b), A, B, oracle=np.minimum)
 
 
+@on_every_device
 def test_where():
     check(
-        lambda a, b: a.where(Tensor(CONDITION), b),
+        lambda a, b: a.where(constant(CONDITION), b),
         A,
         B,
         oracle=lambda a, b: np.where(CONDITION, a, b),

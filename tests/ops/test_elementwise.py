@@ -8,10 +8,12 @@ from minicnn.autograd import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
 from minicnn.ops import elementwise as ops
 from tests.checks import arrays, assert_close, check, check_contract, leaf, normal, positive
+from tests.devices import on_every_device
 
 X = away_from_kinks(normal(2, 3, 4))
 
 
+@on_every_device
 @pytest.mark.parametrize(
     "make",
     [
@@ -33,11 +35,13 @@ def test_contract(make, shape):
     check_contract(make, normal(*shape))
 
 
+@on_every_device
 @pytest.mark.parametrize("make", [ops.Log, ops.Sqrt])
 def test_contract_for_positive_numbers(make):
     check_contract(make, positive(2, 3))
 
 
+@on_every_device
 def test_contract_of_copy():
     check_contract(lambda: ops.Copy("float32"), normal(2, 3), dtypes=["float32"])
     check_contract(lambda: ops.Copy("float64", order="C"), normal(2, 3), dtypes=["float64"])
@@ -57,46 +61,57 @@ def test_to_device_where_nothing_is_to_be_moved():
     assert function.backward(x)[0] is x
 
 
+@on_every_device
 def test_neg():
     check(lambda x: -x, X, oracle=np.negative)
 
 
+@on_every_device
 def test_exp():
     check(Tensor.exp, X, oracle=np.exp)
 
 
+@on_every_device
 def test_log():
     check(Tensor.log, positive(2, 3), oracle=np.log)
 
 
+@on_every_device
 def test_sqrt():
     check(Tensor.sqrt, positive(2, 3), oracle=np.sqrt)
 
 
+@on_every_device
 def test_abs():
     check(abs, X, oracle=np.abs)
 
 
+@on_every_device
 def test_sin():
     check(Tensor.sin, X, oracle=np.sin)
 
 
+@on_every_device
 def test_cos():
     check(Tensor.cos, X, oracle=np.cos)
 
 
+@on_every_device
 def test_tanh():
     check(Tensor.tanh, X, oracle=np.tanh)
 
 
+@on_every_device
 def test_sigmoid():
     check(Tensor.sigmoid, X, oracle=lambda x: 1 / (1 + np.exp(-x)))
 
 
+@on_every_device
 def test_relu():
     check(Tensor.relu, X, oracle=lambda x: np.maximum(x, 0))
 
 
+@on_every_device
 def test_clamp():
     x = away_from_kinks(3 * normal(3, 4), kinks=(-1, 1))
     check(lambda x: x.clamp(-1, 1), x, oracle=lambda x: np.clip(x, -1, 1))

@@ -6,6 +6,7 @@ import pytest
 from minicnn.autograd import Tensor
 from minicnn.ops.matmul import MatMul
 from tests.checks import check, check_contract, normal
+from tests.devices import on_every_device
 
 SHAPES = [
     ((2, 3), (3, 4)),
@@ -23,11 +24,13 @@ SHAPES = [
 ]
 
 
+@on_every_device
 @pytest.mark.parametrize(("a", "b"), SHAPES)
 def test_value_and_gradient(a, b):
     check(Tensor.matmul, normal(*a), normal(*b, seed=1), oracle=np.matmul)
 
 
+@on_every_device
 @pytest.mark.parametrize(("a", "b"), [pair for pair in SHAPES if min(map(len, pair)) > 1])
 def test_contract(a, b):
     check_contract(MatMul, normal(*a), normal(*b))

@@ -9,11 +9,13 @@ from minicnn.autograd import Tensor
 from minicnn.gradcheck import distinct, gradcheck
 from minicnn.ops import reduction as ops
 from tests.checks import arrays, assert_close, axes_of, check, check_contract, leaf, normal, shapes
+from tests.devices import on_every_device
 
 X = distinct(normal(2, 3, 4))
 AXES = [None, 0, -1, (0, 2), (-1, 0), (0, 1, 2)]
 
 
+@on_every_device
 @pytest.mark.parametrize("function", [ops.Sum, ops.Mean, ops.Max, ops.Min])
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("keepdims", [False, True])
@@ -21,12 +23,14 @@ def test_contract(function, axis, keepdims):
     check_contract(lambda: function(axis, keepdims), X)
 
 
+@on_every_device
 @pytest.mark.parametrize("function", [ops.Softmax, ops.LogSoftmax])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_contract_of_softmax(function, axis):
     check_contract(lambda: function(axis), X)
 
 
+@on_every_device
 @pytest.mark.parametrize(
     ("name", "oracle"), [("sum", np.sum), ("mean", np.mean), ("amax", np.max), ("amin", np.min)]
 )
@@ -106,6 +110,7 @@ def test_the_maximum_of_nothing_is_refused():
         Tensor(np.zeros((0, 2))).amax()
 
 
+@on_every_device
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_softmax(torch, dim):
     def oracle(x):
@@ -114,6 +119,7 @@ def test_softmax(torch, dim):
     check(lambda x: x.softmax(dim), X, oracle=oracle)
 
 
+@on_every_device
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_log_softmax(torch, dim):
     def oracle(x):

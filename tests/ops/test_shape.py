@@ -6,6 +6,7 @@ import pytest
 from minicnn.autograd import Tensor, apply
 from minicnn.ops import shape as ops
 from tests.checks import check, check_contract, normal
+from tests.devices import constant, on_every_device
 
 X = normal(2, 3, 4)
 
@@ -24,32 +25,39 @@ CASES = {
 }
 
 
+@on_every_device
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name):
     check_contract(CASES[name], X)
 
 
+@on_every_device
 @pytest.mark.parametrize("name", CASES)
 def test_gradient(name):
     check(lambda x: apply(CASES[name](), x), X)
 
 
+@on_every_device
 def test_contract_of_gather():
     check_contract(lambda: ops.Gather(1), X, np.array([[[0, 2, 1, 1]], [[2, 2, 0, 1]]]))
 
 
+@on_every_device
 def test_gather():
     index = np.array([[[0, 2, 1, 1]], [[2, 2, 0, 1]]])
-    check(lambda x: x.gather(1, Tensor(index)), X, oracle=lambda x: np.take_along_axis(x, index, 1))
+    check(
+        lambda x: x.gather(1, constant(index)), X, oracle=lambda x: np.take_along_axis(x, index, 1)
+    )
 
 
+@on_every_device
 def test_gather_with_fewer_rows_than_there_are(torch):
     index = np.array([[0, 2, 0]])
 
     def oracle(x):
         return torch.tensor(x.copy()).gather(1, torch.tensor(index)).numpy()
 
-    check(lambda x: x.gather(1, Tensor(index)), normal(3, 4), oracle=oracle)
+    check(lambda x: x.gather(1, constant(index)), normal(3, 4), oracle=oracle)
 
 
 @pytest.mark.parametrize("index", [[0, 1], [[0.0, 1.0]]])
@@ -58,6 +66,7 @@ def test_gather_refuses_other_indices(index):
         Tensor(normal(3, 4)).gather(1, Tensor(index))
 
 
+@on_every_device
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_concatenate(axis):
     def join(a, b, c):
@@ -68,6 +77,7 @@ def test_concatenate(axis):
     check_contract(lambda: ops.Concatenate(axis), a, b, c)
 
 
+@on_every_device
 def test_concatenate_with_an_empty_part():
     check_contract(lambda: ops.Concatenate(0), normal(2, 3), normal(0, 3), normal(1, 3))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.optim import Adam, AdamW
+from tests.devices import on_every_device
 from tests.optim.compare import assert_continues_bit_equal, assert_same_path, param
 
 OPTIONS = [
@@ -14,16 +15,19 @@ OPTIONS = [
 ]
 
 
+@on_every_device
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_adamw_follows_pytorch(torch, options, dtype):
     assert_same_path(torch, AdamW, torch.optim.AdamW, options, dtype)
 
 
+@on_every_device
 def test_defaults_are_pytorchs(torch):
     assert_same_path(torch, AdamW, torch.optim.AdamW, {}, steps=3)
 
 
+@on_every_device
 @pytest.mark.parametrize("options", OPTIONS)
 def test_saved_state_continues_bit_equal(options):
     assert_continues_bit_equal(AdamW, options)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.optim import SGD
+from tests.devices import on_every_device
 from tests.optim.compare import assert_continues_bit_equal, assert_same_path, param
 
 OPTIONS = [
@@ -14,16 +15,19 @@ OPTIONS = [
 ] + [{"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": decay} for decay in [0, 0.01]]
 
 
+@on_every_device
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_sgd_follows_pytorch(torch, options, dtype):
     assert_same_path(torch, SGD, torch.optim.SGD, options, dtype)
 
 
+@on_every_device
 def test_defaults_are_pytorchs(torch):
     assert_same_path(torch, SGD, torch.optim.SGD, {}, steps=3)
 
 
+@on_every_device
 @pytest.mark.parametrize("options", OPTIONS)
 def test_saved_state_continues_bit_equal(options):
     assert_continues_bit_equal(SGD, options)

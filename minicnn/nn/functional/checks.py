@@ -1,14 +1,28 @@
 """Checks of arguments that the functions of this package share."""
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
+from minicnn import deferred
 from minicnn.autograd import Tensor
+from minicnn.backend import Array, device_of, xp_of
+from minicnn.kernels.arrays import first_true
 
 
-def as_tensor(value: Any) -> Tensor:
-    """Return a tensor as it is, with its place on the tape, and anything else wrapped."""
-    return value if isinstance(value, Tensor) else Tensor(value)
+def as_tensor(value: Any, like: Any = None) -> Tensor:
+    """Return a tensor as it is, with its place on the tape, and anything else wrapped.
+
+    Python's numbers and lists live nowhere, and so are brought to the device of the tensor `like`.
+    """
+    if isinstance(value, Tensor):
+        return value
+    tensor = Tensor(value)
+    if isinstance(like, Tensor) and isinstance(value, (int, float, list, tuple)):
+        tensor = tensor.to(like.device)
+    return tensor
 
 
 def check_tensor(where: str, name: str, value: Any) -> None:
@@ -67,6 +81,42 @@ def _mixed_dtypes(where: str, x: Tensor, parameters: dict[str, Tensor | None]) -
         f"{where}: x and parameters must have one dtype, got x {x.dtype} of shape {x.shape}, "
         f"{found}; {fix}"
     )
+
+
+def refuse_where(
+    outside: Array, where: str, values: Array, error: Callable[[int, int], Exception], *calls: Any
+) -> None:
+    """Raise `error(place, value)` for the first place where `outside` is true, in row-major order.
+
+    On the CPU at once. On a GPU, as soon as the host reads something, see `minicnn.deferred`.
+
+    Args:
+        outside: what must not be, booleans of any shape.
+        where: who asks.
+        values: integers of that shape.
+        error: makes the exception; must not depend on anything but `where`, the shape and `calls`.
+        calls: what else distinguishes calls of `where` whose errors differ.
+    """
+    place = first_true(outside)
+    if xp_of(outside) is np:
+        if place >= 0:
+            raise error(int(place), int(values.reshape(-1)[place]))
+        return
+    note_place(place, where, values, error, *calls)
+
+
+def note_place(
+    place: Array | int,
+    where: str,
+    values: Array,
+    error: Callable[[int, int], Exception],
+    *calls: Any,
+) -> None:
+    """Raise `error(place, value)` when next the host reads something, if a `place` on a GPU is not -1; see above."""
+    if values.size:
+        found = xp_of(values).stack([place.reshape(()), values.reshape(-1)[place].reshape(())])
+        key = where, values.shape, device_of(values), *calls
+        deferred.raise_later(key, found, error)
 
 
 def check_bias(where: str, bias: Tensor | None, channels: int) -> None:

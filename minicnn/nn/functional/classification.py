@@ -8,16 +8,19 @@ Class weights multiply the losses of their class, and the mean is then a weighte
 by the sum of the weights. Positions whose label is `ignore_index` have weight 0.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.autograd.capturing import computed
-from minicnn.backend import Array, device_of, xp_of
-from minicnn.kernels.arrays import sum_dtype
+from minicnn.backend import Array, check_one_device, xp_of
+from minicnn.kernels import capture
+from minicnn.kernels.arrays import first_true, sum_dtype
 from minicnn.kernels.dispatch import sibling
-from minicnn.nn.functional.checks import as_tensor, check_float
+from minicnn.kernels.shapes import Shape
+from minicnn.nn.functional.checks import as_tensor, check_float, note_place, refuse_where
 from minicnn.nn.functional.loss import check_pair, check_probabilities, check_reduction, reduce
 from minicnn.ops.function import Function
 
@@ -62,8 +65,7 @@ class CrossEntropy(Function):
         losses, probabilities, self.weight, wrong = sibling("loss", x).cross_entropy(
             scores, self.by_row, *self.settings
         )
-        if wrong >= 0:
-            refuse_label("cross_entropy", self.labels, wrong, x.shape[1], self.settings[1])
+        refuse_label("cross_entropy", self.labels, wrong, x.shape[1], self.settings[1])
         self.shape = x.shape
         self.save(probabilities)
         if self.reduction == "none":
@@ -180,14 +182,15 @@ def cross_entropy(
         over no position at all is NaN.
 
     Raises:
-        ValueError: for labels outside [0, C), and for shapes and settings that do not fit.
+        ValueError: for labels outside [0, C) (on a GPU when next something is read, such as the loss), and
+            for shapes and settings that do not fit.
         TypeError: for labels that are not integers, and for mixed dtypes.
     """
     where = "cross_entropy"
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{where}: expected label_smoothing in [0, 1], got {label_smoothing}")
     smoothing = float(label_smoothing)
-    target = as_tensor(target)
+    target = as_tensor(target, like=input)
     if isinstance(input, Tensor) and target.shape == input.shape and target.dtype.kind == "f":
         return _soft_cross_entropy(where, input, target, weight, reduction, smoothing)
     labels = _checked_labels(where, input, target, reduction)
@@ -230,7 +233,7 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
     """Check shapes and types of a loss with class numbers; return those as an array of int64."""
     check_reduction(where, reduction)
     check_float(where, "input", input)
-    target = as_tensor(target)
+    target = as_tensor(target, like=input)
     axis = _class_axis(where, input)
     expected = input.shape[:axis] + input.shape[axis + 1 :]
     if target.shape != expected:
@@ -244,19 +247,25 @@ def _checked_labels(where: str, input: Tensor, target: Any, reduction: str) -> A
             f"{where}: class numbers must be integers, got {target.dtype} of shape {target.shape}; "
             "convert with target.long()"
         )
-    if target.device != input.device:
-        raise RuntimeError(
-            f"{where}: input of shape {input.shape} lives on {input.device}, target of shape {target.shape} on "
-            f"{target.device}; move one with .to(device)"
-        )
+    check_one_device(where, input=input.array, target=target.array)
     # A copy: the caller may reuse the target's memory.
     labels = computed(lambda array: array.astype(np.int64), target.array)
-    if target.dtype.kind == "u" and (labels < 0).any():
-        raise ValueError(
-            f"{where}: label {int(target.array.max())} is not a class; unsigned numbers as large come from negative "
-            "ones, so keep labels such as ignore_index in a signed dtype (int64)"
-        )
+    if target.dtype == np.uint64:
+        capture.do(_refuse_wrapped, where, labels)
     return labels
+
+
+def _wrapped_label(where: str, _: int, label: int) -> ValueError:
+    """The error for a negative label that was written down as a uint64."""
+    return ValueError(
+        f"{where}: label {label % 2**64} is not a class; unsigned numbers as large come from negative "
+        "ones, so keep labels such as ignore_index in a signed dtype (int64)"
+    )
+
+
+def _refuse_wrapped(where: str, labels: Array) -> None:
+    """Refuse what was too large for int64, and so became negative."""
+    refuse_where(labels < 0, where, labels, partial(_wrapped_label, where), "uint64")
 
 
 def _class_axis(where: str, input: Tensor) -> int:
@@ -287,24 +296,37 @@ def _shape_hint(shape: tuple[int, ...], got: tuple[int, ...], expected: tuple[in
 
 
 def _ignored_labels(where: str, labels: Array, classes: int, ignore_index: int) -> Array | None:
-    """Refuse labels outside [0, classes) that are not `ignore_index`; return where those are, None for nowhere."""
+    """Refuse labels outside [0, classes) that are not `ignore_index`.
+
+    Returns where those are that are; None for nowhere, where that is known without waiting for a GPU.
+    """
     outside = (labels < 0) | (labels >= classes)
-    if not (0 <= ignore_index < classes or outside.any()):
+    if xp_of(labels) is np and not (0 <= ignore_index < classes or outside.any()):
         return None
     ignored = labels == ignore_index
-    wrong = outside & ~ignored
-    if wrong.any():
-        refuse_label(where, labels, int(wrong.argmax()), classes, ignore_index)
+    refuse_label(where, labels, first_true(outside & ~ignored), classes, ignore_index)
     return ignored
 
 
-def refuse_label(where: str, labels: Array, index: int, classes: int, ignore_index: int) -> None:
-    """Say what is wrong with the label at `index`, counted through all labels in row-major order."""
-    position = tuple(int(i) for i in np.unravel_index(index, labels.shape))
-    label = int(labels[position])
+def refuse_label(
+    where: str, labels: Array, index: Array | int, classes: int, ignore_index: int
+) -> None:
+    """Raise where the label at `index`, counted in row-major order, is no class; -1 is none. On a GPU, later."""
+    error = partial(_label_error, where, labels.shape, classes, ignore_index)
+    if xp_of(labels) is not np:
+        note_place(index, where, labels, error, classes, ignore_index)
+    elif index >= 0:
+        raise error(int(index), int(labels.reshape(-1)[index]))
+
+
+def _label_error(
+    where: str, shape: Shape, classes: int, ignore_index: int, index: int, label: int
+) -> ValueError:
+    """The error for a label that is no class."""
+    position = [int(i) for i in np.unravel_index(index, shape)]
     hint = "; classes count from 0: use target - 1" if label == classes else ""
-    raise ValueError(
-        f"{where}: label {label} at target{list(position)} is not a class; expected 0 to {classes - 1}, as the "
+    return ValueError(
+        f"{where}: label {label} at target{position} is not a class; expected 0 to {classes - 1}, as the "
         f"input has {classes} classes, or ignore_index={ignore_index}{hint}"
     )
 
@@ -322,8 +344,5 @@ def _checked_weights(where: str, weight: Any, input: Tensor) -> Array:
             f"{where}: weight and input must have the same dtype, got weight {weights.dtype} and input "
             f"{input.dtype}; convert with weight.to(input.dtype)"
         )
-    if device_of(weights) != input.device:
-        raise RuntimeError(
-            f"{where}: input lives on {input.device}, weight on {device_of(weights)}; move one with .to(device)"
-        )
+    check_one_device(where, input=input.array, weight=weights)
     return weights

@@ -1,13 +1,16 @@
 """Dropout: silence random elements, channels or branches while training (Srivastava et al., JMLR 15, 2014)."""
 
-import numpy as np
-
 from minicnn import random
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.dispatch import sibling
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
+
+
+def new_key() -> int:
+    """Draw what decides over all elements of one call: the only random number that comes from the host."""
+    return int(random.generator().integers(2**63))
 
 
 class Dropout(Function):
@@ -21,12 +24,11 @@ class Dropout(Function):
         self.mask_shape = mask_shape
 
     def forward(self, x):
-        kept = random.generator().random(self.mask_shape, dtype=np.float32) >= self.p
+        self.key = new_key()
         xp = xp_of(x)
+        ones = xp.ones(self.mask_shape, x.dtype)
         mask = xp.empty_like(x, shape=self.mask_shape)  # in the memory order of x
-        mask[...] = xp.asarray(kept)
-        if self.p < 1:
-            mask /= 1 - self.p
+        mask[...] = sibling("dropout", x).dropout(ones, self.p, self.key)
         self.save(mask)
         return x * mask
 
@@ -36,13 +38,13 @@ class Dropout(Function):
 
 
 class DropoutByKey(Function):
-    """`Dropout` of each element by itself, on the CPU: m is drawn again in backward, from the same key."""
+    """`Dropout` of each element by itself: m is drawn again in backward, from the same key."""
 
     def __init__(self, p: float):
         self.p = p
 
     def forward(self, x):
-        self.key = int(random.generator().integers(2**63))
+        self.key = new_key()
         self.order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
         return self.dropped(x)
 
@@ -53,7 +55,7 @@ class DropoutByKey(Function):
         """Drop elements, counted in the order in which x lies in memory."""
         in_memory = array.transpose(self.order)
         y = sibling("dropout", array).dropout(in_memory, self.p, self.key)
-        return y.transpose(np.argsort(self.order))
+        return y.transpose(sorted(self.order, key=self.order.__getitem__))  # the inverse order
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -66,8 +68,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     _check("dropout", x, p)
     if not training or p == 0:
         return x
-    on_cpu = xp_of(x.array) is np
-    return apply(DropoutByKey(p) if on_cpu else Dropout(p, x.shape), x)
+    return apply(DropoutByKey(p), x)
 
 
 def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

@@ -1,9 +1,11 @@
 """Rows of a table, looked up by number: word vectors and class codes."""
 
+import numpy as np
+
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.capture import do
-from minicnn.nn.functional.checks import check_tensor
+from minicnn.nn.functional.checks import check_tensor, refuse_where
 from minicnn.ops.function import Function
 
 
@@ -41,7 +43,8 @@ def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
     Raises:
         TypeError: for an index that is not of integers.
-        ValueError: for an index outside the table, or a weight that is no table.
+        ValueError: for an index outside the table (on a GPU when next something is read), or a weight that
+            is no table.
     """
     if weight.ndim != 2:
         raise ValueError(
@@ -87,14 +90,17 @@ def _check_index(where: str, index: Tensor, rows: int) -> None:
         raise TypeError(
             f"{where}: expected integers as index, got {index.dtype} of shape {index.shape}; use .long()"
         )
-    if index.numel() == 0:
-        return
-    do(_check_range, where, index.array, rows)
+    do(_refuse_outside, where, index.array, rows)
 
 
-def _check_range(where: str, index: Array, rows: int) -> None:
-    low, high = int(index.min()), int(index.max())
-    if low < 0 or high >= rows:
-        raise ValueError(
-            f"{where}: index must lie in [0, {rows}), got values from {low} to {high} in shape {index.shape}"
+def _refuse_outside(where: str, numbers: Array, rows: int) -> None:
+    """Refuse an index outside [0, rows)."""
+    shape = numbers.shape
+
+    def error(place: int, number: int) -> ValueError:
+        position = [int(i) for i in np.unravel_index(place, shape)]
+        return ValueError(
+            f"{where}: index must lie in [0, {rows}), got {number} at index{position} of shape {shape}"
         )
+
+    refuse_where((numbers < 0) | (numbers >= rows), where, numbers, error, rows)

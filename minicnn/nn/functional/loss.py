@@ -12,10 +12,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
+from minicnn.kernels import capture
 from minicnn.nn.functional.activation import softplus
-from minicnn.nn.functional.checks import as_tensor, check_float
+from minicnn.nn.functional.checks import as_tensor, check_float, refuse_where
 from minicnn.ops.function import Function
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -250,7 +253,7 @@ def check_pair(where: str, input: Tensor, target: Any, reduction: str) -> Tensor
     """Check the arguments of a loss between equal shapes; return the target as a tensor of the input's dtype."""
     check_reduction(where, reduction)
     check_float(where, "input", input)
-    target = as_tensor(target)
+    target = as_tensor(target, like=input)
     if target.shape != input.shape:
         raise ValueError(
             f"{where}: input and target must have the same shape, got input {input.shape} and target "
@@ -279,18 +282,32 @@ def check_probabilities(
     where: str, name: str, value: Tensor, hint: str, rounding: float = 0.0
 ) -> None:
     """Refuse numbers outside [0, 1], give or take `rounding`; NaN passes, and will be seen in the loss."""
-    outside = (value.array < -rounding) | (value.array > 1 + rounding)
-    if outside.any():
-        position = tuple(int(i) for i in xp_of(outside).argwhere(outside)[0])
-        raise ValueError(
-            f"{where}: {name} must hold probabilities in [0, 1], got {float(value.array[position]):g} at "
-            f"{name}{list(position)}, shape {value.shape}; {hint}"
+    capture.do(_refuse_no_probabilities, where, name, value.array, hint, rounding)
+
+
+def _refuse_no_probabilities(
+    where: str, name: str, array: Array, hint: str, rounding: float
+) -> None:
+    shape = array.shape
+    outside = (array < -rounding) | (array > 1 + rounding)
+    seen = (
+        array if xp_of(array) is np else None
+    )  # what is on a GPU is not held until somebody reads
+
+    def error(place: int, _: int) -> ValueError:
+        position = [int(i) for i in np.unravel_index(place, shape)]
+        got = "another number" if seen is None else f"{float(seen[tuple(position)]):g}"
+        return ValueError(
+            f"{where}: {name} must hold probabilities in [0, 1], got {got} at {name}{position}, "
+            f"shape {shape}; {hint}"
         )
+
+    refuse_where(outside, where, outside, error, name, hint)
 
 
 def _factor(where: str, name: str, factor: Any, input: Tensor) -> Tensor:
     """Return the weights of losses as a tensor that broadcasts to the input, and not the other way round."""
-    factor = as_tensor(factor)
+    factor = as_tensor(factor, like=input)
     aligned = zip(reversed(factor.shape), reversed(input.shape), strict=False)
     if factor.ndim > input.ndim or any(n not in (1, size) for n, size in aligned):
         raise ValueError(

@@ -1,10 +1,10 @@
 """Padding: more rows and columns around an image."""
 
 from numbers import Integral
-
-import numpy as np
+from types import ModuleType
 
 from minicnn.autograd import Tensor, apply
+from minicnn.backend import Array, xp_of
 from minicnn.ops.shape import Pad
 
 MODES = ("constant", "reflect", "replicate", "circular")
@@ -48,19 +48,19 @@ def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 
         return apply(Pad(widths, value), x)
     for axis, (before, after) in enumerate(widths):
         if (before, after) != (0, 0):
-            index = _source_positions(mode, x.shape[axis], before, after)
+            index = _source_positions(xp_of(x.array), mode, x.shape[axis], before, after)
             x = x[(slice(None),) * axis + (index,)]
     return x
 
 
-def _source_positions(mode: str, n: int, before: int, after: int) -> np.ndarray:
+def _source_positions(xp: ModuleType, mode: str, n: int, before: int, after: int) -> Array:
     """For each position along a padded axis, the position in the axis of size `n` that it repeats."""
-    positions = np.arange(-before, n + after)
+    positions = xp.arange(-before, n + after)
     widest = max(before, after)
     if mode == "replicate" and n > 0:
         return positions.clip(0, n - 1)
     if mode == "reflect" and widest < n:
-        return np.abs((n - 1) - np.abs((n - 1) - positions))
+        return abs((n - 1) - abs((n - 1) - positions))
     if mode == "circular" and widest <= n:
         first, kept = max(-before, 0), n + min(before, 0) + min(after, 0)
         return first + (positions - first) % max(kept, 1)  # what is cut takes no part in the circle

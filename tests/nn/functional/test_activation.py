@@ -9,6 +9,7 @@ import pytest
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
+from tests.devices import constant, on_every_device
 from tests.nn.oracle import DTYPES, assert_like_torch, grads_of
 
 ELEMENTWISE = [
@@ -51,6 +52,7 @@ def random(shape, dtype="float64", seed=0):
     return np.random.default_rng(seed).normal(scale=3, size=shape).astype(dtype)
 
 
+@on_every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @each(ALL)
 def test_like_torch(torch, name, options, dtype):
@@ -60,6 +62,7 @@ def test_like_torch(torch, name, options, dtype):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @each(ELEMENTWISE)
 def test_like_torch_at_kinks_and_extremes(torch, name, options, dtype):
@@ -95,10 +98,11 @@ def test_slopes(name, options):
 
 @each(ALL)
 def test_nan_stays_nan(name, options):
-    y = call(name, options)(Tensor(np.full((2, 2), np.nan, "float32")))
+    y = call(name, options)(constant(np.full((2, 2), np.nan, "float32")))
     assert np.isnan(y.array).all()
 
 
+@on_every_device
 @each(ALL)
 @pytest.mark.parametrize(
     "view",
@@ -117,6 +121,7 @@ def test_memory_order_does_not_matter(name, options, view):
         np.testing.assert_allclose(mine, twin, rtol=1e-14, atol=1e-15)
 
 
+@on_every_device
 @each(ELEMENTWISE)
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0, 3)])
 def test_any_shape(name, options, shape):
@@ -164,6 +169,7 @@ def test_swish_is_silu():
 # --- PReLU ----------------------------------------------------------------------------------------
 
 
+@on_every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("shape", "slopes"), [((2, 3, 4, 5), 3), ((2, 3), 1), ((6, 3), 3), ((7,), 1), ((0, 3), 3)]
@@ -173,6 +179,7 @@ def test_prelu_like_torch(torch, shape, slopes, dtype):
     assert_like_torch(torch, F.prelu, torch.nn.functional.prelu, x, weight)
 
 
+@on_every_device
 def test_prelu_like_torch_at_kinks_and_extremes(torch):
     x = np.array([[-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf]])
     assert_like_torch(torch, F.prelu, torch.nn.functional.prelu, x, np.array([0.2]))

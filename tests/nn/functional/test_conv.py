@@ -10,12 +10,18 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.conv import Conv2d, ConvTranspose2d
 from tests.checks import check_contract
+from tests.devices import on_every_device, on_gpu
 from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
 
 # PyTorch warns, once a program, about its own speed.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 ALGORITHMS = ["naive", "im2col", "direct", "auto"]
+
+
+def here(algorithm):
+    """The algorithm to try: on a GPU, the one that is chosen there."""
+    return "auto" if on_gpu() else algorithm
 
 
 @st.composite
@@ -35,6 +41,7 @@ def conv2d_cases(draw):
     return x_shape, w_shape, (stride, padding, dilation, groups)
 
 
+@on_every_device
 @settings(max_examples=50)
 @given(
     conv2d_cases(),
@@ -48,7 +55,7 @@ def test_conv2d_like_torch(torch, case, algorithm, bias, dtype, memory, seed):
     x_shape, w_shape, options = case
     assert_like_torch(
         torch,
-        lambda *tensors: F.conv2d(*tensors, *options, algorithm=algorithm),
+        lambda *tensors: F.conv2d(*tensors, *options, algorithm=here(algorithm)),
         lambda *tensors: torch.nn.functional.conv2d(*tensors, *options),
         random_array(x_shape, dtype, seed, memory[0]),
         random_array(w_shape, dtype, seed + 1, memory[1]),
@@ -58,6 +65,7 @@ def test_conv2d_like_torch(torch, case, algorithm, bias, dtype, memory, seed):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options"),
@@ -77,7 +85,7 @@ def test_conv2d_like_torch(torch, case, algorithm, bias, dtype, memory, seed):
 def test_conv2d_shapes_of_known_networks(torch, x_shape, w_shape, options, algorithm):
     assert_like_torch(
         torch,
-        lambda x, w, b: F.conv2d(x, w, b, *options, algorithm=algorithm),
+        lambda x, w, b: F.conv2d(x, w, b, *options, algorithm=here(algorithm)),
         lambda x, w, b: torch.nn.functional.conv2d(x, w, b, *options),
         random_array(x_shape, "float32"),
         random_array(w_shape, "float32", 1),
@@ -97,6 +105,7 @@ def conv1d_cases(draw):
     return x_shape, w_shape, (stride, padding, dilation, groups)
 
 
+@on_every_device
 @given(conv1d_cases(), dtypes, st.tuples(orders, orders), seeds)
 def test_conv1d_like_torch(torch, case, dtype, memory, seed):
     x_shape, w_shape, options = case
@@ -129,7 +138,7 @@ def transposed_cases(draw):
     return x_shape, w_shape, (stride, padding, extra, groups, dilation)
 
 
-@settings(max_examples=40)
+@on_every_device
 @given(
     transposed_cases(),
     st.sampled_from(ALGORITHMS),
@@ -143,7 +152,7 @@ def test_conv_transpose2d_like_torch(torch, case, algorithm, bias, dtype, memory
     channels = w_shape[1] * options[3]
     assert_like_torch(
         torch,
-        lambda *tensors: F.conv_transpose2d(*tensors, *options, algorithm=algorithm),
+        lambda *tensors: F.conv_transpose2d(*tensors, *options, algorithm=here(algorithm)),
         lambda *tensors: torch.nn.functional.conv_transpose2d(*tensors, *options),
         random_array(x_shape, dtype, seed, memory[0]),
         random_array(w_shape, dtype, seed + 1, memory[1]),
@@ -194,10 +203,12 @@ def test_slopes_in_one_dimension():
     gradcheck(lambda x, w, b: F.conv1d(x, w, b, 2, 1, 2, 2), tensors)
 
 
+@on_every_device
 @pytest.mark.parametrize("bias", [random_array((4,), seed=2), None], ids=["bias", "no bias"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_contract(algorithm, bias):
     arrays = random_array((2, 4, 6, 5)), random_array((4, 2, 3, 3), seed=1), bias
+    algorithm = here(algorithm)
     check_contract(lambda: Conv2d(2, 1, 1, 2, algorithm), *arrays)
     output_shape = (2, 4, 6, 5)
     x = random_array((2, 4, 3, 3))
@@ -210,7 +221,7 @@ def test_empty_batch(function, algorithm):
     x = Tensor(random_array((0, 3, 5, 5), "float32"), requires_grad=True)
     w = Tensor(random_array((3, 3, 3, 3), "float32"), requires_grad=True)
     b = Tensor(random_array((3,), "float32"), requires_grad=True)
-    y = function(x, w, b, padding=1, algorithm=algorithm)
+    y = function(x, w, b, padding=1, algorithm=here(algorithm))
     assert y.shape == (0, 3, 5, 5)
     y.sum().backward()
     for tensor in (x, w, b):
@@ -294,6 +305,7 @@ def test_conv_transpose2d_refuses(x_shape, w_shape, options, message):
         F.conv_transpose2d(*x_and_w(x_shape, w_shape), **options)
 
 
+@on_every_device
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize(
     "settings", [{}, {"padding": 1}, {"stride": 2, "padding": (0, 1)}, {"groups": 2}]

@@ -6,8 +6,10 @@ import pytest
 import minicnn
 import minicnn.nn.functional as F
 from minicnn import Tensor
-from minicnn.nn.functional.dropout import Dropout
-from tests.checks import check_contract, in_memory
+from minicnn.kernels import dropout as array_dropout
+from minicnn.nn.functional.dropout import Dropout, new_key
+from tests.checks import check_contract, in_memory, leaf
+from tests.devices import constant, host, on_every_device, placed
 from tests.nn.oracle import random_array
 
 ALL = [
@@ -18,60 +20,73 @@ ALL = [
 ]
 
 
+@on_every_device
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_share_and_scale(p, dtype):
     n = 100_000
-    y = F.dropout(Tensor(np.ones(n, dtype)), p)
+    y = F.dropout(constant(np.ones(n, dtype)), p)
     assert y.dtype == dtype
-    kept = y.array != 0
+    kept = host(y) != 0
     spread = np.sqrt(p * (1 - p) / n)
     assert abs(kept.mean() - (1 - p)) < 5 * spread
-    np.testing.assert_allclose(y.array[kept], 1 / (1 - p), rtol=1e-6)
+    np.testing.assert_allclose(host(y)[kept], 1 / (1 - p), rtol=1e-6)
 
 
 def test_neighbours_are_dropped_independently():
-    kept = F.dropout(Tensor(np.ones(100_000)), 0.5).array != 0
+    kept = host(F.dropout(constant(np.ones(100_000)), 0.5)) != 0
     assert abs(np.corrcoef(kept[1:], kept[:-1])[0, 1]) < 0.02
 
 
+@on_every_device
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 def test_nothing_and_everything(dropout, shape):
     x = random_array(shape)
-    np.testing.assert_array_equal(dropout(Tensor(x), 0.0).array, x)
-    np.testing.assert_array_equal(dropout(Tensor(x), 1.0).array, 0 * x)
-    np.testing.assert_array_equal(dropout(Tensor(x), 0.5, training=False).array, x)
+    np.testing.assert_array_equal(host(dropout(constant(x), 0.0)), x)
+    np.testing.assert_array_equal(host(dropout(constant(x), 1.0)), 0 * x)
+    np.testing.assert_array_equal(host(dropout(constant(x), 0.5, training=False)), x)
 
 
+@on_every_device
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 def test_a_seed_repeats_the_mask(dropout, shape):
-    x = Tensor(random_array((8, *shape[1:])))
+    x = constant(random_array((8, *shape[1:])))
     draws = []
     for seed in (1, 1, 2):
         minicnn.manual_seed(seed)
-        draws.append(dropout(x, 0.5).array)
+        draws.append(host(dropout(x, 0.5)))
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).any()
 
 
+@on_every_device
 @pytest.mark.parametrize(
     ("dropout", "shape"), [(F.dropout1d, (40, 30, 5)), (F.dropout2d, (40, 30, 2, 3))]
 )
 def test_channels_are_dropped_as_a_whole(dropout, shape):
-    kept = dropout(Tensor(np.ones(shape)), 0.3).array.reshape(40, 30, -1) != 0
+    kept = host(dropout(constant(np.ones(shape)), 0.3)).reshape(40, 30, -1) != 0
     assert (kept.all(axis=2) | ~kept.any(axis=2)).all()
     assert 0.6 < kept.mean() < 0.8
 
 
+@on_every_device
 @pytest.mark.parametrize(("dropout", "shape"), ALL)
 @pytest.mark.parametrize("p", [0.4, 1.0])
 def test_the_gradient_passes_the_same_mask(dropout, shape, p):
-    x = Tensor(np.ones(shape), requires_grad=True)
+    x = leaf(np.ones(shape))
     y = dropout(x, p)
-    y.backward(np.full(shape, 3.0))
-    np.testing.assert_array_equal(x.grad.array, 3 * y.array)
+    y.backward(placed(np.full(shape, 3.0)))
+    np.testing.assert_array_equal(host(x.grad), 3 * host(y))
 
 
+def test_the_same_seed_drops_the_same_numbers_on_every_device(device):
+    y = host(F.dropout(constant(np.ones((3, 5, 2, 7), "float32")), 0.4))
+    minicnn.manual_seed(0)
+    with_numpy = array_dropout.dropout(np.ones(y.shape, "float32"), 0.4, new_key())
+    np.testing.assert_array_equal(y, with_numpy)
+
+
+@on_every_device
 def test_contract():
     check_contract(lambda: Dropout(0.5, (3, 4)), random_array((3, 4)))
     check_contract(lambda: Dropout(0.5, (3, 4, 1)), random_array((3, 4, 5)))
@@ -110,9 +125,10 @@ def test_channel_dropout_refuses_other_numbers_of_axes(dropout):
 # --- stochastic depth ---------------------------------------------------------------------------------
 
 
+@on_every_device
 @pytest.mark.parametrize("shape", [(3000,), (3000, 2), (3000, 2, 1, 2)])
 def test_examples_are_dropped_as_a_whole(shape):
-    y = F.stochastic_depth(Tensor(np.ones(shape)), 0.3).array.reshape(3000, -1)
+    y = host(F.stochastic_depth(constant(np.ones(shape)), 0.3)).reshape(3000, -1)
     kept = y != 0
     assert (kept.all(axis=1) | ~kept.any(axis=1)).all()
     assert abs(kept.mean() - 0.7) < 0.05

@@ -10,11 +10,13 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.linear import Linear
 from tests.checks import check_contract
+from tests.devices import on_every_device
 from tests.nn.oracle import assert_like_torch, dtypes, orders, random_array, seeds
 
 sizes = st.integers(1, 5)
 
 
+@on_every_device
 @given(
     st.lists(sizes, max_size=3),
     sizes,
@@ -42,6 +44,7 @@ def test_slopes():
     gradcheck(F.linear, [Tensor(a, requires_grad=True) for a in arrays])
 
 
+@on_every_device
 def test_contract():
     check_contract(
         Linear, random_array((3, 5)), random_array((4, 5), seed=1), random_array((4,), seed=2)

@@ -6,6 +6,7 @@ import pytest
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import away_from_kinks, gradcheck
+from tests.devices import constant, on_every_device
 from tests.nn.oracle import DTYPES, assert_close, assert_like_torch, grads_of, random_array
 
 DISTANCES = [
@@ -49,6 +50,7 @@ def pair(name, shape, dtype="float64"):
     return target + away_from_kinks(difference, (-1, -0.3, 0, 0.3, 1), gap=0.05), target
 
 
+@on_every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @each(ALL)
@@ -68,6 +70,7 @@ def test_slopes_of_input_and_target(name, options):
     assert gradcheck(call(name, reduction="none", **options), tensors)
 
 
+@on_every_device
 @each(DISTANCES)
 def test_like_torch_at_kinks_and_extremes(torch, name, options):
     difference = np.array([-1e9, -1, -0.3, -1e-9, -0.0, 0.0, 1e-9, 0.3, 1, 1e9])
@@ -81,33 +84,37 @@ def test_like_torch_at_kinks_and_extremes(torch, name, options):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss"])
 def test_an_infinite_error_pulls_with_finite_force(name):
     _, grad = grads_of(
-        call(name, target=Tensor([0.0, 0.0])), np.array([-np.inf, np.inf], "float32")
+        call(name, target=constant([0.0, 0.0])), np.array([-np.inf, np.inf], "float32")
     )
     assert grad.tolist() == [-0.5, 0.5]
 
 
+@on_every_device
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @each(ALL)
 def test_nan_is_seen(name, options, reduction):
-    x = Tensor(np.array([0.5, np.nan, 0.5], "float32"))
-    loss = call(name, reduction=reduction, **options)(x, Tensor([0.0, 1.0, 1.0]))
+    x = constant(np.array([0.5, np.nan, 0.5], "float32"))
+    loss = call(name, reduction=reduction, **options)(x, constant([0.0, 1.0, 1.0]))
     assert np.isnan(loss.item())
 
 
+@on_every_device
 @each(ALL)
 def test_nothing_sums_to_zero_and_has_no_mean(name, options):
     for reduction, expected in [("sum", 0.0), ("mean", np.nan), ("none", np.zeros((0, 3)))]:
         y, grad = grads_of(
-            call(name, target=Tensor(np.zeros((0, 3))), reduction=reduction, **options),
+            call(name, target=constant(np.zeros((0, 3))), reduction=reduction, **options),
             np.zeros((0, 3)),
         )
         np.testing.assert_array_equal(y, expected)
         assert grad.shape == (0, 3)
 
 
+@on_every_device
 @each(ALL)
 def test_memory_order_does_not_matter(name, options):
     function = call(name, **options)
@@ -140,30 +147,32 @@ def test_numpy_settings_do_not_promote(function):
 # --- binary cross-entropy -------------------------------------------------------------------------
 
 
+@on_every_device
 def test_binary_cross_entropy_at_certainty(torch):
     theirs = torch.nn.functional.binary_cross_entropy
     p = np.array([0, 0, 1, 1, 1e-30, 1e-30, 0.5, 0.5], "float32")
     t = np.array([0, 1, 0, 1, 0, 1, 0, 1], "float32")
     assert_like_torch(
         torch,
-        lambda p: F.binary_cross_entropy(p, Tensor(t), reduction="none"),
+        lambda p: F.binary_cross_entropy(p, constant(t), reduction="none"),
         lambda p: theirs(p, torch.tensor(t), reduction="none"),
         p,
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("with_pos_weight", [False, True])
 def test_with_logits_at_large_scores(torch, with_pos_weight, dtype):
     theirs = torch.nn.functional.binary_cross_entropy_with_logits
     scores = np.repeat(np.array([-1e9, -100, -30, -1, 0, 1, 30, 100, 1e9], dtype), 3)
     t = np.tile(np.array([0, 0.3, 1], dtype), 9)
-    weight = Tensor(np.array([2], dtype)) if with_pos_weight else None
-    twin_weight = torch.tensor(weight.array) if with_pos_weight else None
+    weight = constant(np.array([2], dtype)) if with_pos_weight else None
+    twin_weight = torch.tensor(np.array([2], dtype)) if with_pos_weight else None
     assert_like_torch(
         torch,
         lambda x: F.binary_cross_entropy_with_logits(
-            x, Tensor(t), reduction="none", pos_weight=weight
+            x, constant(t), reduction="none", pos_weight=weight
         ),
         lambda x: theirs(x, torch.tensor(t), reduction="none", pos_weight=twin_weight),
         scores,
@@ -183,6 +192,7 @@ def test_with_logits_keeps_the_digits_of_a_small_loss():
     assert loss.item() == pytest.approx(np.exp(-20), rel=1e-6)
 
 
+@on_every_device
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weight_shape", [(), (3,), (4, 1), (4, 3)])
 @each(BINARY)
@@ -190,7 +200,7 @@ def test_weights_like_torch(torch, name, options, weight_shape, reduction):
     weight = np.asarray(probabilities(weight_shape, seed=2))
     assert_like_torch(
         torch,
-        lambda x, t: getattr(F, name)(x, t, weight=Tensor(weight), reduction=reduction),
+        lambda x, t: getattr(F, name)(x, t, weight=constant(weight), reduction=reduction),
         lambda x, t: getattr(torch.nn.functional, name)(
             x, t, weight=torch.tensor(weight), reduction=reduction
         ),
@@ -198,12 +208,13 @@ def test_weights_like_torch(torch, name, options, weight_shape, reduction):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("weight_shape", [(1,), (3,), (4, 3)])
 def test_pos_weight_like_torch(torch, weight_shape):
     weight = 1 + probabilities(weight_shape, seed=2)
     assert_like_torch(
         torch,
-        lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=Tensor(weight)),
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=constant(weight)),
         lambda x, t: torch.nn.functional.binary_cross_entropy_with_logits(
             x, t, pos_weight=torch.tensor(weight)
         ),
@@ -211,22 +222,26 @@ def test_pos_weight_like_torch(torch, weight_shape):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("value", [1.5, -0.001, np.inf])
 def test_bce_refuses_scores(value):
     x = np.full((2, 3), 0.5, "float32")
     x[1, 2] = value
     with pytest.raises(
-        ValueError, match=rf"input must .* {value:g} at input\[1, 2\].*\(2, 3\).*with_logits"
+        ValueError,
+        match=rf"input must .* ({value:g}|another number) at input\[1, 2\].*\(2, 3\).*with_logits",
     ):
-        F.binary_cross_entropy(Tensor(x), Tensor(np.ones((2, 3), "float32")))
+        F.binary_cross_entropy(constant(x), constant(np.ones((2, 3), "float32"))).tolist()
 
 
+@on_every_device
 @each(BINARY)
 def test_binary_losses_refuse_other_labels(name, options):
     with pytest.raises(
-        ValueError, match=rf"{name}: target must .* -1 at target\[0\], shape \(2,\)"
+        ValueError,
+        match=rf"{name}: target must .* (-1|another number) at target\[0\], shape \(2,\)",
     ):
-        call(name)(Tensor([0.5, 0.5]), [-1, 1])
+        call(name)(constant([0.5, 0.5]), [-1, 1]).item()
 
 
 @each(BINARY)

@@ -11,6 +11,7 @@ from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.norm import BatchNorm, Normalize
 from tests.checks import check_contract, positive
+from tests.devices import constant, host, on_every_device, placed
 from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
 
 small = st.integers(1, 4)
@@ -22,12 +23,13 @@ shapes_with_channels = st.one_of(
 absent = st.booleans()
 
 
+@on_every_device
 @given(shapes_with_channels, absent, absent, dtypes, st.tuples(orders, orders), seeds)
 def test_batch_norm_in_training_like_torch(torch, shape, scaled, shifted, dtype, memory, seed):
     weight = random_array(shape[1:2], dtype, seed + 1) if scaled else None
     bias = random_array(shape[1:2], dtype, seed + 2) if shifted else None
-    mine = Tensor(np.zeros(shape[1], dtype)), Tensor(np.ones(shape[1], dtype))
-    twins = torch.tensor(mine[0].array), torch.tensor(mine[1].array)
+    mine = constant(np.zeros(shape[1], dtype)), constant(np.ones(shape[1], dtype))
+    twins = torch.tensor(host(mine[0])), torch.tensor(host(mine[1]))
     order = "transposed" if memory[0] == "broadcast" else memory[0]  # its variance would be 0
     assert_like_torch(
         torch,
@@ -40,9 +42,10 @@ def test_batch_norm_in_training_like_torch(torch, shape, scaled, shifted, dtype,
         order=memory[1],
     )
     for tensor, twin in zip(mine, twins, strict=True):
-        assert_close(tensor.array, twin.numpy())
+        assert_close(host(tensor), twin.numpy())
 
 
+@on_every_device
 @given(shapes_with_channels, absent, absent, dtypes, st.tuples(orders, orders), seeds)
 def test_batch_norm_in_inference_like_torch(torch, shape, scaled, shifted, dtype, memory, seed):
     weight = random_array(shape[1:2], dtype, seed + 1) if scaled else None
@@ -53,7 +56,7 @@ def test_batch_norm_in_inference_like_torch(torch, shape, scaled, shifted, dtype
     )
     assert_like_torch(
         torch,
-        lambda x, w, b: F.batch_norm(x, *map(Tensor, statistics), w, b),
+        lambda x, w, b: F.batch_norm(x, *map(constant, statistics), w, b),
         lambda x, w, b: torch.nn.functional.batch_norm(x, *map(torch.tensor, statistics), w, b),
         random_array(shape, dtype, seed, memory[0]),
         weight,
@@ -66,12 +69,13 @@ def test_batch_norm_in_inference_like_torch(torch, shape, scaled, shifted, dtype
 @given(
     shapes_with_channels, absent, st.booleans(), st.booleans(), dtypes, st.tuples(orders, orders), seeds
 )  # fmt: skip
+@on_every_device
 def test_batch_norm_like_torch(torch, shape, added, relu, training, dtype, memory, seed):
     """The fused form is the three functions one after the other."""
     residual = random_array(shape, dtype, seed + 4, memory[1]) if added else None
     mine = [random_array(shape[1:2], dtype, seed + 3), positive(shape[1], seed=seed, dtype=dtype)]
     twins = [torch.tensor(statistic) for statistic in mine]
-    mine = [Tensor(statistic) for statistic in mine]
+    mine = [constant(statistic) for statistic in mine]
 
     def ours(x, w, b, r):
         activation = "relu" if relu else None
@@ -95,9 +99,10 @@ def test_batch_norm_like_torch(torch, shape, added, relu, training, dtype, memor
         order=memory[1],
     )
     for tensor, twin in zip(mine, twins, strict=True):
-        assert_close(tensor.array, twin.numpy())
+        assert_close(host(tensor), twin.numpy())
 
 
+@on_every_device
 @given(
     st.tuples(small, small, st.integers(2, 4)),
     st.booleans(),
@@ -120,6 +125,7 @@ def test_layer_norm_like_torch(torch, shape, two_axes, affine, dtype, memory, se
     )
 
 
+@on_every_device
 @given(
     small,
     small,
@@ -172,6 +178,7 @@ def test_slopes():
     gradcheck(lambda x: F.layer_norm(x, (3,)), x)
 
 
+@on_every_device
 def test_contract():
     x, w, b = random_array((3, 4, 2)), random_array((4,), seed=1), random_array((4,), seed=2)
     orders = ("contiguous", "transposed", "channels last", "reversed", "read-only")
@@ -179,13 +186,14 @@ def test_contract():
         check_contract(lambda: Normalize((0, 2), 1e-5, (1, 4, 1)), x, *parameters, orders=orders)
 
 
+@on_every_device
 @pytest.mark.parametrize("relu", [False, True])
 def test_contract_of_batch_norm(relu):
     x, w, b = random_array((3, 4, 2)), random_array((4,), seed=1), random_array((4,), seed=2)
     residual = random_array((3, 4, 2), seed=3)
     given = random_array((4,), seed=4), positive(4)
     orders = ("contiguous", "transposed", "channels last", "reversed", "read-only")
-    for statistics in (None, given):
+    for statistics in (None, tuple(map(placed, given))):
         for arrays in ((w, b, residual), (None, None, None), (w, None, None), (None, b, residual)):
             check_contract(lambda s=statistics: BatchNorm(1e-5, relu, s), x, *arrays, orders=orders)
 

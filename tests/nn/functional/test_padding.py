@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 import minicnn.nn.functional as F
 from minicnn import Tensor
 from minicnn.gradcheck import gradcheck
+from tests.devices import constant, on_every_device
 from tests.nn.oracle import assert_like_torch, dtypes, orders, random_array, seeds
 
 size = st.integers(2, 4)
 
 
+@on_every_device
 @given(
     st.lists(size, min_size=1, max_size=4),
     st.integers(0, 4),
@@ -34,6 +36,7 @@ def test_constant_like_torch(torch, shape, axes, widths, value, dtype, memory, s
     )
 
 
+@on_every_device
 @given(
     st.tuples(size, size, size, size),
     st.sampled_from(["reflect", "replicate", "circular"]),
@@ -55,6 +58,7 @@ def test_other_modes_like_torch(torch, shape, mode, widths, dtype, memory, seed)
     )
 
 
+@on_every_device
 @pytest.mark.parametrize(
     ("mode", "widths", "expected"),
     [
@@ -69,7 +73,7 @@ def test_other_modes_like_torch(torch, shape, mode, widths, dtype, memory, seed)
     ],
 )
 def test_one_axis(mode, widths, expected):
-    assert F.pad(Tensor([[0, 1, 2, 3]]), widths, mode, 9).tolist() == [expected]
+    assert F.pad(constant([[0, 1, 2, 3]]), widths, mode, 9).tolist() == [expected]
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])

@@ -16,6 +16,7 @@ from minicnn.nn.functional.pool import (
     max_pool2d,
 )
 from tests.checks import check_contract
+from tests.devices import on_every_device
 from tests.nn.oracle import assert_like_torch, distinct, dtypes, orders, seeds
 
 POOLS_2D = [F.max_pool2d, F.min_pool2d, F.avg_pool2d]
@@ -47,6 +48,7 @@ def torch_min_pool(pool):
     return lambda x, *window: -pool(-x, *window)
 
 
+@on_every_device
 @given(windows(2), st.sampled_from(["max", "min"]), dtypes, st.tuples(orders, orders), seeds)
 def test_extreme_pool2d_like_torch(torch, case, kind, dtype, memory, seed):
     size, window = case
@@ -64,6 +66,7 @@ def test_extreme_pool2d_like_torch(torch, case, kind, dtype, memory, seed):
     )
 
 
+@on_every_device
 @given(windows(2), dtypes, st.tuples(orders, orders), seeds)
 def test_max_pool2d_and_relu_like_torch(torch, case, dtype, memory, seed):
     size, window = case
@@ -88,6 +91,7 @@ def test_max_pool2d_refuses_other_activations():
         max_pool2d(Tensor(np.zeros((1, 1, 4, 4))), 2, activation="tanh")
 
 
+@on_every_device
 @given(windows(2), st.booleans(), dtypes, st.tuples(orders, orders), seeds)
 def test_avg_pool2d_like_torch(torch, case, count_include_pad, dtype, memory, seed):
     size, (kernel, stride, padding, _, ceil_mode) = case
@@ -102,6 +106,7 @@ def test_avg_pool2d_like_torch(torch, case, count_include_pad, dtype, memory, se
     )
 
 
+@on_every_device
 @given(windows(1), st.booleans(), dtypes, orders, seeds)
 def test_pool1d_like_torch(torch, case, count_include_pad, dtype, memory, seed):
     (length,), ((kernel,), stride, (padding,), (dilation,), ceil_mode) = case
@@ -124,6 +129,7 @@ def test_pool1d_like_torch(torch, case, count_include_pad, dtype, memory, seed):
 sizes = st.integers(1, 9)
 
 
+@on_every_device
 @given(st.tuples(sizes, sizes), st.tuples(sizes, sizes), dtypes, st.tuples(orders, orders), seeds)
 def test_adaptive_pool2d_like_torch(torch, size, output_size, dtype, memory, seed):
     x = distinct((2, 2, *size), dtype, seed, memory[0])
@@ -148,6 +154,7 @@ def test_adaptive_pool2d_takes_numbers_and_none(torch, output_size):
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("output_size", [1, 2, 4, 7, 9])
 def test_adaptive_pool1d_like_torch(torch, output_size):
     for name in ("adaptive_avg_pool1d", "adaptive_max_pool1d"):
@@ -234,6 +241,7 @@ def test_global_pools_of_sequences(pool, expected):
     gradcheck(pool, Tensor(x, requires_grad=True))
 
 
+@on_every_device
 @pytest.mark.parametrize(
     "make",
     [
@@ -288,6 +296,7 @@ def test_pool1d_refuses_sequences_without_channels(pool):
         pool(Tensor(np.zeros((8, 20))), 2)
 
 
+@on_every_device
 @pytest.mark.parametrize("pool", POOLS_2D)
 def test_an_image_smaller_than_the_window_with_ceil_mode(torch, pool):
     oracle = torch.nn.functional

@@ -1,0 +1,462 @@
+"""A stand-in for CuPy that computes with NumPy, and refuses what CuPy refuses.
+
+    with installed(make_cupy()) as cupy:
+        x = cupy.asarray(numpy_array)
+
+Code that runs on it unchanged has not mixed up host and device: the stand-in has CuPy's names and no
+others, never becomes a NumPy array by itself, takes no NumPy array as an operand or a value to
+assign, returns 0-d arrays where NumPy returns scalars, and wraps an index that is out of range round,
+as CuPy does, instead of raising. `cupy.traffic` lists what passed between host and device: each
+moment in which the host waits for the device costs a GPU more than a small layer does.
+
+Names and signatures were compared with those of CuPy 14.2 (`test_strict_cupy.py` does it again where
+CuPy is installed); the rules of indexing stand in its cupy/_core/_routines_indexing.pyx. What runs on
+the stand-in can still be wrong on a GPU: it knows nothing of rounding, of speed, and of kernels.
+"""
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tests.gpu.strict_cuda import Stream, Traffic, cuda_namespace, poison
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+FUNCTIONS = _words(
+    """
+    abs absolute add all allclose any arange argmax argmin argsort argwhere array
+    array_equal ascontiguousarray asfortranarray bincount bitwise_and bitwise_or bitwise_xor
+    broadcast_arrays broadcast_to ceil clip concatenate copyto cos count_nonzero cumsum diag
+    divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip float_power
+    floor floor_divide full full_like greater greater_equal invert isfinite isinf isnan less
+    less_equal linspace log log1p log2 logical_and logical_not logical_or logical_xor matmul
+    max maximum mean min minimum mod moveaxis multiply nan_to_num negative nonzero not_equal
+    ones ones_like outer pad permute_dims power prod ravel reciprocal remainder repeat
+    reshape right_shift roll rollaxis rint sign sin split sqrt square squeeze stack std
+    subtract sum swapaxes take take_along_axis tan tanh tensordot tile transpose tri tril
+    triu true_divide unravel_index var vstack where zeros zeros_like
+    """
+)
+"""The functions of CuPy that the stand-in has. CuPy has more; add a name that it has where one is missing."""
+
+NAMES = _words(
+    """
+    bool_ dtype finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 intp nan
+    newaxis pi promote_types result_type uint16 uint32 uint64 uint8
+    """
+)
+"""What CuPy takes over from NumPy as it is."""
+
+METHODS = _words(
+    """
+    all any argmax argmin argsort astype clip cumsum dot fill max mean min prod ravel repeat
+    reshape squeeze std sum swapaxes take transpose var view copy flatten
+    """
+)
+
+SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
+"""Functions whose result has a size, or is a number, that the host has to ask for."""
+
+ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+
+
+class Pointer:
+    """Where an array begins, as the kernels and the copies of CuPy are told."""
+
+    def __init__(self, array: "ndarray"):
+        self.ptr = array._host.ctypes.data
+        self.device = array.device
+        self.device_id = array.device.id
+        self.mem = self
+
+
+class Flags:
+    """What CuPy says about an array in memory; there is no `writeable`."""
+
+    def __init__(self, array: "ndarray"):
+        self.c_contiguous = array._host.flags.c_contiguous
+        self.f_contiguous = array._host.flags.f_contiguous
+        self.owndata = array.base is None
+
+
+class ndarray:  # noqa: N801 (CuPy's name)
+    """An array on the device: NumPy's, in a box that opens with `get` only."""
+
+    __array_priority__ = 100
+    __hash__ = None
+    cupy: types.ModuleType
+    """The stand-in that is installed."""
+
+    def __init__(self, shape, dtype=float, *, host=None, base=None, device=None):
+        self._host = np.empty(shape, dtype) if host is None else host
+        self.base = base
+        cuda = ndarray.cupy.cuda
+        self.device = cuda.Device(device)
+        self._pool, self._taken = None, 0
+        if base is None:
+            pool = cuda.pools[self.device.id]
+            self._taken = pool.take(self._host.nbytes)
+            self._pool = pool
+        if host is None:
+            poison(self._host)
+
+    def __del__(self):
+        if self._pool is not None:
+            self._pool.give_back(self._taken)
+
+    # --- what leaves the device -------------------------------------------------------------------
+
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        if stream is None or blocking:
+            _traffic().syncs.append("get")
+        if out is None:
+            return self._host.copy("C" if order == "C" else "F")
+        out[...] = self._host
+        return out
+
+    def item(self, *index):
+        _traffic().syncs.append("item")
+        return self._host.item(*index)
+
+    def tolist(self):
+        _traffic().syncs.append("tolist")
+        return self._host.tolist()
+
+    def __float__(self):
+        _traffic().syncs.append("float")
+        return float(self._host)
+
+    def __int__(self):
+        _traffic().syncs.append("int")
+        return int(self._host)
+
+    def __bool__(self):
+        _traffic().syncs.append("bool")
+        return bool(self._host)
+
+    def __repr__(self):
+        _traffic().syncs.append("repr")
+        return repr(self._host)
+
+    def __format__(self, spec):
+        _traffic().syncs.append("format")
+        return format(self._host.item() if self.ndim == 0 else self._host, spec)
+
+    def __reduce__(self):
+        return ndarray.cupy.asarray, (self.get(),)
+
+    def __array__(self, *args, **options):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if "out" in options:
+            (options["out"],) = options["out"]
+        function = getattr(ndarray.cupy, ufunc.__name__)
+        return getattr(function, method)(*inputs, **options)
+
+    def __array_function__(self, function, types_, args, options):
+        raise TypeError(
+            f"numpy.{function.__name__} was called with a device array; ask its library"
+        )
+
+    # --- what reaches it --------------------------------------------------------------------------
+
+    def set(self, array, stream=None):
+        if not isinstance(array, np.ndarray) or array.shape != self.shape:
+            raise ValueError(f"set: expected a NumPy array of shape {self.shape}, got {array!r}")
+        if array.dtype != self.dtype:
+            raise TypeError(f"set: {array.dtype} array cannot be set to {self.dtype} array")
+        _traffic().uploads.append("set")
+        poison(self._host)
+        (stream or Stream.current()).queue(lambda: np.copyto(self._host, array))
+
+    def __setitem__(self, index, value):
+        if isinstance(value, np.ndarray):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        if isinstance(value, (list, tuple)):
+            raise TypeError("a list cannot be assigned to a device array")
+        self._host[_index(index, self.shape)] = _opened(value)
+
+    def __getitem__(self, index):
+        return _boxed(self._host[_index(index, self.shape)], [self])
+
+    def __iter__(self):
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    def __len__(self):
+        return len(self._host)
+
+    def __getattr__(self, name):
+        if name in ATTRIBUTES:
+            return getattr(self._host, name)
+        if name in METHODS:
+            function = _take if name == "take" else getattr(np.ndarray, name)
+            return _lifted(function, name, self)
+        raise AttributeError(f"cupy.ndarray has no attribute {name!r} (or the stand-in lacks it)")
+
+    data = property(Pointer)
+    flags = property(Flags)
+
+    @property
+    def T(self):  # noqa: N802 (NumPy's name)
+        return self.transpose()
+
+
+def _lifted(function: Callable, name: str, *first: Any) -> Callable:
+    """Let a function of NumPy take and give boxed arrays, and nothing of NumPy's."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        if name in SYNCS:
+            _traffic().syncs.append(name)
+        args = (*first, *args)
+        boxes = [a for a in (*args, *options.values()) if isinstance(a, ndarray)]
+        if "dtype" in options and options["dtype"] is None:
+            del options["dtype"]
+        with np.errstate(all="ignore"):  # a GPU has no floating-point warnings
+            result = function(*_opened(args), **_opened(options))
+        if isinstance(options.get("out"), ndarray):
+            return options["out"]
+        return _boxed(result, boxes)
+
+    return call
+
+
+def _traffic() -> Traffic:
+    return ndarray.cupy.traffic
+
+
+def _opened(value: Any) -> Any:
+    """Take arrays out of their boxes, in lists and dicts too; refuse NumPy's."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_opened(part) for part in value)
+    if isinstance(value, dict):
+        return {key: _opened(part) for key, part in value.items()}
+    return value
+
+
+def _boxed(result: Any, sources: list[ndarray]) -> Any:
+    """Put what NumPy computed from `sources` into boxes: views of theirs, or new memory on their device."""
+    if isinstance(result, (list, tuple)):
+        return type(result)([_boxed(part, sources) for part in result])
+    if isinstance(result, np.generic):
+        result = np.asarray(result)
+    if not isinstance(result, np.ndarray):
+        return result
+    device = sources[0].device.id if sources else None
+    if any(source.device.id != device for source in sources):
+        raise ValueError("Array device must be same as the current device")
+    for source in sources:
+        if result is source._host:
+            return source
+        if result.base is not None and np.may_share_memory(result, source._host):
+            base = source if source.base is None else source.base
+            return ndarray(None, host=result, base=base, device=device)
+    return ndarray(None, host=result, device=device)
+
+
+def _index(index: Any, shape: tuple[int, ...]) -> Any:
+    """Open the arrays of an index. Integers out of range are wrapped round; masks are counted by the host."""
+    parts = index if isinstance(index, tuple) else (index,)
+    axes = sum(_axes_taken(part) for part in parts)
+    opened, axis = [], 0
+    for part in parts:
+        if isinstance(part, (np.ndarray, list)):
+            _traffic().uploads.append("index")
+            part = ndarray.cupy.asarray(part)
+        if isinstance(part, ndarray):
+            if part.dtype.kind == "b":
+                _traffic().syncs.append("mask")
+                part = part._host
+            else:
+                part = part._host % max(shape[axis], 1)
+        opened.append(part)
+        axis += len(shape) - axes if part is Ellipsis else _axes_taken(part)
+    return tuple(opened) if isinstance(index, tuple) else opened[0]
+
+
+def _axes_taken(part: Any) -> int:
+    """How many axes of an array a part of an index stands for."""
+    if part is None or part is Ellipsis:
+        return 0
+    dtype = getattr(part, "dtype", None)
+    return part.ndim if dtype is not None and dtype.kind == "b" else 1
+
+
+def _operator(name: str) -> Callable:
+    """An operator between arrays on the device and numbers."""
+    compute = getattr(np.ndarray, name)
+
+    def call(self: ndarray, *others: Any) -> Any:
+        if others and not isinstance(
+            others[0], (ndarray, np.ndarray, np.generic, bool, int, float)
+        ):
+            return NotImplemented
+        result = _lifted(compute, name)(self, *others)
+        return self if name.startswith("__i") and name != "__invert__" else result
+
+    return call
+
+
+_BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+]
+_OPERATORS = [f"__{kind}{name}__" for name in _BINARY for kind in ("", "r", "i")]
+_OPERATORS += [
+    f"__{name}__" for name in ["lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert"]
+]
+_OPERATORS += ["__matmul__", "__rmatmul__"]
+for _name in _OPERATORS:
+    setattr(ndarray, _name, _operator(_name))
+
+
+class _Ufunc:
+    """A universal function: called, or `at` places that may repeat."""
+
+    def __init__(self, ufunc: np.ufunc):
+        self.__name__ = ufunc.__name__
+        self._ufunc = ufunc
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return _lifted(self._ufunc, self.__name__)(*args, **options)
+
+    def at(self, array: ndarray, index: Any, *values: Any) -> None:
+        if array.dtype not in (np.int32, np.float16, np.float32, np.float64, np.uint32, np.uint64):
+            raise TypeError(f"scatter_add does not support {array.dtype}")
+        self._ufunc.at(array._host, _index(index, array.shape), *_opened(values))
+
+
+def _take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
+    return np.take(a, indices, axis, mode="wrap")
+
+
+def _take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
+
+
+class _Grid:
+    """`cupy.ogrid`: the numbers of an array's places, one array an axis."""
+
+    def __getitem__(self, slices: Any) -> Any:
+        return _boxed(np.ogrid[slices], [])
+
+
+def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy=None, blocking=False):
+    """Bring numbers of the host to the device; arrays of the device stay where they are."""
+    if isinstance(a, ndarray):
+        unchanged = dtype is None or np.dtype(dtype) == a.dtype
+        current = ndarray.cupy.cuda.Device().id
+        if a.device.id != current:
+            return ndarray(None, host=a._host.astype(dtype or a.dtype), device=current)
+        return a if unchanged and not copy else a.astype(dtype or a.dtype)
+    if isinstance(a, (list, tuple)) and any(isinstance(part, ndarray) for part in a):
+        return ndarray.cupy.stack([asarray(part, dtype) for part in a])
+    rows_inside = isinstance(a, np.ndarray) and a.flags.f_contiguous and not a.flags.c_contiguous
+    host = np.array(a, dtype=dtype, order="F" if rows_inside else "C")  # no other order is kept
+    if host.dtype.kind not in "biufc":
+        raise ValueError(f"Unsupported dtype {host.dtype}")
+    _traffic().uploads.append("asarray")
+    box = ndarray(None, host=np.empty_like(host))
+    poison(box._host)
+    Stream.current().queue(lambda: np.copyto(box._host, host))
+    return box
+
+
+def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    return ndarray(None, host=_poisoned(np.empty(shape, dtype, order)))
+
+
+def _empty_like(prototype: ndarray, dtype=None, order="K", subok=None, shape=None) -> ndarray:
+    return ndarray(None, host=_poisoned(np.empty_like(prototype._host, dtype, order, shape=shape)))
+
+
+def _poisoned(array: np.ndarray) -> np.ndarray:
+    poison(array)
+    return array
+
+
+def make_cupy(devices: int | None = 1) -> types.ModuleType:
+    """Make a module like `cupy` for a machine with a number of GPUs; None: without a driver."""
+    cupy = types.ModuleType("cupy")
+    cupy.__version__ = "14.2.0"
+    cupy.traffic = Traffic()
+    for name in FUNCTIONS:
+        function = getattr(np, name)
+        lifted = _Ufunc(function) if isinstance(function, np.ufunc) else _lifted(function, name)
+        setattr(cupy, name, lifted)
+    for name in NAMES:
+        setattr(cupy, name, getattr(np, name))
+    cupy.empty, cupy.empty_like = _empty, _empty_like
+    cupy.take = _lifted(_take, "take")
+    cupy.take_along_axis = _lifted(_take_along_axis, "take_along_axis")
+    cupy.ndarray, cupy.asarray, cupy.ogrid = ndarray, asarray, _Grid()
+    cupy.array = lambda a, dtype=None, copy=True: asarray(a, dtype, copy=copy)
+    cupy.asnumpy = lambda a, stream=None, blocking=True: a.get(stream, blocking=blocking)
+    tricks = types.SimpleNamespace(
+        as_strided=_lifted(np.lib.stride_tricks.as_strided, "as_strided")
+    )
+    cupy.lib = types.SimpleNamespace(stride_tricks=tricks)
+    cupy.cuda = cuda_namespace(devices, cupy.traffic)
+    cupy.is_available = cupy.cuda.is_available
+    cupy.get_default_memory_pool = lambda: cupy.cuda.pools[cupy.cuda.Device().id]
+    return cupy
+
+
+def make_cupyx() -> dict[str, types.ModuleType]:
+    """Make the modules of `cupyx` that the framework uses, by name."""
+    special = types.ModuleType("cupyx.scipy.special")
+    special.erf = _lifted(_erf, "erf")
+    scipy = types.ModuleType("cupyx.scipy")
+    scipy.special = special
+    cupyx = types.ModuleType("cupyx")
+    cupyx.scipy = scipy
+    return {"cupyx": cupyx, "cupyx.scipy": scipy, "cupyx.scipy.special": special}
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    from minicnn.kernels.special import erf
+
+    return erf(np.asarray(x))
+
+
+@contextmanager
+def installed(cupy: types.ModuleType) -> Iterator[types.ModuleType]:
+    """Let `import cupy` find the stand-in inside the block."""
+    modules = {"cupy": cupy, "cupy.cuda": cupy.cuda, **make_cupyx()}
+    before = {name: sys.modules.get(name) for name in modules}
+    ndarray.cupy = cupy
+    sys.modules.update(modules)
+    try:
+        yield cupy
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
