@@ -206,6 +206,7 @@ def as_a_whole(function: Callable) -> Callable:
             if here.is_rehearsal:
                 raise EndOfRehearsal
             return function(*args, **named)
+        args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
         with capture.paused():
             returned = function(*args, **named)
         capture.note_whole(functools.partial(function, **named), *args)

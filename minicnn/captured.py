@@ -43,6 +43,7 @@ from minicnn.autograd.capturing import StepCapture
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
+from minicnn.nn.functional.checks import as_tensor
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force, has_hooks
 
@@ -76,9 +77,9 @@ class CapturedStep:
             What the step returns: tensors, detached from the tape, in memory of their own; None, or tuples, lists
             and dicts of these.
         """
-        inputs = tuple(Tensor(value) for value in inputs)
-        usual = self.problem or modes.state.anomaly_mode or here.active is not None
-        if usual or not _are_replaceable(inputs):
+        inputs = tuple(map(as_tensor, inputs))
+        is_part = here.active is not None or here.is_rehearsal  # of another captured step
+        if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
         if self._replay is not None and not self._replay.holds():
             self._replay = None

@@ -110,10 +110,10 @@ def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
     """Call a function's backward while somebody is recording."""
     step = capture.here.active
     saved = function.saved
-    compute = _Repeatable(function, lambda: function.backward(grad))
+    compute = _Repeatable(function, lambda: _as_arrays(function.backward(grad)))
     # A forward that is called again decides anew what backward does, such as which numbers to drop.
     is_pure = function not in step.run_again
-    parts, left = step.step(compute, [grad, *_arrays_of(function)], list, is_pure)
+    parts, left = step.step(compute, [grad, *_arrays_of(function)], _members, is_pure)
     compute.restore()
     if left:
         left = list(map(_memory_of_its_own, left))
@@ -124,7 +124,7 @@ def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
 
 def _backward_again(function: Function, saved: tuple, grad: Array, left: Arrays) -> None:
     function.saved = saved
-    _copy(function.backward(grad), left)
+    _copy(_as_arrays(function.backward(grad)), left)
 
 
 class _Repeatable:
@@ -186,6 +186,15 @@ def _memory_of_its_own(array: Array | None) -> Array | None:
 def _as_array(result: Any) -> Any:
     """NumPy makes a number of an array without axes: make it an array again."""
     return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def _as_arrays(parts: Any) -> Any:
+    """The same for each member of a tuple or list; the tape refuses anything else."""
+    return tuple(map(_as_array, parts)) if isinstance(parts, tuple | list) else parts
+
+
+def _members(parts: Any) -> Arrays:
+    return list(parts) if isinstance(parts, tuple | list) else []
 
 
 def _arrays_of(function: Function) -> list[Array]:

@@ -1,0 +1,215 @@
+"""What is noted of a computation, and whether it can be done again."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from minicnn.kernels import capture, memory
+from minicnn.kernels.capture import Capture, EndOfRehearsal
+
+FLOAT = np.dtype(np.float32)
+
+
+def test_calls_are_noted_and_made_again():
+    x, y = np.arange(3.0), np.empty(3)
+    notes = Capture()
+    with notes.in_force():
+        capture.do(np.multiply, x, 2, y)
+    x[...] = 5
+    notes.replay()
+    np.testing.assert_array_equal(y, [10, 10, 10])
+
+
+def test_nothing_is_noted_outside():
+    notes = Capture()
+    with notes.in_force():
+        pass
+    capture.do(np.add, 1, 2)
+    assert notes.notes == []
+
+
+def test_other_threads_note_nothing():
+    notes = Capture()
+    with notes.in_force():
+        thread = threading.Thread(target=capture.do, args=(np.add, 1, 2))
+        thread.start()
+        thread.join()
+    assert notes.notes == []
+
+
+def test_one_capture_at_a_time():
+    with (
+        Capture().in_force(),
+        pytest.raises(RuntimeError, match="another one is in force"),
+        Capture().in_force(),
+    ):
+        pass
+
+
+def test_arrays_of_a_capture_use_the_memory_of_those_that_are_gone():
+    notes = Capture()
+    places = set()
+    with notes.in_force():
+        for _ in range(5):
+            array = memory.empty((2**18,), FLOAT)
+            capture.do(np.ndarray.fill, array, 1)
+            places.add(array.__array_interface__["data"][0])
+            del array
+    assert len(places) == 1
+
+
+def test_a_note_writes_to_the_place_of_an_array_that_is_gone():
+    notes = Capture()
+    with notes.in_force():
+        array = memory.empty((100,), FLOAT)
+        capture.do(np.ndarray.fill, array, 7)
+        kept = memory.borrowed(array)
+        del array
+    kept[...] = 0
+    notes.replay()
+    assert (kept == 7).all()
+
+
+def test_zeros_are_written_again():
+    notes = Capture()
+    with notes.in_force():
+        array = capture.zeros((4,), FLOAT)
+    array[...] = 3
+    notes.replay()
+    assert not array.any()
+
+
+def test_a_contiguous_array_is_not_copied():
+    array = np.ones((2, 3))
+    assert capture.contiguous(array) is array
+
+
+def test_the_copy_of_a_transposed_array_is_made_again():
+    x = np.zeros((2, 3))
+    notes = Capture()
+    with notes.in_force():
+        copy = capture.contiguous(x.T)
+    x[0, 1] = 4
+    notes.replay()
+    assert copy[1, 0] == 4
+
+
+def run_step(compute, *held):
+    """Carry out one step of a capture; return whether its notes repeat it."""
+    notes = Capture()
+    with notes.in_force():
+        returned, left = notes.step(compute, list(held), lambda result: [result])
+    return returned, not left
+
+
+def test_notes_that_say_all_repeat_a_step():
+    x = np.arange(6.0)
+
+    def double():
+        y = memory.empty((6,), x.dtype)
+        capture.do(np.multiply, x, 2, y)
+        return y
+
+    y, repeats = run_step(double, x)
+    assert repeats
+    np.testing.assert_array_equal(y, 2 * np.arange(6.0))  # as if it had run once
+    np.testing.assert_array_equal(x, np.arange(6.0))
+
+
+def test_a_result_that_nobody_notes_is_noticed():
+    x = np.arange(6.0)
+    assert not run_step(lambda: x * 2, x)[1]
+
+
+def test_a_copy_on_the_way_that_nobody_notes_is_noticed():
+    x = np.arange(6.0)
+
+    def double():
+        y = memory.empty((6,), x.dtype)
+        capture.do(np.multiply, x.copy(), 2, y)
+        return y
+
+    assert not run_step(double, x)[1]
+
+
+def test_a_sum_into_memory_that_nobody_clears_is_noticed():
+    x = np.arange(6.0)
+
+    def total():
+        y = np.zeros(6)
+        capture.do(np.add, y, x, y)
+        return y
+
+    assert not run_step(total, x)[1]
+
+
+def test_a_view_needs_no_notes():
+    x = np.arange(6.0)
+    view, repeats = run_step(lambda: x.reshape(2, 3), x)
+    assert repeats
+    assert view.base is x
+
+
+def test_a_step_that_refuses_is_not_repeated_by_notes():
+    x = np.arange(6.0)
+
+    def double():
+        capture.refuse("chance")
+        y = memory.empty((6,), x.dtype)
+        capture.do(np.multiply, x, 2, y)
+        return y
+
+    assert not run_step(double, x)[1]
+
+
+def test_refusing_outside_a_step_is_a_problem():
+    notes = Capture()
+    with notes.in_force():
+        capture.refuse("a number is read")
+        capture.refuse("another one")
+    assert notes.problem == "a number is read"
+
+
+def test_a_function_as_a_whole_is_one_note():
+    @capture.as_a_whole
+    def twice(array, by=1):
+        capture.do(np.add, array, by, array)
+        capture.do(np.add, array, by, array)
+
+    notes, array = Capture(), np.zeros(2)
+    with notes.in_force():
+        twice(array, by=3)
+    assert len(notes.notes) == 1
+    notes.replay()
+    np.testing.assert_array_equal(array, [12, 12])
+
+
+def test_a_rehearsal_ends_at_the_first_function_as_a_whole():
+    calls = []
+    function = capture.as_a_whole(lambda: calls.append(1))
+    with pytest.raises(EndOfRehearsal), capture.rehearsal():
+        function()
+    function()
+    assert calls == [1]
+
+
+def test_named_tuples_stay_what_they_are():
+    from minicnn.kernels.shapes import Window
+
+    window = Window((1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    assert capture.borrowed((window, [1]))[0] == window
+    assert type(capture.borrowed(window)) is Window
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool])
+def test_bits_are_compared_and_not_numbers(dtype):
+    a = np.array([0, 1], dtype)
+    assert capture.same_bits(a, a.copy())
+    assert not capture.same_bits(a, a[::-1])
+    assert not capture.same_bits(a, a[:1])
+
+
+def test_nan_has_the_same_bits_as_itself_and_zeros_have_signs():
+    assert capture.same_bits(np.array([np.nan]), np.array([np.nan]))
+    assert not capture.same_bits(np.array([0.0]), np.array([-0.0]))
