@@ -22,6 +22,7 @@ class Mode:
         library: `minicnn` or `torch`.
         channels_last: PyTorch's other layout in memory; minicnn's own is always channels-last.
         exact: minicnn's convolutions with precision="exact", that is, without Winograd's transforms.
+        captured: training steps are recorded once and then replayed (`minicnn.capture`), as `fit` does it.
         dtype: of all numbers.
     """
 
@@ -29,6 +30,7 @@ class Mode:
     library: ModuleType
     channels_last: bool = False
     exact: bool = False
+    captured: bool = False
     dtype: str = "float32"
 
     @property
@@ -87,14 +89,18 @@ class Mode:
         return "exact" if self.exact else "fast"
 
 
-MINICNN = Mode("minicnn", minicnn)
-EXACT = Mode("minicnn exact", minicnn, exact=True)
+MINICNN = Mode("minicnn", minicnn, captured=True)
+EXACT = Mode("minicnn exact", minicnn, exact=True, captured=True)
+UNCAPTURED = Mode("minicnn uncaptured", minicnn)
 NCHW = Mode("PyTorch NCHW", torch)
 CHANNELS_LAST = Mode("PyTorch channels-last", torch, channels_last=True)
 REFERENCE = Mode("PyTorch float64", torch, dtype="float64")
 
 TIMED_MODES = (MINICNN, EXACT, NCHW, CHANNELS_LAST)
 """In the order of the columns."""
+
+TRAINING_MODES = (MINICNN, EXACT, UNCAPTURED, NCHW, CHANNELS_LAST)
+"""The same for training; inference and single operations are not captured."""
 
 
 def use_threads(count: int) -> None:

@@ -2,23 +2,26 @@
 
     python benchmarks/memory.py resnet18 minicnn
 
-First the steps are made once, which loads and compiles what they need, and all memory that is free
-then is given back to the system. Then the system's mark of the peak is reset, the steps are made
-again, and the peak is read: what they add to imported libraries and weights, which is activations,
-gradients, momentum and scratch. Needs Linux' /proc, and glibc.
+First some steps are made, which loads and compiles what they need, and all memory that is free then is
+given back to the system. Then others are made with a new optimizer: the first few, of which one is
+captured where steps are, and some more. Before each of the two the system's mark of the peak is reset, and read
+after it: what the steps add to imported libraries and weights is activations, gradients, momentum
+and scratch. Needs Linux' /proc, and glibc.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
-from libraries import TIMED_MODES, Mode, use_threads
+from libraries import TRAINING_MODES, Mode, use_threads
 from networks import NETWORKS
 from resident import STATUS, give_back, reset_peak, status
 from rows import Trainer, network_in, random_batch
 
-MODES = {mode.name: mode for mode in TIMED_MODES}
+MODES = {mode.name: mode for mode in TRAINING_MODES}
 
 
 def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str, float] | None:
@@ -33,23 +36,34 @@ def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str,
 
 
 def peak_of_step(network: str, mode: Mode) -> dict[str, float]:
-    """Return in MiB what the process "held" before the steps, and what they "added" at their peak."""
+    """Return in MiB what the process "held" before, what the "first" steps add at their peak, and later ones ("added")."""
     model = network_in(mode, network)
-    train(model, mode, network)
+    train(model, mode, network)()
     give_back(model)
     held = status("VmRSS")
     reset_peak()
-    train(model, mode, network)
-    return {"held": held, "added": status("VmHWM") - held}
+    more = train(model, mode, network)
+    first = status("VmHWM") - held
+    reset_peak()
+    more()
+    return {"held": held, "first": first, "added": status("VmHWM") - held}
 
 
-def train(model: object, mode: Mode, network: str) -> None:
-    """Make two steps with a new optimizer: momentum exists from the second on."""
+def train(model: object, mode: Mode, network: str) -> Callable[[], None]:
+    """Make three steps with a new optimizer; return what makes two more.
+
+    Momentum exists from the second step on, a capture after it.
+    """
     images, labels = random_batch(NETWORKS[network], NETWORKS[network].batch)
     tensors = mode.tensor(images), mode.tensor(labels)
     trainer = Trainer(mode, model)
-    for _ in range(2):
-        trainer.step(*tensors)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            trainer.step(*tensors)
+
+    steps(3)
+    return functools.partial(steps, 2)
 
 
 def main() -> None:

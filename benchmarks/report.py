@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW
+from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, UNCAPTURED
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS = ("training step", "inference", "epoch", "operation")
@@ -52,6 +52,7 @@ def line_of(record: dict) -> str:
 # --- tables ---------------------------------------------------------------------------------------
 
 HEADINGS = ("minicnn ms", "exact ms", "PyTorch ms", "ratio", "rounds", "exact ratio", "least, aim")
+UNCAPTURED_HEADINGS = ("uncaptured ms", "uncaptured ratio")
 
 
 def tables(environment: dict, rows: list[dict]) -> str:
@@ -63,7 +64,8 @@ def tables(environment: dict, rows: list[dict]) -> str:
         "channels-last; for optimizers, its fused variant). Ratio: PyTorch's / minicnn's, above 1 where minicnn is "
         "quicker; beside it the range over the rounds. Exact: without Winograd's transforms; where these suit nothing, "
         "both columns time the same code, and differ by chance. Least, aim: the ratios that a row has to reach, and "
-        "should. Memory: the peak that a training step adds to a process, in MiB.",
+        "should. Training steps of minicnn are captured, as `fit` does it; uncaptured: each decides anew what to call. "
+        "Memory: the peak that a training step adds to a process, in MiB.",
         *(f"![Ratios]({name})" for name, groups in PICTURES.items() if shown(rows, groups)),
     ]
     for group in GROUPS:
@@ -81,11 +83,16 @@ def shown(rows: list[dict], groups: Sequence[str]) -> list[dict]:
 def table(rows: list[dict]) -> str:
     """Return the rows of one group as a table."""
     with_memory = any(row.get("memory") for row in rows)
-    headings = ["", *HEADINGS, *(["memory minicnn, PyTorch"] if with_memory else [])]
+    with_uncaptured = any("uncaptured_ratio" in row for row in rows)
+    headings = ["", *HEADINGS]
+    headings += UNCAPTURED_HEADINGS if with_uncaptured else ()
+    headings += ["memory minicnn, PyTorch"] if with_memory else []
     lines = [joined(headings), joined(["---"] * len(headings))]
     for row in rows:
         cells = [row["title"], *cells_of(row)]
-        lines.append(joined([*cells, memory_cell(row)] if with_memory else cells))
+        cells += uncaptured_cells(row) if with_uncaptured else []
+        cells += [memory_cell(row)] if with_memory else []
+        lines.append(joined(cells))
     return "\n".join(lines)
 
 
@@ -108,6 +115,16 @@ def cells_of(row: dict) -> list[str]:
         f"{ratio['low']:.2f} to {ratio['high']:.2f}",
         f"{exact:.2f}" + (" (below 1)" if row["least"] is not None and exact < 1 else ""),
         ", ".join(f"{goal:g}" for goal in (row["least"], row["aim"]) if goal is not None) or "-",
+    ]
+
+
+def uncaptured_cells(row: dict) -> list[str]:
+    """Return the cells below UNCAPTURED_HEADINGS."""
+    if "uncaptured_ratio" not in row:
+        return ["-", "-"]
+    return [
+        digits(row["milliseconds"][UNCAPTURED.name]),
+        f"{row['uncaptured_ratio']['value']:.2f}",
     ]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from agreement import NETWORK_TOLERANCE
-from libraries import Mode
+from libraries import TIMED_MODES, TRAINING_MODES, Mode
 from networks import NETWORKS, Network
 from timing import Contestant
 
+import minicnn
 from minicnn import data
 
 LEARNING_RATE = 1e-3
@@ -48,6 +49,7 @@ class Row:
         tolerance: how far results may be from PyTorch's in float64.
         network: the name of the network whose training step is timed, or None; for its memory.
         long: one call takes seconds, so that each turn is one call.
+        modes: the contestants.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Row:
     tolerance: float = NETWORK_TOLERANCE
     network: str | None = None
     long: bool = False
+    modes: tuple[Mode, ...] = TIMED_MODES
 
 
 def network_rows(quick: bool = False) -> list[Row]:
@@ -77,6 +80,7 @@ def network_rows(quick: bool = False) -> list[Row]:
             network.least,
             network.aim,
             network=name,
+            modes=TRAINING_MODES,
         )
         for name, network in NETWORKS.items()
     ]
@@ -95,7 +99,8 @@ def network_rows(quick: bool = False) -> list[Row]:
     images = 6_000 if quick else 60_000
     title = f"first CNN, {images:,} images of Fashion-MNIST"
     prepare = functools.partial(epoch, images)
-    return [*rows, Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True)]
+    last = Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True, modes=TRAINING_MODES)
+    return [*rows, last]
 
 
 @functools.lru_cache(maxsize=1)
@@ -132,8 +137,9 @@ class Trainer:
         self.optimizer = mode.library.optim.SGD(
             model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM
         )
+        self.step = minicnn.capture(self.train) if mode.captured else self.train
 
-    def step(self, images: Any, labels: Any) -> Any:
+    def train(self, images: Any, labels: Any) -> Any:
         """Train on one batch of tensors; return the loss."""
         self.optimizer.zero_grad()
         loss = self.mode.nn.functional.cross_entropy(self.model(images), labels)

@@ -7,8 +7,9 @@
     python benchmarks/vs_pytorch.py --quick                see that everything works; saves nothing
 
 Of each row all contestants run in this process by turns, with the same number of threads, on the
-same weights and numbers: minicnn as it comes, minicnn with precision="exact" (no Winograd),
-PyTorch with images in NCHW order, and PyTorch channels-last. Before a row is timed, its outputs and
+same weights and numbers: minicnn, minicnn with precision="exact" (no Winograd), PyTorch with images in
+NCHW order, and PyTorch channels-last. Training steps of minicnn are captured, as in `fit`; beside
+that, they are timed without. Before a row is timed, its outputs and
 gradients are compared with PyTorch's in float64. The ratio is the better of PyTorch's medians / ours.
 
 Results go to benchmarks/results: vs_pytorch.json, .md, .png, and vs_pytorch_operations.png. Rows that are
@@ -25,7 +26,8 @@ from libraries import (
     EXACT,
     MINICNN,
     REFERENCE,
-    TIMED_MODES,
+    TRAINING_MODES,
+    UNCAPTURED,
     thread_settings,
     use_threads,
 )
@@ -45,9 +47,9 @@ def measure(row: Row, pace: Pace) -> dict:
     Raises:
         ValueError: if results are too far from PyTorch's in float64.
     """
-    entries: dict[str, Entry] = {mode.name: row.prepare(mode) for mode in TIMED_MODES}
+    entries: dict[str, Entry] = {mode.name: row.prepare(mode) for mode in row.modes}
     errors = errors_of(row, entries)
-    theirs = [mode.name for mode in TIMED_MODES if not mode.ours]
+    theirs = [mode.name for mode in row.modes if not mode.ours]
     require(errors, entries.keys() - theirs, row.tolerance, row.name)
     samples = alternate({name: entry.contestant for name, entry in entries.items()}, pace)
     record = {
@@ -62,6 +64,8 @@ def measure(row: Row, pace: Pace) -> dict:
         "ratio": vars(ratio(samples, MINICNN.name, theirs)),
         "exact_ratio": vars(ratio(samples, EXACT.name, theirs)),
     }
+    if UNCAPTURED in row.modes:
+        record["uncaptured_ratio"] = vars(ratio(samples, UNCAPTURED.name, theirs))
     return record
 
 
@@ -73,7 +77,9 @@ def errors_of(row: Row, entries: dict[str, Entry]) -> dict[str, float]:
 
 def memory_of(network: str, threads: int) -> dict[str, dict[str, float]]:
     """Return what a training step adds to the memory of a process, in each mode, in MiB."""
-    measured = {mode.name: measured_in_new_process(network, mode, threads) for mode in TIMED_MODES}
+    measured = {
+        mode.name: measured_in_new_process(network, mode, threads) for mode in TRAINING_MODES
+    }
     return {name: value for name, value in measured.items() if value is not None}
 
 

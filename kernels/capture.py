@@ -267,19 +267,27 @@ def _repeat(
     if not all(array.flags.writeable and 0 not in array.strides for array in new):
         return False
     inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
-    before = [(array, array.copy()) for array in (*new, *inputs)]
+    before = [(array, _copy_of(array)) for array in (*new, *inputs)]
     try:
         for array in inputs:
-            array[...] = np.roll(array, 1) / 2
+            array *= 0.5
+            if (
+                array.ndim
+            ):  # and one half of it once more, for functions that scaling does not change
+                array[: len(array) // 2] *= 0.5
         again = results(compute())
-        expected = [
-            other.copy() for other, array in zip(again, arrays, strict=True) if array is not None
-        ]
+        expected = [other for other, array in zip(again, arrays, strict=True) if array is not None]
         _carry_out(notes)
         return all(map(same_bits, new, expected))
     finally:
         for array, old in reversed(before):
             array[...] = old
+
+
+def _copy_of(array: np.ndarray) -> np.ndarray:
+    copy = memory.empty_like(array)
+    copy[...] = array
+    return copy
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -214,11 +214,9 @@ class Pool:
         return (self._middling if size < LARGE else self._large).empty(shape, dtype)
 
     def holds(self, array: np.ndarray) -> bool:
-        """Whether an array, or what it was borrowed from, lies in this pool."""
-        while array is not None and not isinstance(array, _Chunk):
-            array = getattr(array, "base", None)
-        arenas = (self._small, self._middling, self._large)
-        return any(array is chunk for arena in arenas for chunk in arena.chunks)
+        """Whether an array, perhaps a borrowed one, lies in this pool."""
+        chunks = [*self._small.chunks, *self._middling.chunks, *self._large.chunks]
+        return any(0 <= _address(array) - _address(chunk) < chunk.size for chunk in chunks)
 
     def release(self) -> None:
         """Give the memory that waits for its next array back to the system."""
@@ -286,8 +284,12 @@ def borrowed(array: np.ndarray) -> np.ndarray:
     if not isinstance(owner, _Loan):
         return array
     chunk = owner.place[0]
-    offset = array.__array_interface__["data"][0] - chunk.__array_interface__["data"][0]
+    offset = _address(array) - _address(chunk)
     return np.ndarray(array.shape, array.dtype, chunk, offset, array.strides)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def release() -> None:

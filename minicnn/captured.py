@@ -103,6 +103,7 @@ class CapturedStep:
         ):  # loops are compiled, lazy layers get their shapes, optimizers their memory
             self._warm_up -= 1
             return self._as_usual(inputs)
+        memory.release()  # what the usual way used
         own = tuple(Tensor(tensor.array.copy(order="K")) for tensor in inputs)
         step = StepCapture()
         with step.in_force():
@@ -113,7 +114,7 @@ class CapturedStep:
             self._give_up(step.problem)
         else:
             self._replay = Replay(step, own, returned)
-            memory.release()  # what the usual way used
+            memory.release()  # what looking at each function needed
         return _copied(returned)
 
     def _give_up(self, problem: str) -> None:
