@@ -14,52 +14,7 @@
 //
 // WINNER is the type of the winners, an unsigned integer.
 
-#include "device.cuh"
-
-struct Pooling {
-    int C, H, W, OH, OW;          // sizes: x is (N, H, W, C), y is (N, OH, OW, C)
-    int R, S;                     // of the window
-    int step_h, step_w;           // stride
-    int top, bottom, left, right; // padding
-    int apart_h, apart_w;         // dilation
-};
-
-// What a thread works on: a pack of channels, from channel c on, of pixel (n, i, j).
-struct Place {
-    Index n;
-    int i, j, c;
-};
-
-__device__ Place place_of(Index pack, int height, int width, int C) {
-    Place place;
-    pack = divide(pack, round_up(C, LANES), place.c);
-    pack = divide(pack, width, place.j);
-    place.n = divide(pack, height, place.i);
-    place.c *= LANES;
-    return place;
-}
-
-// Where the numbers of a place begin in an array (N, height, width, C).
-__device__ Index offset(Index n, int i, int j, int c, int height, int width, int C) {
-    return ((n * height + i) * width + j) * C + c;
-}
-
-// Along one axis: the outputs whose windows reach input `at`, from the first to the last.
-struct Reached {
-    int first, last;
-};
-
-__device__ Reached outputs_reaching(int at, int before, int extent, int step, int size) {
-    int place = at + before;  // in the padded image
-    int first = place < extent ? 0 : (place - extent) / step + 1;
-    return {first, smaller(place / step, size - 1)};
-}
-
-// The tap through which output `out` sees input `at`, or -1 if it sees it between its taps.
-__device__ int tap_between(int out, int at, int before, int step, int apart) {
-    int distance = at + before - out * step;
-    return distance % apart ? -1 : distance / apart;
-}
+#include "windows.cuh"
 
 // Along one axis: how many elements the mean of output `out` divides by.
 __device__ int counted(int out, int size, int kernel, int step, int before, int after, bool count_padding) {
@@ -72,7 +27,7 @@ __device__ int counted(int out, int size, int kernel, int step, int before, int 
 
 // The largest number of each window, and its tap. NaN is larger than all numbers, the first of equals wins;
 // with `relu`, a window without a positive number has the result 0 and the winner R * S, which is no tap.
-extern "C" __global__ void max_pool(const real* x, Pooling p, int relu, Index packs, real* y, WINNER* winner) {
+extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index packs, real* y, WINNER* winner) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.OH, p.OW, p.C);
         int top = at.i * p.step_h - p.top, left = at.j * p.step_w - p.left;
@@ -108,7 +63,7 @@ extern "C" __global__ void max_pool(const real* x, Pooling p, int relu, Index pa
     }
 }
 
-extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner, Pooling p, Index packs, real* grad_x) {
+extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner, Windows p, Index packs, real* grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.H, p.W, p.C);
@@ -134,12 +89,12 @@ extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner,
 
 // --- average pooling ----------------------------------------------------------------------------------
 
-__device__ real count_of(Pooling p, int i, int j, bool count_padding) {
+__device__ real count_of(Windows p, int i, int j, bool count_padding) {
     return (real)(counted(i, p.H, p.R, p.step_h, p.top, p.bottom, count_padding)
                   * (Index)counted(j, p.W, p.S, p.step_w, p.left, p.right, count_padding));
 }
 
-extern "C" __global__ void avg_pool(const real* x, Pooling p, int count_padding, Index packs, real* y) {
+extern "C" __global__ void avg_pool(const real* x, Windows p, int count_padding, Index packs, real* y) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.OH, p.OW, p.C);
         int top = at.i * p.step_h - p.top, left = at.j * p.step_w - p.left;
@@ -155,7 +110,7 @@ extern "C" __global__ void avg_pool(const real* x, Pooling p, int count_padding,
     }
 }
 
-extern "C" __global__ void avg_pool_grad(const real* grad, Pooling p, int count_padding, Index packs, real* grad_x) {
+extern "C" __global__ void avg_pool_grad(const real* grad, Windows p, int count_padding, Index packs, real* grad_x) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.H, p.W, p.C);
         Reached rows = outputs_reaching(at.i, p.top, p.R, p.step_h, p.OH);

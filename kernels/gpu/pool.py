@@ -14,15 +14,10 @@ from ..arrays import (
     index_dtype,
     xp_of,
 )
-from ..pool import PoolLayout, cached, pool_layout
+from ..pool import PoolLayout, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
-from .launch import THREADS, blocks_for, contiguous, function, struct
-
-MEMBERS = (
-    *("C", "H", "W", "OH", "OW", "R", "S", "step_h", "step_w"),
-    *("top", "bottom", "left", "right", "apart_h", "apart_w"),
-)
-"""Those of `Pooling` in pool.cu."""
+from .launch import THREADS, blocks_for, contiguous, function
+from .windows import packs_of, windows_of
 
 WINNERS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int"}
 """The types of winners, by their bytes."""
@@ -48,9 +43,9 @@ def max_pool2d(
     y = xp.empty(shape, x.dtype)
     winner = xp.empty(shape, index_dtype(layout.number_of_taps - 1 + relu))
     if y.size:
-        images, packs = contiguous(channels_last(x)), _packs(y)
+        images, packs = contiguous(channels_last(x)), packs_of(y)
         compute = function("pool", "max_pool", x, WINNER=WINNERS[winner.dtype.itemsize])
-        arguments = images, _pooling(x.shape, layout), np.int32(relu), packs, y, winner
+        arguments = images, _windows(x.shape, layout), np.int32(relu), packs, y, winner
         compute(blocks_for(packs), (THREADS,), arguments)
     return channels_first(y), channels_first(winner)
 
@@ -76,9 +71,9 @@ def max_pool2d_grad(
     grad_x = xp_of(grad).empty(_shape_in_memory(x_shape, x_shape[2:]), grad.dtype)
     if grad_x.size:
         grad_y, winner = contiguous(channels_last(grad)), contiguous(channels_last(winner))
-        packs = _packs(grad_x)
+        packs = packs_of(grad_x)
         compute = function("pool", "max_pool_grad", grad, WINNER=WINNERS[winner.dtype.itemsize])
-        arguments = grad_y, winner, _pooling(x_shape, layout), packs, grad_x
+        arguments = grad_y, winner, _windows(x_shape, layout), packs, grad_x
         compute(blocks_for(packs), (THREADS,), arguments)
     return channels_first(grad_x)
 
@@ -131,27 +126,15 @@ def _average(
     if not result.size:
         return
     compute = function("pool", name, given, WINNER=WINNERS[1])
-    packs, pooling = _packs(result), _pooling(x_shape, layout)
-    arguments = contiguous(channels_last(given)), pooling, np.int32(count_padding), packs, result
+    packs, windows = packs_of(result), _windows(x_shape, layout)
+    arguments = contiguous(channels_last(given)), windows, np.int32(count_padding), packs, result
     compute(blocks_for(packs), (THREADS,), arguments)
 
 
-@cached
-def _pooling(x_shape: Shape, layout: PoolLayout) -> np.ndarray:
-    """The struct that tells a kernel where the windows lie."""
-    _, C, H, W = x_shape
-    kernel, stride, padding, dilation = layout.window
-    sizes = C, H, W, *layout.output_size
-    return struct(MEMBERS, *sizes, *kernel, *stride, *padding[0], *padding[1], *dilation)
+def _windows(x_shape: Shape, layout: PoolLayout) -> np.ndarray:
+    return windows_of(x_shape, layout.output_size, layout.window)
 
 
 def _shape_in_memory(x_shape: Shape, size: tuple[int, int]) -> Shape:
     N, C = x_shape[:2]
     return N, *size, C
-
-
-def _packs(result: Array) -> np.int64:
-    """How many packs of channels a result (N, ., ., C) has: what one thread makes at a time."""
-    N, height, width, C = result.shape
-    lanes = 16 // result.dtype.itemsize
-    return np.int64(N * height * width * -(-C // lanes))
