@@ -35,13 +35,17 @@ NO_ARRAY = np.uint64(0)
 """What a kernel gets in place of an array that there is not: the address 0."""
 
 
-def function(file: str, name: str, like: Array, **defines: object) -> Callable[..., None]:
+def function(
+    file: str, name: str, like: Array, shared_bytes: int = 0, **defines: object
+) -> Callable[..., None]:
     """Return a kernel.
 
     Args:
         file: the source's name without its ending, for instance "pool".
         name: the kernel's name, declared as `extern "C" __global__ void name(...)`.
         like: a CuPy array of the dtype that the kernel computes in, float32 or float64.
+        shared_bytes: dynamic shared memory that it will be launched with, where that is more than 48 KiB,
+            which a kernel has to be allowed first.
         defines: names that the source leaves open, and what stands for them.
 
     Returns:
@@ -55,12 +59,22 @@ def function(file: str, name: str, like: Array, **defines: object) -> Callable[.
     real = REALS.get(like.dtype)
     if real is None:
         raise TypeError(f"{file}.{name}: expected an array of float32 or float64, got {like.dtype}")
-    return _function(xp_of(like), file, name, (("REAL", real), *defines.items()))
+    xp = xp_of(like)
+    device = (
+        xp.cuda.Device().id if shared_bytes else None
+    )  # what a kernel is allowed, it is on one device
+    defined = (("REAL", real), *defines.items())
+    return _function(xp, file, name, defined, shared_bytes, device)
 
 
 @functools.cache
-def _function(xp: Any, file: str, name: str, defines: tuple) -> Callable[..., None]:
-    return _module(xp, file, defines).get_function(name)
+def _function(
+    xp: Any, file: str, name: str, defines: tuple, shared_bytes: int, device: int | None
+) -> Callable[..., None]:
+    kernel = _module(xp, file, defines).get_function(name)
+    if shared_bytes:
+        kernel.max_dynamic_shared_size_bytes = shared_bytes
+    return kernel
 
 
 @functools.cache
