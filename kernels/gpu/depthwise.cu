@@ -11,7 +11,7 @@
 // pixel's neighbours read too comes from the cache: for 3x3, nine loads an output. The arithmetic, 18 operations
 // for 8 bytes, is a fifth of what a card does in the time that the bytes take.
 
-#include "columns.cuh"
+#include "column_sums.cuh"
 #include "windows.cuh"
 
 const int PIXELS = 4;        // as in depthwise.py
@@ -75,7 +75,7 @@ extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, c
 }
 
 // The first step of the weights' gradient: partial (blocks, R * S, C). blockIdx.z counts rows of the window, and
-// TAPS_AT_ONCE taps of each. The "rows" of columns.cuh are the output pixels.
+// TAPS_AT_ONCE taps of each; the second step is in column_sums.cuh. The "rows" of columns.cuh are the output pixels.
 extern "C" __global__ void sum_products(const real* __restrict__ grad, const real* __restrict__ x, Windows p, Index pixels, int pixels_per_block, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
     int pieces = round_up(p.S, TAPS_AT_ONCE), r = blockIdx.z / pieces, first_s = blockIdx.z % pieces * TAPS_AT_ONCE;
@@ -109,15 +109,4 @@ extern "C" __global__ void sum_products(const real* __restrict__ grad, const rea
         add_up_columns(exact, memory);
         if (first_s + tap < p.S) write_partial(exact, mine, r * p.S + first_s + tap, p.R * p.S, p.C, partial);
     }
-}
-
-// The second step: the sums of partial (blocks, size) over all blocks.
-extern "C" __global__ void finish_products(const double* partial, int blocks, Index size, real* grad_w) {
-    __shared__ double memory[FINISH_THREADS];
-    Index column = first_index();
-    double sum[1] = {0};
-    if (column < size)
-        for (int block = threadIdx.y; block < blocks; block += blockDim.y) sum[0] += partial[block * size + column];
-    add_up_columns(sum, memory);
-    if (threadIdx.y == 0 && column < size) grad_w[column] = (real)sum[0];
 }

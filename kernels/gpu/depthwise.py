@@ -106,7 +106,7 @@ def conv2d_grad_weight(
         arguments = *images, windows, np.int64(pixels), division.rows_per_block, partial
         grid = parts, tiles, R * -(-S // TAPS_AT_ONCE)
         function("depthwise", "sum_products", x)(grid, division.block, arguments)
-        finish = function("depthwise", "finish_products", x)
+        finish = function("depthwise", "finish_sums", x)
         arguments = partial, np.int32(parts), np.int64(R * S * C), grad_w
         finish(finish_grid(R * S * C), FINISH_BLOCK, arguments)
     return grad_w.transpose(3, 2, 0, 1)

@@ -75,7 +75,7 @@ def table_of(params: Arrays, grads: Arrays | None = None, memory: Sequence[Array
             continue
         arrays = [param, *kept]
         if grads is not None:
-            grad = _fitting(grads[index], param)
+            grad = fitting(grads[index], param)
             copies.append(grad)
             arrays.insert(1, grad)
         members.append(index)
@@ -136,12 +136,12 @@ def _uploaded(xp: Any, lines: np.ndarray, itemsize: int) -> _Known:
     return _Known(xp.asarray(lines), int(ends[-1]), rows)
 
 
-def _fitting(grad: Array, param: Array) -> Array:
-    """Return a gradient whose numbers lie in memory as the parameter's do, copied if need be."""
-    if grad.dtype == param.dtype and _steps(grad) == _steps(param):
-        return grad
-    copy = xp_of(param).empty_like(param)
-    copy[...] = grad
+def fitting(given: Array, like: Array) -> Array:
+    """Return `given` with its numbers in memory as those of `like` lie, in its dtype; copied if need be."""
+    if given.dtype == like.dtype and _steps(given) == _steps(like):
+        return given
+    copy = xp_of(like).empty_like(like)
+    copy[...] = given
     return copy
 
 

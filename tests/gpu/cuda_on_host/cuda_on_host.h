@@ -43,6 +43,7 @@ using std::fma;
 using std::log;
 using std::pow;
 using std::sqrt;
+using std::tanh;
 
 namespace host {
 

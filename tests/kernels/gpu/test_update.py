@@ -117,7 +117,7 @@ def test_tables_do_not_pile_up(cupy):
 
 def test_steps_along_axes_of_one_do_not_matter(cupy):
     param, grad = cupy.zeros((4, 1, 3)), cupy.ones((1, 4, 3)).transpose(1, 0, 2)
-    assert table._fitting(grad, param) is grad
+    assert table.fitting(grad, param) is grad
 
 
 def test_device_numbers_cannot_serve_parameters_with_gaps(cupy):
