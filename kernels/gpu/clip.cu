@@ -1,4 +1,4 @@
-// What the clipping of gradients needs, all gradients in one launch.
+// What the clipping of gradients needs, 64 gradients in each launch.
 //
 // Memory traffic, float, bytes for each number: 4 for the norm, 8 to scale or to cut. The norm is summed in
 // double, so that no square overflows and few digits are lost: each block sums its piece, and one block adds
@@ -9,9 +9,9 @@
 
 const int FINISH_THREADS = 1024;
 
-extern "C" __global__ void add_squares(const Index* table, int rows, int columns, double* partial) {
+extern "C" __global__ void add_squares(const __grid_constant__ Table table, double* partial) {
     __shared__ double memory[BLOCK_THREADS / WARP];
-    Piece piece = piece_of_block(table, rows, columns);
+    Piece piece = piece_of_block(table);
     const real* numbers = array_of(piece, 0);
     double sum = 0;
     for (Index i = first_of_thread(piece); i < piece.end; i += THREAD_STEP) {
@@ -32,8 +32,8 @@ extern "C" __global__ void finish_norm(const double* partial, int blocks, real* 
 }
 
 // Multiply by a factor, which may lie in device memory.
-extern "C" __global__ void scale_all(const Index* table, int rows, int columns, real factor, const real* factor_at) {
-    Piece piece = piece_of_block(table, rows, columns);
+extern "C" __global__ void scale_all(const __grid_constant__ Table table, real factor, const real* factor_at) {
+    Piece piece = piece_of_block(table);
     real* numbers = array_of(piece, 0);
     if (factor_at) factor = *factor_at;
     for (Index i = first_of_thread(piece); i < piece.end; i += THREAD_STEP) {
@@ -44,8 +44,8 @@ extern "C" __global__ void scale_all(const Index* table, int rows, int columns, 
 }
 
 // Cut to [-limit, limit]; NaN stays, as it is neither above nor below.
-extern "C" __global__ void cut_all(const Index* table, int rows, int columns, real limit) {
-    Piece piece = piece_of_block(table, rows, columns);
+extern "C" __global__ void cut_all(const __grid_constant__ Table table, real limit) {
+    Piece piece = piece_of_block(table);
     real* numbers = array_of(piece, 0);
     for (Index i = first_of_thread(piece); i < piece.end; i += THREAD_STEP) {
         Pack x = load(numbers + i, piece.end - i);

@@ -1,4 +1,4 @@
-"""What the clipping of gradients needs, in one launch for all of them, see clip.cu; the contracts are in ../clip.py.
+"""What the clipping of gradients needs, in one launch for many of them, see clip.cu; the contracts are in ../clip.py.
 
 Nothing waits for the device: the norm is an array, and so may the factor be that is made from it.
 """
@@ -8,7 +8,7 @@ import numpy as np
 from .. import clip as array_clip
 from ..arrays import Array, xp_of
 from .launch import NO_ARRAY, contiguous, function
-from .table import BLOCK_THREADS, Arrays, run, table_of
+from .table import BLOCK_THREADS, Arrays, run, tables_of
 
 FINISH_THREADS = 1024
 
@@ -16,25 +16,23 @@ FINISH_THREADS = 1024
 def norm(arrays: Arrays) -> Array:
     """See ../clip.py; squares are added in float64, so that none overflows and few digits are lost."""
     xp, result = xp_of(arrays[0]), xp_of(arrays[0]).zeros((), arrays[0].dtype)
-    pieces, counts = [], 0
+    launches, alive = [], []
     while (
         arrays
     ):  # those with gaps are copied, and those that share memory go into tables of their own
-        table = table_of(arrays)
-        pieces.append((table, arrays))
-        counts += table.grid[0]
-        arrays = [contiguous(arrays[index]) for index in table.left]
-    if not counts:
-        return result
-    partial, first = xp.empty(counts), 0
-    for table, _ in pieces:
-        blocks = table.grid[0]
-        if blocks:
-            arguments = *table.arguments, partial[first : first + blocks]
-            function("clip", "add_squares", result)((blocks,), (BLOCK_THREADS,), arguments)
-        first += blocks
-    finish = function("clip", "finish_norm", result)
-    finish((1,), (FINISH_THREADS,), (partial, np.int32(counts), result))
+        alive.append(arrays)
+        tables = tables_of(arrays)
+        launches += tables.launches
+        arrays = [contiguous(arrays[index]) for index in tables.left]
+    blocks = sum(grid[0] for grid, _ in launches)
+    if blocks:
+        partial, first = xp.empty(blocks), 0
+        for grid, table in launches:
+            sums = partial[first : first + grid[0]]
+            function("clip", "add_squares", result)(grid, (BLOCK_THREADS,), (table, sums))
+            first += grid[0]
+        finish = function("clip", "finish_norm", result)
+        finish((1,), (FINISH_THREADS,), (partial, np.int32(blocks), result))
     return result
 
 

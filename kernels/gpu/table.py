@@ -1,12 +1,11 @@
 """One launch for many arrays, through a table of their addresses; table.cuh tells how a kernel reads it.
 
-A table is uploaded only if none like it is on the device: a training step that allocates as the one
-before gets the same addresses again, and a step that is recorded as a graph uploads nothing.
+The table is an argument of the kernel. Nothing is uploaded, and a launch that is recorded as part of
+a graph keeps its table: the arrays have to stay where they are for as long as the graph.
 """
 
 from bisect import bisect
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,20 +20,39 @@ BLOCK_THREADS = 256
 PACKS_OF_A_THREAD = 4
 """As in table.cuh; a block takes as many numbers of a parameter as its threads have packs for."""
 
+MOST_LINES, MOST_ARRAYS = 64, 5
+"""Of a table: more lines than 64 would not fit into a kernel's arguments, which may have 4 KiB."""
 
-class Table(NamedTuple):
-    """What a kernel needs to know of many arrays.
+FIRST_BLOCK, SIZE, ARRAYS = range(3)
+"""What stands in a line; from ARRAYS on, the addresses."""
 
-    Attributes:
-        grid: a block for each piece.
-        arguments: the table, how many rows and how many columns it has; nothing if the grid is empty.
-        left: the indices of the parameters that are not in it, and are left to the caller: their
-            numbers do not lie side by side, or belong to an earlier parameter too.
-        copies: gradients that had to be copied, which have to live until the kernel is launched.
-    """
+TABLE = np.dtype(
+    [
+        ("lines", np.int64),
+        ("arrays", np.int64),
+        ("at", np.int64, (MOST_LINES, ARRAYS + MOST_ARRAYS)),
+    ]
+)
+
+
+class Launch(NamedTuple):
+    """A table, and the grid of a kernel that gets it: a block for each piece."""
 
     grid: Grid
-    arguments: tuple
+    table: np.ndarray
+
+
+class Tables(NamedTuple):
+    """What kernels need to know of many arrays.
+
+    Attributes:
+        launches: one for each MOST_LINES parameters.
+        left: the indices of the parameters that are in none, and are left to the caller: their
+            numbers do not lie side by side, or belong to an earlier parameter too.
+        copies: gradients that had to be copied, which have to live until the kernels are launched.
+    """
+
+    launches: list[Launch]
     left: list[int]
     copies: list[Array]
 
@@ -47,7 +65,7 @@ def run(
     memory: Sequence[Arrays],
     *options: Any,
 ) -> list[int]:
-    """Launch a kernel once for all parameters.
+    """Launch a kernel for all parameters.
 
     Args:
         file: see `launch.function`.
@@ -60,15 +78,14 @@ def run(
     Returns:
         The indices of those parameters that are left to the caller.
     """
-    table = table_of(params, grads, memory)
-    if table.grid[0]:
-        compute = function(file, name, params[0])
-        compute(table.grid, (BLOCK_THREADS,), (*table.arguments, *options))
-    return table.left
+    tables = tables_of(params, grads, memory)
+    for grid, table in tables.launches:
+        function(file, name, params[0])(grid, (BLOCK_THREADS,), (table, *options))
+    return tables.left
 
 
-def table_of(params: Arrays, grads: Arrays | None = None, memory: Sequence[Arrays] = ()) -> Table:
-    """Write the table of parameters, their gradients and what is remembered of them."""
+def tables_of(params: Arrays, grads: Arrays | None = None, memory: Sequence[Arrays] = ()) -> Tables:
+    """Write the tables of parameters, their gradients and what is remembered of them."""
     members, lines, copies = [], [], []
     for index, (param, *kept) in enumerate(zip(params, *memory, strict=True)):
         if not _lie_alike(param, kept):
@@ -80,60 +97,44 @@ def table_of(params: Arrays, grads: Arrays | None = None, memory: Sequence[Array
             arrays.insert(1, grad)
         members.append(index)
         lines.append((0, param.size, *(array.data.ptr for array in arrays)))
-    if not lines:
-        return Table((0,), (), list(range(len(params))), copies)
-    lines = np.array(lines, np.int64)
-    known = _known(xp_of(params[0]), lines, params[0].dtype.itemsize)
-    taken = {members[row] for row in known.rows}
+    itemsize = params[0].dtype.itemsize
+    apart = _apart(lines, itemsize)
+    taken = {members[row] for row in apart}
     left = [index for index in range(len(params)) if index not in taken]
-    sizes = np.int32(len(known.rows)), np.int32(lines.shape[1])
-    return Table((known.blocks,), (known.array, *sizes), left, copies)
+    lines = [lines[row] for row in apart if lines[row][SIZE]]
+    return Tables([*_launches(lines, itemsize)], left, copies)
 
 
-class _Known(NamedTuple):
-    """A table on the device, how many blocks it is for, and which of the given rows it has."""
-
-    array: Array
-    blocks: int
-    rows: list[int]
-
-
-_tables: OrderedDict[tuple, _Known] = OrderedDict()
-"""Tables by what stands in them, the last used last."""
-TABLES_LIMIT = 64
-
-
-def _known(xp: Any, lines: np.ndarray, itemsize: int) -> _Known:
-    """Return a table on the present device, uploaded now unless it is there."""
-    key = xp, xp.cuda.Device().id, itemsize, lines.shape, lines.tobytes()
-    if key not in _tables:
-        if len(_tables) >= TABLES_LIMIT:
-            _tables.popitem(last=False)
-        _tables[key] = _uploaded(xp, lines, itemsize)
-    _tables.move_to_end(key)
-    return _tables[key]
+def _launches(lines: list[tuple[int, ...]], itemsize: int) -> Iterator[Launch]:
+    """Write lines into tables, MOST_LINES in each."""
+    piece = BLOCK_THREADS * PACKS_OF_A_THREAD * (16 // itemsize)
+    for first in range(0, len(lines), MOST_LINES):
+        some = np.array(lines[first : first + MOST_LINES], np.int64)
+        ends = np.cumsum(-(-some[:, SIZE] // piece))
+        some[1:, FIRST_BLOCK] = ends[:-1]
+        table = np.zeros(1, TABLE)
+        table["lines"], table["arrays"] = len(some), some.shape[1] - ARRAYS
+        table["at"][0, : len(some), : some.shape[1]] = some
+        yield Launch((int(ends[-1]),), table)
 
 
-def _uploaded(xp: Any, lines: np.ndarray, itemsize: int) -> _Known:
-    """Upload the rows, but not those whose parameter shares memory with that of an earlier row.
+def _apart(lines: list[tuple[int, ...]], itemsize: int) -> list[int]:
+    """The numbers of the lines whose parameters share no memory with that of an earlier line.
 
     Two blocks must not change one number.
     """
     rows, places = [], []
-    for row, (_, size, param, *_) in enumerate(lines.tolist()):
-        start, end = param, param + size * itemsize
+    for row, (_, size, start, *_) in enumerate(lines):
+        end = start + size * itemsize
         at = bisect(places, (start, end))
-        before, after = places[at - 1 : at], places[at : at + 1]
-        if size and ((before and before[0][1] > start) or (after and after[0][0] < end)):
+        overlaps_before = at > 0 and places[at - 1][1] > start
+        overlaps_after = at < len(places) and places[at][0] < end
+        if size and (overlaps_before or overlaps_after):
             continue
         if size:
             places.insert(at, (start, end))
         rows.append(row)
-    lines = lines[rows]
-    piece = BLOCK_THREADS * PACKS_OF_A_THREAD * (16 // itemsize)
-    ends = np.cumsum(-(-lines[:, 1] // piece))
-    lines[1:, 0] = ends[:-1]
-    return _Known(xp.asarray(lines), int(ends[-1]), rows)
+    return rows
 
 
 def fitting(given: Array, like: Array) -> Array:

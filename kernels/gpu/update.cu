@@ -1,4 +1,4 @@
-// Steps of optimizers, all parameters in one launch; the equations stand in ../update.py and in minicnn/optim.
+// Steps of optimizers, 64 parameters in each launch; the equations stand in ../update.py and in minicnn/optim.
 //
 // Memory traffic, float, bytes for each parameter: SGD reads 8 and writes 4, with momentum 12 and 8; Adam 16 and 12,
 // with amsgrad 20 and 16; RMSprop 12 and 8, with each of mean and velocity 4 and 4 more. A card that moves 3 TB/s takes
@@ -9,7 +9,7 @@
 
 #include "table.cuh"
 
-const int PARAM = 0, GRAD = 1, MEMORY = 2;  // arrays of a row; what a rule remembers is in MEMORY, MEMORY + 1, ...
+const int PARAM = 0, GRAD = 1, MEMORY = 2;  // arrays of a line; what a rule remembers is in MEMORY, MEMORY + 1, ...
 
 // The gradient with that of the penalty decay / 2 w^2; an infinite weight does not matter if decay is 0.
 __device__ __forceinline__ real decayed(real g, real w, real decay) { return decay != 0 ? g + decay * w : g; }
@@ -20,10 +20,10 @@ struct SgdOptions {
     double lr, momentum, dampening, decay, nesterov;
 };
 
-extern "C" __global__ void sgd(const Index* table, int rows, int columns, SgdOptions options, const double* lr_at) {
-    Piece piece = piece_of_block(table, rows, columns);
+extern "C" __global__ void sgd(const __grid_constant__ Table table, SgdOptions options, const double* lr_at) {
+    Piece piece = piece_of_block(table);
     real *params = array_of(piece, PARAM), *grads = array_of(piece, GRAD);
-    real* velocities = columns > ARRAYS + MEMORY ? array_of(piece, MEMORY) : nullptr;
+    real* velocities = table.arrays > MEMORY ? array_of(piece, MEMORY) : nullptr;
     real lr = (real)(lr_at ? *lr_at : options.lr), momentum = (real)options.momentum;
     real share_of_grad = (real)(1 - options.dampening), decay = (real)options.decay;
     for (Index i = first_of_thread(piece); i < piece.end; i += THREAD_STEP) {
@@ -63,14 +63,14 @@ __device__ AdamFactors adam_factors(const AdamOptions& options, const Index* ste
     return factors;
 }
 
-extern "C" __global__ void adam(const Index* table, int rows, int columns, AdamOptions options, const Index* step_at, const double* lr_at) {
+extern "C" __global__ void adam(const __grid_constant__ Table table, AdamOptions options, const Index* step_at, const double* lr_at) {
     __shared__ AdamFactors factors;
     if (threadIdx.x == 0) factors = adam_factors(options, step_at, lr_at);
     __syncthreads();
-    Piece piece = piece_of_block(table, rows, columns);
+    Piece piece = piece_of_block(table);
     real *params = array_of(piece, PARAM), *grads = array_of(piece, GRAD);
     real *means = array_of(piece, MEMORY), *squares = array_of(piece, MEMORY + 1);
-    real* largest = columns > ARRAYS + MEMORY + 2 ? array_of(piece, MEMORY + 2) : nullptr;
+    real* largest = table.arrays > MEMORY + 2 ? array_of(piece, MEMORY + 2) : nullptr;
     real beta1 = (real)options.beta1, rest1 = (real)(1 - options.beta1);
     real beta2 = (real)options.beta2, rest2 = (real)(1 - options.beta2), eps = (real)options.eps;
     real decay = options.decoupled != 0 ? real(0) : (real)options.decay;
@@ -100,8 +100,8 @@ struct RmspropOptions {
     double lr, alpha, eps, decay, momentum, centered, moving;
 };
 
-extern "C" __global__ void rmsprop(const Index* table, int rows, int columns, RmspropOptions options, const double* lr_at) {
-    Piece piece = piece_of_block(table, rows, columns);
+extern "C" __global__ void rmsprop(const __grid_constant__ Table table, RmspropOptions options, const double* lr_at) {
+    Piece piece = piece_of_block(table);
     bool centered = options.centered != 0, moving = options.moving != 0;
     real *params = array_of(piece, PARAM), *grads = array_of(piece, GRAD), *squares = array_of(piece, MEMORY);
     real* means = centered ? array_of(piece, MEMORY + 1) : nullptr;

@@ -1,4 +1,4 @@
-"""Steps of optimizers on a GPU: one launch for all parameters, see update.cu; the contracts are in ../update.py.
+"""Steps of optimizers on a GPU: one launch for 64 parameters, see update.cu; the contracts are in ../update.py.
 
 Learning rate and number of the step may be arrays of one number on the device, float64 and int64: a
 step that is recorded as a graph reads them anew each time it is replayed.

@@ -31,6 +31,7 @@ static dim3 blockDim, gridDim;
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __restrict__ __restrict
 #define __align__(bytes) alignas(bytes)
 #define __shared__ static __attribute__((section("shared_memory")))

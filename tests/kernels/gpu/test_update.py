@@ -100,19 +100,26 @@ def test_learning_rate_and_step_in_device_memory(cupy, rule):
         np.testing.assert_array_equal(a.get(), b.get())
 
 
-def test_a_table_is_uploaded_once(cupy):
+def test_nothing_is_uploaded_and_nobody_waits(cupy):
     arguments = [cupy.ones(7)], [cupy.ones(7)], None, 1.0, 0.0, 0.0, 0.0, False
-    update.sgd(*arguments)
     cupy.traffic.clear()
     update.sgd(*arguments)
     assert not cupy.traffic.uploads
+    assert not cupy.traffic.syncs
 
 
-def test_tables_do_not_pile_up(cupy):
-    kept = [[cupy.zeros(2)] for _ in range(100)]
-    for params in kept:
-        update.sgd(params, params, None, 1.0, 0.0, 0.0, 0.0, False)
-    assert len(table._tables) <= table.TABLES_LIMIT
+def test_more_parameters_than_a_table_has_lines(cupy):
+    count = 2 * table.MOST_LINES + 3
+    params = [cupy.asarray(np.full(3 + index, index, np.float32)) for index in range(count)]
+    grads = [cupy.ones(3 + index, np.float32) for index in range(count)]
+    update.sgd(params, grads, None, 0.5, 0.0, 0.0, 0.0, False)
+    for index, param in enumerate(params):
+        np.testing.assert_array_equal(param.get(), np.full(3 + index, index - 0.5))
+
+
+def test_tables_fit_into_the_arguments_of_a_kernel():
+    most_options = 7 * 8 + 2 * 8
+    assert table.TABLE.itemsize + most_options <= 4096
 
 
 def test_steps_along_axes_of_one_do_not_matter(cupy):
