@@ -21,7 +21,11 @@ import numpy as np
 
 HEADER = Path(__file__).with_name("cuda_on_host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
-FLAGS = ["-std=c++17", "-O1", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-ffp-contract=off"]
+FLAGS = [
+    *("-std=c++17", "-O1", "-shared", "-fPIC", "-w"),
+    *("-fno-strict-aliasing", "-ffp-contract=off"),
+    "-U_FORTIFY_SOURCE",  # which takes jumps between fibres for mistakes
+]
 SANITIZE = "MINICNN_CUDA_ON_HOST_SANITIZE"
 """Environment variable: compile with AddressSanitizer, whose library the process has to preload."""
 

@@ -46,14 +46,14 @@ def check(compile_source, file, defines):
         assert report.registers <= MOST_REGISTERS, name
 
 
-@pytest.mark.parametrize(("file", "defines"), cases())
+@pytest.mark.parametrize(("file", "defines"), list(cases()))
 def test_nvcc(file, defines):
     if nvcc() is None:
         pytest.skip("needs nvcc, of the CUDA toolkit")
     check(compile_with_nvcc, file, defines)
 
 
-@pytest.mark.parametrize(("file", "defines"), cases())
+@pytest.mark.parametrize(("file", "defines"), list(cases()))
 def test_nvrtc(file, defines):
     """The compiler that CuPy uses; it knows fewer headers than nvcc."""
     if nvcc() is not None:
