@@ -32,7 +32,8 @@ extern "C" __global__ void finish_norm(const double* partial, int blocks, real* 
 }
 
 // Multiply by a factor, which may lie in device memory.
-extern "C" __global__ void scale_all(const __grid_constant__ Table table, real factor, const real* factor_at) {
+extern "C" __global__ void scale_all(const __grid_constant__ Table table, real factor,
+                                     const real* factor_at) {
     Piece piece = piece_of_block(table);
     real* numbers = array_of(piece, 0);
     if (factor_at) factor = *factor_at;

@@ -10,7 +10,8 @@ extern "C" __global__ void finish_sums(const double* partial, int blocks, Index 
     Index column = first_index();
     double sum[1] = {0};
     if (column < size)
-        for (int block = threadIdx.y; block < blocks; block += blockDim.y) sum[0] += partial[block * size + column];
+        for (int block = threadIdx.y; block < blocks; block += blockDim.y)
+            sum[0] += partial[block * size + column];
     add_up_columns(sum, memory);
     if (threadIdx.y == 0 && column < size) sums[column] = (real)sum[0];
 }

@@ -1,7 +1,7 @@
 // Work on a matrix (rows, C) column by column: what BatchNorm and depthwise gradients have in common.
 //
-// The threads of a block form a grid of their own: along x they take neighbouring packs of channels, so that a
-// warp reads neighbouring memory; along y they take different rows. blockIdx.x counts pieces of the rows,
+// The threads of a block form a grid of their own: along x they take neighbouring packs of channels, so that
+// a warp reads neighbouring memory; along y they take different rows. blockIdx.x counts pieces of the rows,
 // blockIdx.y pieces of the channels. A sum over rows is made in two steps, each in a fixed order, so that its
 // bits do not depend on which thread is first: each block writes the sums of its rows into `partial`, and a
 // second kernel adds up those of all blocks.
@@ -10,8 +10,8 @@
 
 #include "device.cuh"
 
-const int BLOCK_THREADS = 256;     // of a kernel that reads rows
-const int FINISH_THREADS = 1024;   // of a kernel that adds up partial sums: 32 columns, 32 threads for each
+const int BLOCK_THREADS = 256;    // of a kernel that reads rows
+const int FINISH_THREADS = 1024;  // of a kernel that adds up partial sums: 32 columns, 32 threads for each
 
 struct Columns {
     Index first_row, end_row;
@@ -45,7 +45,8 @@ __device__ void add_up_columns(double (&mine)[COUNT], double* memory) {
 }
 
 // Write a block's sums of one quantity, row `which` of `quantities`: partial is (blocks, quantities, C).
-__device__ void write_partial(const double (&sums)[LANES], Columns mine, int which, int quantities, int C, double* partial) {
+__device__ void write_partial(const double (&sums)[LANES], Columns mine, int which, int quantities, int C,
+                              double* partial) {
     if (threadIdx.y != 0) return;
     double* to = partial + ((Index)blockIdx.x * quantities + which) * C + mine.c;
     for (int lane = 0; lane < LANES; lane++)
@@ -53,10 +54,12 @@ __device__ void write_partial(const double (&sums)[LANES], Columns mine, int whi
 }
 
 // Add up the partial sums of two quantities of column c over all blocks, with all threads that have this c.
-__device__ void add_up_partials(const double* partial, int blocks, int c, int C, double (&sums)[2], double* memory) {
+__device__ void add_up_partials(const double* partial, int blocks, int c, int C, double (&sums)[2],
+                                double* memory) {
     sums[0] = sums[1] = 0;
     if (c < C)
         for (int block = threadIdx.y; block < blocks; block += blockDim.y)
-            for (int which = 0; which < 2; which++) sums[which] += partial[((Index)block * 2 + which) * C + c];
+            for (int which = 0; which < 2; which++)
+                sums[which] += partial[((Index)block * 2 + which) * C + c];
     add_up_columns(sums, memory);
 }

@@ -2,28 +2,33 @@
 //
 //     y[pixel, k] = sum over taps t and channels c of  x[pixel seen through t, c] w[t, c, k]
 //
-// is a matrix product whose left factor, the patches, is nowhere in memory: its tiles are put together in shared
-// memory, by asynchronous copies from the image, and zeros where a tap lies in the padding. tiles.cuh multiplies
-// them. The gradient of x is the same sum with other numbers: which output saw this pixel through this tap? At stride s
-// the answer has s^2 patterns, or phases, with a launch for each, and nothing is multiplied by zeros between the
-// pixels. The gradient of w is a product of the patches, transposed, and dL/dy, whose sum runs over pixels.
+// is a matrix product whose left factor, the patches, is nowhere in memory: its tiles are put together in
+// shared memory, by asynchronous copies from the image, and zeros where a tap lies in the padding. tiles.cuh
+// multiplies them. The gradient of x is the same sum with other numbers: which output saw this pixel through
+// this tap? At stride s the answer has s^2 patterns, or phases, with a launch for each, and nothing is
+// multiplied by zeros between the pixels. The gradient of w is a product of the patches, transposed, and
+// dL/dy, whose sum runs over pixels.
 //
 // Images are (N, H, W, C) in memory, weights (R, S, C / groups, K).
 //
-// Memory traffic: a block reads DEPTH (TILE_ROWS + TILE_COLUMNS) numbers for 2 DEPTH TILE_ROWS TILE_COLUMNS operations,
-// that is, 32 operations for each byte with 128 x 128 floats. Most of the bytes come from the second-level cache, as
-// neighbouring blocks read the same image rows and the same weights. The limit is arithmetic: on an H100 67 TFLOP/s
-// in float; in TF32 about 300, which this kernel cannot reach: mma.sync is given two thirds of the tensor cores' pace.
+// Memory traffic: a block reads DEPTH (TILE_ROWS + TILE_COLUMNS) numbers for 2 DEPTH TILE_ROWS TILE_COLUMNS
+// operations, that is, 32 operations for each byte with 128 x 128 floats. Most of the bytes come from the
+// second-level cache, as neighbouring blocks read the same image rows and the same weights. The limit is
+// arithmetic: for an H100, NVIDIA's datasheet says 67 TFLOP/s in float, and 495 in TF32. The latter is out of
+// reach for mma.sync, the instruction of older cards that is used here for the sake of short code; wgmma,
+// Hopper's own, needs other layouts and sm_90a.
 //
-// Launch: a block of 256 threads for each tile of the result; blockIdx.z counts groups (and pieces of the sum).
+// Launch: a block of 256 threads for each tile of the result; blockIdx.z counts groups (and pieces of the
+// sum).
 //
-// TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be copied at a
-// time: of channels of x, and of output channels) are given when the file is compiled.
+// TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be
+// copied at a time: of channels of x, and of output channels) are given when the file is compiled.
 
 #include "tiles.cuh"
 
-// Division by a number that is not known to the compiler, for numerators below 2^31: a product and a shift. (Granlund and
-// Montgomery, "Division by invariant integers using multiplication", PLDI 1994; as conv.py fills it in.)
+// Division by a number that is not known to the compiler, for numerators below 2^31: a product and a shift.
+// (Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994; as conv.py
+// fills it in.)
 struct Divisor {
     unsigned value, multiplier, shift;
 };
@@ -34,8 +39,8 @@ __device__ __forceinline__ int divide_fast(int number, const Divisor& by, int& r
     return quotient;
 }
 
-// Along one axis: pixel i of the result sees, through tap t, the input i * step + start + t * apart, and lies at
-// first + i * out_step.
+// Along one axis: pixel i of the result sees, through tap t, the input i * step + start + t * apart, and lies
+// at first + i * out_step.
 struct Axis {
     int size, out_size;  // of input and result
     int taps, step, start, apart, first, out_step;
@@ -78,8 +83,10 @@ struct Term {
     }
 };
 
-// Start to copy a chunk of channels of the input that a pixel at (h, w), the place of tap (0, 0), sees through a tap.
-__device__ __forceinline__ void copy_seen(const Convolution& p, const real* x, Index image, int h, int w, const Term& term, bool exists, real* to) {
+// Start to copy a chunk of channels of the input that a pixel at (h, w), the place of tap (0, 0), sees
+// through a tap.
+__device__ __forceinline__ void copy_seen(const Convolution& p, const real* x, Index image, int h, int w,
+                                          const Term& term, bool exists, real* to) {
     h += term.r * p.rows.apart;
     w += term.s * p.columns.apart;
     exists = exists && h >= 0 && h < p.rows.size && w >= 0 && w < p.columns.size;
@@ -87,14 +94,17 @@ __device__ __forceinline__ void copy_seen(const Convolution& p, const real* x, I
     copy_async(to, from, CHUNK_X * sizeof(real), exists);
 }
 
-// Start to copy a tile (DEPTH, TILE_COLUMNS) of a matrix, whose rows have `row_size` numbers; outside, it is 0.
-__device__ __forceinline__ void copy_columns(const real* matrix, Index row_size, int first_row, int end_row, int first_column, int end_column, real* tile) {
+// Start to copy a tile (DEPTH, TILE_COLUMNS) of a matrix, whose rows have `row_size` numbers; outside, it is
+// 0.
+__device__ __forceinline__ void copy_columns(const real* matrix, Index row_size, int first_row, int end_row,
+                                             int first_column, int end_column, real* tile) {
     const int ACROSS = TILE_COLUMNS / CHUNK_K, DOWN = BLOCK_THREADS / ACROSS;
     int column = threadIdx.x % ACROSS * CHUNK_K, row = threadIdx.x / ACROSS;
 #pragma unroll
     for (int k = 0; k < DEPTH; k += DOWN) {
         bool exists = first_row + row + k < end_row && first_column + column < end_column;
-        const real* from = exists ? matrix + (first_row + row + k) * row_size + first_column + column : matrix;
+        const real* from =
+            exists ? matrix + (first_row + row + k) * row_size + first_column + column : matrix;
         copy_async(tile + (row + k) * B_ROW + column, from, CHUNK_K * sizeof(real), exists);
     }
 }
@@ -136,7 +146,8 @@ struct FetchPatches {
 #pragma unroll 4
         for (int m = row; m < TILE_ROWS; m += DOWN) {
             const Origin& origin = origins[m];
-            copy_seen(p, x, origin.image, origin.h, origin.w, term, exists && origin.result >= 0, a + m * A_ROW + column);
+            copy_seen(p, x, origin.image, origin.h, origin.w, term, exists && origin.result >= 0,
+                      a + m * A_ROW + column);
         }
         term.advance(p, DEPTH);
         copy_columns(weights, p.K, step * DEPTH, terms, first_column, end_column, b);
@@ -144,17 +155,21 @@ struct FetchPatches {
 };
 
 // The result, multiplied by scale (K,), plus bias (K,), and ReLU; each address may be 0.
-extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) convolve(const real* __restrict__ x, const real* __restrict__ weights, const real* scale, const real* bias, Convolution p, int relu, real* __restrict__ y) {
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
+    convolve(const real* __restrict__ x, const real* __restrict__ weights, const real* scale,
+             const real* bias, Convolution p, int relu, real* __restrict__ y) {
     DYNAMIC_SHARED(real, tiles);
     __shared__ Origin origins[TILE_ROWS];
     int group = blockIdx.z;
     if (threadIdx.x < TILE_ROWS) {
         int number = blockIdx.x * TILE_ROWS + threadIdx.x;
         Pixel pixel = pixel_of(p, number < p.pixels ? number : 0);
-        Index h = p.rows.first + pixel.i * p.rows.out_step, w = p.columns.first + pixel.j * p.columns.out_step;
+        Index h = p.rows.first + pixel.i * p.rows.out_step,
+              w = p.columns.first + pixel.j * p.columns.out_step;
         Origin& origin = origins[threadIdx.x];
         origin.image = (Index)pixel.n * p.rows.size * p.columns.size * p.C + group * p.group_C;
-        origin.result = number < p.pixels ? ((pixel.n * (Index)p.rows.out_size + h) * p.columns.out_size + w) * p.K : -1;
+        origin.result =
+            number < p.pixels ? ((pixel.n * (Index)p.rows.out_size + h) * p.columns.out_size + w) * p.K : -1;
         origin.h = pixel.i * p.rows.step + p.rows.start;
         origin.w = pixel.j * p.columns.step + p.columns.start;
     }
@@ -178,7 +193,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) convolve(const re
 #pragma unroll
         for (int i = 0; i < Sums::ROWS; i++) {
             Index to = origins[sums.row(i)].result;
-            real first = sums.value(i, j) * factors[0] + start[0], second = sums.value(i, j + 1) * factors[1] + start[1];
+            real first = sums.value(i, j) * factors[0] + start[0],
+                 second = sums.value(i, j + 1) * factors[1] + start[1];
             if (relu) {
                 first = first < 0 ? real(0) : first;  // NaN stays NaN
                 second = second < 0 ? real(0) : second;
@@ -201,7 +217,8 @@ struct FetchGradients {
     // The tile of patches, transposed: (DEPTH pixels, TILE_ROWS terms), and that of gradients.
     __device__ __forceinline__ void operator()(int step, real* a, real* b) {
         const int ACROSS = TILE_ROWS / CHUNK_X, DOWN = BLOCK_THREADS / ACROSS;
-        int column = threadIdx.x % ACROSS * CHUNK_X, row = threadIdx.x / ACROSS, start = first_pixel + step * DEPTH;
+        int column = threadIdx.x % ACROSS * CHUNK_X, row = threadIdx.x / ACROSS,
+            start = first_pixel + step * DEPTH;
 #pragma unroll 4
         for (int k = row; k < DEPTH; k += DOWN) {
             bool is_there = start + k < end_pixel;
@@ -214,15 +231,27 @@ struct FetchGradients {
     }
 };
 
-// sums (parts, R S C / groups, K): each of `parts` blocks with blockIdx.z alike but for the group sums over its share of the pixels.
-extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) convolve_grad_weight(const real* __restrict__ grad, const real* __restrict__ x, Convolution p, int parts, int pixels_of_a_part, real* __restrict__ sums_of_parts) {
+// sums (parts, R S C / groups, K): each of `parts` blocks with blockIdx.z alike but for the group sums over
+// its share of the pixels.
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
+    convolve_grad_weight(const real* __restrict__ grad, const real* __restrict__ x, Convolution p, int parts,
+                         int pixels_of_a_part, real* __restrict__ sums_of_parts) {
     DYNAMIC_SHARED(real, tiles);
     int group = blockIdx.z / parts, part = blockIdx.z % parts;
     int terms = p.rows.taps * p.columns.taps * p.group_C;
     int first_column = group * p.group_K + blockIdx.y * TILE_COLUMNS, end_column = (group + 1) * p.group_K;
     int first_pixel = part * pixels_of_a_part, end_pixel = smaller(first_pixel + pixels_of_a_part, p.pixels);
     int own_term = blockIdx.x * TILE_ROWS + threadIdx.x % (TILE_ROWS / CHUNK_X) * CHUNK_X;
-    FetchGradients fetch = {p, x, grad, (Index)group * p.group_C, own_term < terms, Term(p, own_term), first_pixel, end_pixel, first_column, end_column};
+    FetchGradients fetch = {p,
+                            x,
+                            grad,
+                            (Index)group * p.group_C,
+                            own_term < terms,
+                            Term(p, own_term),
+                            first_pixel,
+                            end_pixel,
+                            first_column,
+                            end_column};
     Sums sums;
     add_products<1, A_COLUMN>(sums, round_up(end_pixel - first_pixel, DEPTH), tiles, fetch);
 
@@ -239,7 +268,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) convolve_grad_wei
 }
 
 // The sum of `parts` arrays of `size` numbers, one after the other.
-extern "C" __global__ void add_parts(const real* __restrict__ parts_of_sum, int parts, Index size, real* __restrict__ sum) {
+extern "C" __global__ void add_parts(const real* __restrict__ parts_of_sum, int parts, Index size,
+                                     real* __restrict__ sum) {
     for (Index i = first_index() * LANES; i < size; i += index_step() * LANES) {
         Pack total = load(parts_of_sum + i, size - i);
         for (int part = 1; part < parts; part++) {

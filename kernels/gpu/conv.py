@@ -272,9 +272,9 @@ def _phase(
 
 def _plan(N: int, C: int, K: int, groups: int, rows: Axis, columns: Axis) -> Plan:
     pixels = N * rows.count * columns.count
-    if pixels >= 2**31:
+    if pixels > 2**30:
         raise ValueError(
-            f"conv2d: expected fewer than 2^31 pixels in a result, got {N} x {rows.count} x {columns.count}; "
+            f"conv2d: expected at most 2^30 pixels in a result, got {N} x {rows.count} x {columns.count}; "
             "split the batch"
         )
     sizes = C, C // groups, K, K // groups, pixels

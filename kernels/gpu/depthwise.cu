@@ -1,15 +1,16 @@
-// Depthwise convolution, one filter for each channel, and its gradients. x is (N, H, W, C) in memory, w is (R, S, C).
+// Depthwise convolution, one filter for each channel, and its gradients. x is (N, H, W, C) in memory, w is
+// (R, S, C).
 //
 //     y[n, i, j, c] = sum over taps r, s of  x[n, i step - top + r apart, j ..., c] w[r, s, c]
 //
 // Idea: no sum runs over channels, so there is no matrix product in it. A thread takes a Pack of neighbouring
-// channels, forward of PIXELS neighbouring outputs, so that it loads a weight once for all of them. The gradient of
-// x is gathered: an input pixel collects from the outputs that saw it, and nothing is added by two threads. The
-// gradient of w is a sum over all pixels, taken in two steps, as in columns.cuh.
+// channels, forward of PIXELS neighbouring outputs, so that it loads a weight once for all of them. The
+// gradient of x is gathered: an input pixel collects from the outputs that saw it, and nothing is added by
+// two threads. The gradient of w is a sum over all pixels, taken in two steps, as in columns.cuh.
 //
-// Memory traffic, float, bytes for each output at stride 1: 4 read and 4 written, forward and for x; 8 read for w. What a
-// pixel's neighbours read too comes from the cache: for 3x3, nine loads an output. The arithmetic, 18 operations
-// for 8 bytes, is a fifth of what a card does in the time that the bytes take.
+// Memory traffic, float, bytes for each output at stride 1: 4 read and 4 written, forward and for x; 8 read
+// for w. What a pixel's neighbours read too comes from the cache: for 3x3, nine loads an output. The
+// arithmetic, 18 operations for 8 bytes, is a small part of what a card does in the time that the bytes take.
 
 #include "column_sums.cuh"
 #include "windows.cuh"
@@ -18,8 +19,9 @@ const int PIXELS = 4;        // as in depthwise.py
 const int TAPS_AT_ONCE = 4;  // of a row of the window, whose gradients a thread keeps in registers
 
 // y, multiplied by scale (C,), plus bias (C,), and ReLU; each address may be 0.
-extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __restrict__ w, const real* bias, const real* scale, Windows p, int relu,
-                                     Index packs, real* __restrict__ y) {
+extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __restrict__ w, const real* bias,
+                                     const real* scale, Windows p, int relu, Index packs,
+                                     real* __restrict__ y) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.OH, round_up(p.OW, PIXELS), p.C);
         int first_j = at.j * PIXELS, count = p.C - at.c;
@@ -35,11 +37,13 @@ extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __r
                     int column = (first_j + pixel) * p.step_w - p.left + s * p.apart_w;
                     if (column < 0 || column >= p.W) continue;
                     Pack seen = load(x + offset(at.n, h, column, at.c, p.H, p.W, p.C), count);
-                    for (int lane = 0; lane < LANES; lane++) sums[pixel].at[lane] += seen.at[lane] * weight.at[lane];
+                    for (int lane = 0; lane < LANES; lane++)
+                        sums[pixel].at[lane] += seen.at[lane] * weight.at[lane];
                 }
             }
         }
-        Pack factor = scale ? load(scale + at.c, count) : pack_of(1), start = bias ? load(bias + at.c, count) : pack_of(0);
+        Pack factor = scale ? load(scale + at.c, count) : pack_of(1),
+             start = bias ? load(bias + at.c, count) : pack_of(0);
 #pragma unroll
         for (int pixel = 0; pixel < PIXELS; pixel++) {
             if (first_j + pixel >= p.OW) break;
@@ -52,7 +56,8 @@ extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __r
     }
 }
 
-extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, const real* __restrict__ w, Windows p, Index packs, real* __restrict__ grad_x) {
+extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, const real* __restrict__ w,
+                                                Windows p, Index packs, real* __restrict__ grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.H, p.W, p.C);
@@ -74,11 +79,14 @@ extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, c
     }
 }
 
-// The first step of the weights' gradient: partial (blocks, R * S, C). blockIdx.z counts rows of the window, and
-// TAPS_AT_ONCE taps of each; the second step is in column_sums.cuh. The "rows" of columns.cuh are the output pixels.
-extern "C" __global__ void sum_products(const real* __restrict__ grad, const real* __restrict__ x, Windows p, Index pixels, int pixels_per_block, double* partial) {
+// The first step of the weights' gradient: partial (blocks, R * S, C). blockIdx.z counts rows of the window,
+// and TAPS_AT_ONCE taps of each; the second step is in column_sums.cuh. The "rows" of columns.cuh are the
+// output pixels.
+extern "C" __global__ void sum_products(const real* __restrict__ grad, const real* __restrict__ x, Windows p,
+                                        Index pixels, int pixels_per_block, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
-    int pieces = round_up(p.S, TAPS_AT_ONCE), r = blockIdx.z / pieces, first_s = blockIdx.z % pieces * TAPS_AT_ONCE;
+    int pieces = round_up(p.S, TAPS_AT_ONCE), r = blockIdx.z / pieces,
+        first_s = blockIdx.z % pieces * TAPS_AT_ONCE;
     Columns mine = columns_of_thread(pixels, p.C, pixels_per_block);
     Pack sums[TAPS_AT_ONCE];
     for (int tap = 0; tap < TAPS_AT_ONCE; tap++) sums[tap] = pack_of(0);

@@ -1,14 +1,14 @@
 // Cross-entropy with class numbers, and its gradient; the equations stand in ../loss.py.
 //
-// Idea: one warp takes one row of scores. Its threads share the row, and find its highest score and the sum of
-// the powers by exchanging registers. A row is read from memory once; when it is looked at again, it is in the
-// fastest cache.
+// Idea: one warp takes one row of scores. Its threads share the row, and find its highest score and the sum
+// of the powers by exchanging registers. A row is read from memory once; when it is looked at again, it is in
+// the fastest cache.
 //
-// Memory traffic, float, bytes for each score: 4 read and 4 written forward, the same backward. With 10 classes,
-// 22 of 32 threads have nothing to do; but such a batch is done in the time that a launch takes.
+// Memory traffic, float, bytes for each score: 4 read and 4 written forward, the same backward. With 10
+// classes, 22 of 32 threads have nothing to do; but such a batch is done in the time that a launch takes.
 //
-// A label that is no class is never used as an index. It makes the loss of its row NaN, and its row is reported:
-// the host may look at the report when it reads the loss, and needs not wait for it before.
+// A label that is no class is never used as an index. It makes the loss of its row NaN, and its row is
+// reported: the host may look at the report when it reads the loss, and needs not wait for it before.
 //
 // Launch: blocks of eight warps, each of which takes several rows of very many.
 
@@ -32,10 +32,11 @@ __device__ real evenly_spread(const real* weights, Index C, real even) {
     return sum_over_warp(sum);
 }
 
-// losses (rows,), probabilities (rows, C); for each block, the sum of the weights of its labels, and the first
-// of its rows whose label is wrong, or -1.
-extern "C" __global__ void cross_entropy(const real* scores, const Index* labels, const real* weights, Settings settings, real smoothing,
-                                         real* losses, real* probabilities, double* weight_sums, Index* wrong_rows) {
+// losses (rows,), probabilities (rows, C); for each block, the sum of the weights of its labels, and the
+// first of its rows whose label is wrong, or -1.
+extern "C" __global__ void cross_entropy(const real* scores, const Index* labels, const real* weights,
+                                         Settings settings, real smoothing, real* losses, real* probabilities,
+                                         double* weight_sums, Index* wrong_rows) {
     __shared__ double sums[BLOCK_WARPS];
     __shared__ Index wrong[BLOCK_WARPS];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -61,7 +62,8 @@ extern "C" __global__ void cross_entropy(const real* scores, const Index* labels
 
         real log_total = log(total), weighted = 0;  // the sum of s w_c / C times -ln p_c
         if (even != 0)
-            for (Index c = lane; c < C; c += WARP) weighted += even * weights[c] * (log_total - (x[c] - highest));
+            for (Index c = lane; c < C; c += WARP)
+                weighted += even * weights[c] * (log_total - (x[c] - highest));
         weighted = sum_over_warp(weighted);
         if (lane != 0) continue;
         real loss = 0;
@@ -90,7 +92,8 @@ extern "C" __global__ void cross_entropy(const real* scores, const Index* labels
 }
 
 // One block: the sum of all weights, and the first wrong row of all.
-extern "C" __global__ void finish_tallies(const double* weight_sums, const Index* wrong_rows, int blocks, real* weight, Index* wrong_row) {
+extern "C" __global__ void finish_tallies(const double* weight_sums, const Index* wrong_rows, int blocks,
+                                          real* weight, Index* wrong_row) {
     __shared__ double sums[FINISH_THREADS / WARP];
     __shared__ Index wrong[FINISH_THREADS];
     double sum = 0;
@@ -109,8 +112,9 @@ extern "C" __global__ void finish_tallies(const double* weight_sums, const Index
 }
 
 // grad is (rows,), or one number for all rows where grad_step is 0.
-extern "C" __global__ void cross_entropy_grad(const real* grad, int grad_step, const real* probabilities, const Index* labels, const real* weights,
-                                              Settings settings, real smoothing, real* grad_x) {
+extern "C" __global__ void cross_entropy_grad(const real* grad, int grad_step, const real* probabilities,
+                                              const Index* labels, const real* weights, Settings settings,
+                                              real smoothing, real* grad_x) {
     int lane = threadIdx.x % WARP;
     Index C = settings.C;
     real even = smoothing / C, evenly = evenly_spread(weights, C, even);

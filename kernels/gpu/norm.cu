@@ -5,27 +5,32 @@
 //
 // Each way takes two passes over memory: the sums of all rows have to be there before the first number can be
 // written. Memory traffic, float, bytes an element: forward 4 for the sums, 8 for y, 4 more for a residual;
-// backward 8 for the sums, 12 for dL/dx, and 8 more where y and dL/dz pass through memory. What is still in the
-// second-level cache from the first pass is not read from memory again. A card that moves 3 TB/s thus normalises
-// 250 billion elements a second.
+// backward 8 for the sums, 12 for dL/dx, and 8 more where y and dL/dz pass through memory. What is still in
+// the second-level cache from the first pass is not read from memory again. A card that moves 3 TB/s thus
+// normalises 250 billion elements a second.
 //
-// Sums are taken in double, of x minus the first row. In float, a large mean would swallow a small variance. Kahan's
-// summation or Welford's update in float would do too, but cost several times as many instructions; Hopper adds half
-// as many doubles a second as floats, which is four times as many as arrive from memory. The first row keeps
-// double precision from losing what double numbers have in common, and gives constant channels a variance of 0.
+// Sums are taken in double, of x minus the first row. In float, a large mean would swallow a small variance.
+// Kahan's summation or Welford's update in float would do too, but cost several times as many instructions. A
+// Hopper card adds half as many doubles a second as floats (NVIDIA's datasheet), which is several times as
+// many as arrive from memory; cards for games add one 64th, and would wait for these sums. The first row
+// keeps double precision from losing what double numbers have in common, and gives constant channels a
+// variance of 0.
 //
-// Where ReLU cut off is worked out again from x: `before_relu` is one fma, so that backward sees the same bits.
+// Where ReLU cut off is worked out again from x: `before_relu` is one fma, so that backward sees the same
+// bits.
 //
 // Launch: see columns.cuh. A weight, bias or residual that there is not is the address 0.
 
 #include "columns.cuh"
 
-// What a thread knows of its channels: z = (x - center) scale + shift, with what rounding `center` left out in `shift`.
+// What a thread knows of its channels: z = (x - center) scale + shift, with what rounding `center` left out
+// in `shift`.
 struct Affine {
     Pack center, scale, shift;
 };
 
-__device__ Affine affine_of(Columns mine, const double* mean, const double* inverse_std, const real* weight, const real* bias) {
+__device__ Affine affine_of(Columns mine, const double* mean, const double* inverse_std, const real* weight,
+                            const real* bias) {
     Affine affine;
     for (int lane = 0; lane < LANES; lane++) {
         bool exists = lane < mine.count;
@@ -50,7 +55,8 @@ __device__ __forceinline__ real relu_of(real z) { return z < 0 ? real(0) : z; } 
 // --- forward ------------------------------------------------------------------------------------------
 
 // The first pass: partial (blocks, 2, C) are the sums of d and of d^2, with d = x - x[0].
-extern "C" __global__ void sum_rows(const real* __restrict__ x, Index rows, int C, int rows_per_block, double* partial) {
+extern "C" __global__ void sum_rows(const real* __restrict__ x, Index rows, int C, int rows_per_block,
+                                    double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
     Columns mine = columns_of_thread(rows, C, rows_per_block);
     Pack first = load(x + mine.c, mine.count > 0 ? mine.count : 0);
@@ -71,7 +77,8 @@ extern "C" __global__ void sum_rows(const real* __restrict__ x, Index rows, int 
 }
 
 // statistics (3, C): mean, inverse standard deviation and variance.
-extern "C" __global__ void finish_statistics(const double* partial, int blocks, const real* x, Index rows, int C, double eps, double* statistics) {
+extern "C" __global__ void finish_statistics(const double* partial, int blocks, const real* x, Index rows,
+                                             int C, double eps, double* statistics) {
     __shared__ double memory[FINISH_THREADS * 2];
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     double sums[2];
@@ -85,8 +92,10 @@ extern "C" __global__ void finish_statistics(const double* partial, int blocks, 
 }
 
 // The second pass.
-extern "C" __global__ void normalize(const real* __restrict__ x, const real* __restrict__ residual, const double* mean, const double* inverse_std,
-                                     const real* weight, const real* bias, Index rows, int C, int rows_per_block, int relu, real* __restrict__ y) {
+extern "C" __global__ void normalize(const real* __restrict__ x, const real* __restrict__ residual,
+                                     const double* mean, const double* inverse_std, const real* weight,
+                                     const real* bias, Index rows, int C, int rows_per_block, int relu,
+                                     real* __restrict__ y) {
     Columns mine = columns_of_thread(rows, C, rows_per_block);
     Affine affine = affine_of(mine, mean, inverse_std, weight, bias);
 #pragma unroll 4
@@ -104,8 +113,10 @@ extern "C" __global__ void normalize(const real* __restrict__ x, const real* __r
 
 // --- backward -----------------------------------------------------------------------------------------
 
-// dL/dz of a pack: that of y, but 0 where ReLU cut off. `y` is the result of a forward pass with a residual, or 0.
-__device__ __forceinline__ Pack gradient_before_relu(const real* grad, const real* y, Index at, const Pack& x, const Affine& affine, int count, int relu) {
+// dL/dz of a pack: that of y, but 0 where ReLU cut off. `y` is the result of a forward pass with a residual,
+// or 0.
+__device__ __forceinline__ Pack gradient_before_relu(const real* grad, const real* y, Index at, const Pack& x,
+                                                     const Affine& affine, int count, int relu) {
     Pack g = load(grad + at, count);
     if (!relu) return g;
     Pack result = y ? load(y + at, count) : x;
@@ -116,9 +127,12 @@ __device__ __forceinline__ Pack gradient_before_relu(const real* grad, const rea
     return g;
 }
 
-// The first pass: partial (blocks, 2, C) are the sums of g and of g (x - mean). With y, g is written to grad_z.
-extern "C" __global__ void sum_gradients(const real* __restrict__ grad, const real* __restrict__ x, const real* __restrict__ y, const double* mean, const double* inverse_std,
-                                         const real* weight, const real* bias, Index rows, int C, int rows_per_block, int relu,
+// The first pass: partial (blocks, 2, C) are the sums of g and of g (x - mean). With y, g is written to
+// grad_z.
+extern "C" __global__ void sum_gradients(const real* __restrict__ grad, const real* __restrict__ x,
+                                         const real* __restrict__ y, const double* mean,
+                                         const double* inverse_std, const real* weight, const real* bias,
+                                         Index rows, int C, int rows_per_block, int relu,
                                          real* __restrict__ grad_z, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
     Columns mine = columns_of_thread(rows, C, rows_per_block);
@@ -143,7 +157,8 @@ extern "C" __global__ void sum_gradients(const real* __restrict__ grad, const re
 }
 
 // sums (2, C): of g and of g x_hat, in double; the same rounded: grad_bias and grad_weight (C,).
-extern "C" __global__ void finish_gradients(const double* partial, int blocks, const double* inverse_std, int C, double* sums, real* grad_weight, real* grad_bias) {
+extern "C" __global__ void finish_gradients(const double* partial, int blocks, const double* inverse_std,
+                                            int C, double* sums, real* grad_weight, real* grad_bias) {
     __shared__ double memory[FINISH_THREADS * 2];
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     double totals[2];
@@ -155,9 +170,12 @@ extern "C" __global__ void finish_gradients(const double* partial, int blocks, c
     grad_weight[c] = (real)sums[C + c];
 }
 
-// The second pass: dL/dx = scale (g - even - (x - center) along); `sums` is the address 0 where the statistics were given.
-extern "C" __global__ void gradient_of_x(const real* __restrict__ grad, const real* __restrict__ x, const real* __restrict__ y, const double* mean, const double* inverse_std,
-                                         const real* weight, const real* bias, const double* sums, Index rows, int C, int rows_per_block, int relu,
+// The second pass: dL/dx = scale (g - even - (x - center) along); `sums` is the address 0 where the
+// statistics were given.
+extern "C" __global__ void gradient_of_x(const real* __restrict__ grad, const real* __restrict__ x,
+                                         const real* __restrict__ y, const double* mean,
+                                         const double* inverse_std, const real* weight, const real* bias,
+                                         const double* sums, Index rows, int C, int rows_per_block, int relu,
                                          real* __restrict__ grad_x) {
     Columns mine = columns_of_thread(rows, C, rows_per_block);
     Affine affine = affine_of(mine, mean, inverse_std, weight, bias);
@@ -175,7 +193,8 @@ extern "C" __global__ void gradient_of_x(const real* __restrict__ grad, const re
         Pack here = load(x + at, mine.count);
         Pack g = gradient_before_relu(grad, y, at, here, affine, mine.count, relu);
         for (int lane = 0; lane < LANES; lane++) {
-            if (sums) g.at[lane] -= fma(here.at[lane] - affine.center.at[lane], along.at[lane], even.at[lane]);
+            if (sums)
+                g.at[lane] -= fma(here.at[lane] - affine.center.at[lane], along.at[lane], even.at[lane]);
             g.at[lane] *= affine.scale.at[lane];
         }
         store(grad_x + at, g, mine.count);

@@ -5,10 +5,10 @@
 // windows saw the pixel. So nothing is written twice, nothing is added by two threads, and the sums are
 // taken in the same order each time.
 //
-// Memory traffic, float, for each element of x with a 2x2 window at stride 2: max pooling reads 4 bytes
-// and writes 5/4 (a value and its winner for four elements); its gradient reads 5/4 and writes 4. Where
-// windows overlap, as in 3x3 at stride 2, elements are read again, but from the cache, since neighbouring
-// threads read them at about the same time. A card that moves 3 TB/s thus pools 570 billion elements a second.
+// Memory traffic, float, for each element of x with a 2x2 window at stride 2: max pooling reads 4 bytes and
+// writes 5/4 (a value and its winner for four elements); its gradient reads 5/4 and writes 4. Where windows
+// overlap, as in 3x3 at stride 2, elements are read again, but from the cache, since neighbouring threads
+// read them at about the same time. A card that moves 3 TB/s thus pools 570 billion elements a second.
 //
 // Launch: a row of threads over all packs of the result; neighbouring threads have neighbouring channels.
 //
@@ -27,7 +27,8 @@ __device__ int counted(int out, int size, int kernel, int step, int before, int 
 
 // The largest number of each window, and its tap. NaN is larger than all numbers, the first of equals wins;
 // with `relu`, a window without a positive number has the result 0 and the winner R * S, which is no tap.
-extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index packs, real* y, WINNER* winner) {
+extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index packs, real* y,
+                                    WINNER* winner) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.OH, p.OW, p.C);
         int top = at.i * p.step_h - p.top, left = at.j * p.step_w - p.left;
@@ -42,7 +43,8 @@ extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index pa
                 if (w < 0 || w >= p.W) continue;
                 Pack seen = load(x + offset(at.n, h, w, at.c, p.H, p.W, p.C), p.C - at.c);
                 for (int lane = 0; lane < LANES; lane++) {
-                    bool better = seen.at[lane] > best.at[lane] || (is_nan(seen.at[lane]) && !is_nan(best.at[lane]));
+                    bool better =
+                        seen.at[lane] > best.at[lane] || (is_nan(seen.at[lane]) && !is_nan(best.at[lane]));
                     if (better || is_first) {
                         best.at[lane] = seen.at[lane];
                         won.at[lane] = (WINNER)(r * p.S + s);
@@ -63,7 +65,8 @@ extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index pa
     }
 }
 
-extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner, Windows p, Index packs, real* grad_x) {
+extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner, Windows p, Index packs,
+                                         real* grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.H, p.W, p.C);
@@ -90,8 +93,8 @@ extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner,
 // --- average pooling ----------------------------------------------------------------------------------
 
 __device__ real count_of(Windows p, int i, int j, bool count_padding) {
-    return (real)(counted(i, p.H, p.R, p.step_h, p.top, p.bottom, count_padding)
-                  * (Index)counted(j, p.W, p.S, p.step_w, p.left, p.right, count_padding));
+    return (real)(counted(i, p.H, p.R, p.step_h, p.top, p.bottom, count_padding) *
+                  (Index)counted(j, p.W, p.S, p.step_w, p.left, p.right, count_padding));
 }
 
 extern "C" __global__ void avg_pool(const real* x, Windows p, int count_padding, Index packs, real* y) {
@@ -110,7 +113,8 @@ extern "C" __global__ void avg_pool(const real* x, Windows p, int count_padding,
     }
 }
 
-extern "C" __global__ void avg_pool_grad(const real* grad, Windows p, int count_padding, Index packs, real* grad_x) {
+extern "C" __global__ void avg_pool_grad(const real* grad, Windows p, int count_padding, Index packs,
+                                         real* grad_x) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
         Place at = place_of(pack, p.H, p.W, p.C);
         Reached rows = outputs_reaching(at.i, p.top, p.R, p.step_h, p.OH);

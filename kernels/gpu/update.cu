@@ -1,15 +1,17 @@
-// Steps of optimizers, 64 parameters in each launch; the equations stand in ../update.py and in minicnn/optim.
+// Steps of optimizers, 64 parameters in each launch; the equations stand in ../update.py and in
+// minicnn/optim.
 //
-// Memory traffic, float, bytes for each parameter: SGD reads 8 and writes 4, with momentum 12 and 8; Adam 16 and 12,
-// with amsgrad 20 and 16; RMSprop 12 and 8, with each of mean and velocity 4 and 4 more. A card that moves 3 TB/s takes
-// 0.24 ms for Adam on the 25 million parameters of ResNet-50.
+// Memory traffic, float, bytes for each parameter: SGD reads 8 and writes 4, with momentum 12 and 8; Adam 16
+// and 12, with amsgrad 20 and 16; RMSprop 12 and 8, with each of mean and velocity 4 and 4 more. A card that
+// moves 3 TB/s takes 0.24 ms for Adam on the 25 million parameters of ResNet-50.
 //
-// Learning rate and number of the step may lie in device memory: a step that was recorded as a graph then follows
-// their changes. Launch: see table.cuh.
+// Learning rate and number of the step may lie in device memory: a step that was recorded as a graph then
+// follows their changes. Launch: see table.cuh.
 
 #include "table.cuh"
 
-const int PARAM = 0, GRAD = 1, MEMORY = 2;  // arrays of a line; what a rule remembers is in MEMORY, MEMORY + 1, ...
+const int PARAM = 0, GRAD = 1,
+          MEMORY = 2;  // arrays of a line; what a rule remembers is in MEMORY, MEMORY + 1, ...
 
 // The gradient with that of the penalty decay / 2 w^2; an infinite weight does not matter if decay is 0.
 __device__ __forceinline__ real decayed(real g, real w, real decay) { return decay != 0 ? g + decay * w : g; }
@@ -63,7 +65,8 @@ __device__ AdamFactors adam_factors(const AdamOptions& options, const Index* ste
     return factors;
 }
 
-extern "C" __global__ void adam(const __grid_constant__ Table table, AdamOptions options, const Index* step_at, const double* lr_at) {
+extern "C" __global__ void adam(const __grid_constant__ Table table, AdamOptions options,
+                                const Index* step_at, const double* lr_at) {
     __shared__ AdamFactors factors;
     if (threadIdx.x == 0) factors = adam_factors(options, step_at, lr_at);
     __syncthreads();
@@ -100,13 +103,15 @@ struct RmspropOptions {
     double lr, alpha, eps, decay, momentum, centered, moving;
 };
 
-extern "C" __global__ void rmsprop(const __grid_constant__ Table table, RmspropOptions options, const double* lr_at) {
+extern "C" __global__ void rmsprop(const __grid_constant__ Table table, RmspropOptions options,
+                                   const double* lr_at) {
     Piece piece = piece_of_block(table);
     bool centered = options.centered != 0, moving = options.moving != 0;
     real *params = array_of(piece, PARAM), *grads = array_of(piece, GRAD), *squares = array_of(piece, MEMORY);
     real* means = centered ? array_of(piece, MEMORY + 1) : nullptr;
     real* velocities = moving ? array_of(piece, MEMORY + 1 + centered) : nullptr;
-    real lr = (real)(lr_at ? *lr_at : options.lr), decay = (real)options.decay, momentum = (real)options.momentum;
+    real lr = (real)(lr_at ? *lr_at : options.lr), decay = (real)options.decay,
+         momentum = (real)options.momentum;
     real alpha = (real)options.alpha, rest = (real)(1 - options.alpha), eps = (real)options.eps;
     for (Index i = first_of_thread(piece); i < piece.end; i += THREAD_STEP) {
         Index count = piece.end - i;

@@ -1,4 +1,5 @@
-// Where the windows of a convolution or a pooling lie, and which pixels they see; images are (N, H, W, C) in memory.
+// Where the windows of a convolution or a pooling lie, and which pixels they see; images are (N, H, W, C) in
+// memory.
 
 #pragma once
 
@@ -6,11 +7,11 @@
 
 // As windows.py fills it in.
 struct Windows {
-    int C, H, W, OH, OW;          // sizes: x is (N, H, W, C), y is (N, OH, OW, C)
-    int R, S;                     // of the window
-    int step_h, step_w;           // stride
-    int top, bottom, left, right; // padding
-    int apart_h, apart_w;         // dilation
+    int C, H, W, OH, OW;           // sizes: x is (N, H, W, C), y is (N, OH, OW, C)
+    int R, S;                      // of the window
+    int step_h, step_w;            // stride
+    int top, bottom, left, right;  // padding
+    int apart_h, apart_w;          // dilation
 };
 
 // What a thread works on: a pack of channels, from channel c on, of pixel (n, i, j).

@@ -64,7 +64,7 @@ struct Copy {
 
 struct Fibre {
     ucontext_t beginning;  // of its stack and its function; from then on it is left and entered by jumps,
-    jmp_buf place;         // which, other than swapcontext, ask nothing of the system, and are ten times as fast
+    jmp_buf place;  // which, other than swapcontext, ask nothing of the system, and are ten times as fast
     bool has_begun;
     State state;
     uint3 index;
@@ -171,8 +171,9 @@ static bool run_block(unsigned threads) {
         if (finished == threads) return true;
         snprintf(message, sizeof message,
                  "block (%u, %u, %u) cannot go on: %u threads wait at __syncthreads, %u at a barrier or "
-                 "exchange of their warp, %u have ended", blockIdx.x, blockIdx.y, blockIdx.z,
-                 count(0, threads, AT_BLOCK_BARRIER), count(0, threads, AT_WARP_BARRIER), finished);
+                 "exchange of their warp, %u have ended",
+                 blockIdx.x, blockIdx.y, blockIdx.z, count(0, threads, AT_BLOCK_BARRIER),
+                 count(0, threads, AT_WARP_BARRIER), finished);
         return false;
     }
 }
@@ -211,8 +212,10 @@ const char* call(void (*kernel)(A...), const Launch& launch, void** arguments) {
 
 template <typename A>
 void describe_one(char* text) {
-    char kind = std::is_pointer<A>::value ? 'p' : std::is_integral<A>::value ? 'i'
-              : std::is_floating_point<A>::value ? 'f' : 's';
+    char kind = std::is_pointer<A>::value          ? 'p'
+                : std::is_integral<A>::value       ? 'i'
+                : std::is_floating_point<A>::value ? 'f'
+                                                   : 's';
     sprintf(text + strlen(text), "%c%zu ", kind, sizeof(A));
 }
 
@@ -248,10 +251,10 @@ inline unsigned lane() { return running->number % WARP; }
 
 }  // namespace host
 
-#define EXPORT(kernel)                                                                         \
-    extern "C" const char* describe_##kernel() { return host::describe(kernel); }              \
-    extern "C" const char* launch_##kernel(const host::Launch* launch, void** arguments) {     \
-        return host::call(kernel, *launch, arguments);                                         \
+#define EXPORT(kernel)                                                                     \
+    extern "C" const char* describe_##kernel() { return host::describe(kernel); }          \
+    extern "C" const char* launch_##kernel(const host::Launch* launch, void** arguments) { \
+        return host::call(kernel, *launch, arguments);                                     \
     }
 
 inline void __syncthreads() { host::wait_at(host::AT_BLOCK_BARRIER); }
@@ -292,14 +295,18 @@ template <int OPEN>
 void await_copies() {  // all groups but the last OPEN
     std::vector<host::Copy> later;
     for (const host::Copy& copy : host::running->copies) {
-        if (copy.group >= host::running->group - OPEN) later.push_back(copy);
-        else if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
-        else memset(copy.to, 0, copy.bytes);
+        if (copy.group >= host::running->group - OPEN)
+            later.push_back(copy);
+        else if (copy.from)
+            memcpy(copy.to, copy.from, copy.bytes);
+        else
+            memset(copy.to, 0, copy.bytes);
     }
     host::running->copies = later;
 }
 
-inline uint32_t round_to_tf32(float number) {  // to the nearest with 10 bits behind the point, ties away from 0
+inline uint32_t round_to_tf32(
+    float number) {  // to the nearest with 10 bits behind the point, ties away from 0
     uint32_t bits;
     memcpy(&bits, &number, sizeof bits);
     bool is_finite = (bits & 0x7F800000u) != 0x7F800000u;

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 HEADER = Path(__file__).with_name("cuda_on_host.h")
-KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
+KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 FLAGS = [
     *("-std=c++17", "-O1", "-shared", "-fPIC", "-w"),
     *("-fno-strict-aliasing", "-ffp-contract=off"),
