@@ -34,9 +34,10 @@ def suits_compiled(array: Array) -> bool:
 CUDA_KERNELS = frozenset(
     {"activation", "bias", "clip", "dropout", "loss", "norm", "pool", "update"}
 )
-"""The names of the siblings in gpu/. There is none of `linear`: CuPy's matrix product is NVIDIA's own."""
+"""The names of the siblings in gpu/, but for `linear`: see `own_products`."""
 
 _cuda_kernels_are_on: ContextVar[bool] = ContextVar("cuda_kernels", default=True)
+_products_are_own: ContextVar[bool] = ContextVar("own_products", default=False)
 
 
 @contextmanager
@@ -51,6 +52,20 @@ def cuda_kernels(on: bool) -> Iterator[None]:
         yield
     finally:
         _cuda_kernels_are_on.reset(before)
+
+
+@contextmanager
+def own_products() -> Iterator[None]:
+    """Let dense layers on a GPU be computed by gpu/linear.py inside a `with` block, in this thread.
+
+    Elsewhere that is done by CuPy's matrix product: NVIDIA's, which is quicker for large matrices, but
+    cannot be recorded as a part of a graph.
+    """
+    before = _products_are_own.set(True)
+    try:
+        yield
+    finally:
+        _products_are_own.reset(before)
 
 
 def suits_cuda(array: Array) -> bool:
@@ -68,7 +83,9 @@ def place_of(array: Array) -> str:
 def sibling(name: str, array: Array) -> ModuleType:
     """Return `cpu.<name>` or `gpu.<name>` if there is one that suits `array`, and `<name>` otherwise."""
     place = place_of(array)
-    return _module(name, "" if place == "gpu" and name not in CUDA_KERNELS else place)
+    if place == "gpu" and name not in CUDA_KERNELS:
+        place = "gpu" if name == "linear" and _products_are_own.get() else ""
+    return _module(name, place)
 
 
 def compiled_module(name: str) -> ModuleType:

@@ -27,6 +27,16 @@ def test_siblings_of_the_array_library(cupy):
     assert dispatch.sibling("linear", cupy.zeros(3, np.float32)) is linear
 
 
+def test_products_of_their_own(cupy):
+    x = cupy.zeros((2, 3), np.float32)
+    with dispatch.own_products():
+        assert dispatch.sibling("linear", x).__name__ == "minicnn.kernels.gpu.linear"
+        assert dispatch.sibling("linear", cupy.zeros(3, np.float16)) is linear
+        with dispatch.cuda_kernels(on=False):
+            assert dispatch.sibling("linear", x) is linear
+    assert dispatch.sibling("linear", x) is linear
+
+
 def test_kernels_can_be_switched_off(cupy):
     x = cupy.zeros(3, np.float32)
     with dispatch.cuda_kernels(on=False):
