@@ -53,7 +53,7 @@ def _suits(x_shape, w_shape, stride, padding, dilation, groups, algorithm, preci
     settings = stride, padding, dilation, groups
     conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
     if algorithm == "auto":
-        algorithm = quickest("conv2d", True, precision, x_shape, w_shape, settings)
+        algorithm = quickest("conv2d", "cpu", precision, x_shape, w_shape, settings)
     return algorithm == "direct" and compiled_module("conv_pool").suits(
         x_shape, w_shape, *settings, pool
     )

@@ -4,13 +4,13 @@ A convolution can be computed in several ways, which give the same numbers up to
 
     "naive"     the loops of the definition (reference.py): the specification, for tiny inputs
     "im2col"    patches and a matrix product (im2col.py): NumPy on the CPU, CuPy on a GPU
-    "direct"    tiles of pixels on vector registers (cpu/conv.py, cpu/depthwise.py): Numba on the CPU
+    "direct"    tiles of pixels (cpu/conv.py, cpu/depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
     "winograd"  fewer multiplications for 3x3 windows (cpu/winograd.py): Numba on the CPU; rounds more
     "auto"      the quickest of the last three, see `choose_algorithm`
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ import numpy as np
 
 from . import activation
 from .arrays import Array, check_float_array, check_shape, xp_of
-from .dispatch import COMPILED_DTYPES, can_compile, suits_compiled
+from .dispatch import COMPILED_DTYPES, can_compile, place_of, suits_cuda
 from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable, window_of
 
 ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
-PRECISIONS = ("fast", "exact")
+PRECISIONS = ("fast", "exact", "tf32")
 
 
 def conv2d(
@@ -50,7 +50,8 @@ def conv2d(
         algorithm: "auto", "im2col", "direct", "winograd" or "naive".
         precision: what "auto" may choose. "fast" allows Winograd's algorithm, whose largest error is
             about 1e-5 of the largest result in float32; "exact" stays with sums of products, about
-            1e-6, at the price of up to three times the time for 3x3 windows.
+            1e-6, at the price of up to three times the time for 3x3 windows. "tf32" is as "fast", but
+            allows the tensor cores of a GPU too, which round factors in float32 to 11 bits: about 1e-3.
         bias: (K,) of the same dtype, added to each output pixel; or None.
         relu: whether negative results become 0 (and NaN stays).
         scale: (K,) of the same dtype, by which each output channel is multiplied before the bias is
@@ -141,8 +142,8 @@ def choose_algorithm(
 ) -> str:
     """Return what "auto" stands for: "winograd", "direct" or "im2col".
 
-    On a GPU, in float16, and where there is no Numba, that is im2col. Otherwise it is direct; or
-    Winograd, where `cpu.winograd.suits` says that it is quicker and `precision` is "fast".
+    In float16, and where there is no Numba, that is im2col; on a GPU, direct. Otherwise it is direct; or
+    Winograd, where `cpu.winograd.suits` says that it is quicker and `precision` is not "exact".
 
     Args:
         function: "conv2d", "conv2d_grad_input" or "conv2d_grad_weight".
@@ -157,16 +158,16 @@ def choose_algorithm(
     """
     settings = stride, padding, dilation, groups
     conv2d_shape(x_shape, w_shape, *settings)  # refuses what does not fit, in its own words
-    return quickest(function, suits_compiled(array), precision, x_shape, w_shape, settings)
+    return quickest(function, place_of(array), precision, x_shape, w_shape, settings)
 
 
 def quickest(
-    function: str, compiled: bool, precision: str, x_shape: Shape, w_shape: Shape, settings: tuple
+    function: str, place: str, precision: str, x_shape: Shape, w_shape: Shape, settings: tuple
 ) -> str:
-    """Return what "auto" stands for; `compiled` says whether the compiled loops may be used, shapes must fit."""
-    if not compiled:
+    """Return what "auto" stands for; `place` is that of `dispatch.place_of`, shapes must fit."""
+    if not place:
         return "im2col"
-    if precision == "exact":
+    if place == "gpu" or precision == "exact":
         return "direct"
     from .cpu import winograd
 
@@ -197,8 +198,7 @@ def _choose(
     """Return how to compute `function`, after checks of everything but the arrays."""
     if algorithm != "auto" and algorithm in ALGORITHMS:
         _check_algorithm(algorithm, array)
-    compiled = suits_compiled(array)
-    return _way(function, algorithm, precision, compiled, x_shape, w_shape, *settings)
+    return _way(function, algorithm, precision, place_of(array), x_shape, w_shape, *settings)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -206,7 +206,7 @@ def _way(
     function: str,
     algorithm: str,
     precision: str,
-    compiled: bool,
+    place: str,
     x_shape: Shape,
     w_shape: Shape,
     *settings: object,
@@ -214,18 +214,20 @@ def _way(
     """Check and choose once for all calls alike: a network convolves the same shapes in every step."""
     output_shape = conv2d_shape(x_shape, w_shape, *settings)
     if precision not in PRECISIONS:
-        raise ValueError(f'precision: expected "fast" or "exact", got {precision!r}')
+        raise ValueError(f'precision: expected "fast", "exact" or "tf32", got {precision!r}')
     if algorithm not in ALGORITHMS:
         names = '"auto", "im2col", "direct", "winograd" or "naive"'
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
-        algorithm = quickest(function, compiled, precision, x_shape, w_shape, settings)
-    module = _module(algorithm, x_shape, w_shape, settings[-1])
+        algorithm = quickest(function, place, precision, x_shape, w_shape, settings)
+    module = _module(algorithm, place, x_shape, w_shape, settings[-1])
     compute = getattr(import_module(module, __package__), function)
-    return _Way(compute, ".cpu." in module, output_shape)
+    if module == ".gpu.conv":
+        compute = partial(compute, precision=precision)
+    return _Way(compute, module.startswith((".cpu.", ".gpu.")), output_shape)
 
 
-def _module(algorithm: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
+def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
     """Name the module of an algorithm, which is imported when it is first needed: Numba takes its time to load."""
     if algorithm == "naive":
         return ".reference"
@@ -233,24 +235,27 @@ def _module(algorithm: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
         return ".im2col"
     if algorithm == "winograd":
         return ".cpu.winograd"
-    from .cpu import depthwise
-
-    return ".cpu.depthwise" if depthwise.suits(x_shape, w_shape, groups) else ".cpu.conv"
+    is_depthwise = groups == x_shape[1] == w_shape[0]
+    return f".{place or 'cpu'}.{'depthwise' if is_depthwise else 'conv'}"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:
     """Refuse an algorithm for arrays that it cannot compute with."""
-    if xp_of(array) is not np and algorithm != "im2col":
+    if xp_of(array) is not np and algorithm not in ("im2col", "direct"):
         raise ValueError(
             f'algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
-            'use "auto" or "im2col", or move the arrays to the CPU'
+            'use "auto", "direct" or "im2col", or move the arrays to the CPU'
         )
-    if algorithm not in ("direct", "winograd"):
+    if algorithm not in ("direct", "winograd") or suits_cuda(array):
         return
     if array.dtype not in COMPILED_DTYPES:
         raise TypeError(
             f'algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
             'convert the arrays or use "im2col"'
+        )
+    if xp_of(array) is not np:
+        raise RuntimeError(
+            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off; use "auto" or "im2col"'
         )
     if not can_compile():
         raise RuntimeError(

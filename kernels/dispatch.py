@@ -1,18 +1,21 @@
 """Which of the sibling implementations of a kernel serves an array.
 
-A kernel that exists twice, once with the functions of NumPy and CuPy (`pool.py`) and once in
-compiled loops (`cpu/pool.py`), has the same name and signature in both files.
+A kernel exists up to three times: with the functions of NumPy and CuPy (`pool.py`), in compiled loops
+(`cpu/pool.py`), and in CUDA (`gpu/pool.py`). It has the same name and signature in all of them.
 """
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, xp_of
 
 COMPILED_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -28,17 +31,69 @@ def suits_compiled(array: Array) -> bool:
     return type(array) is np.ndarray and array.dtype in COMPILED_DTYPES and can_compile()
 
 
+CUDA_KERNELS = frozenset(
+    {"activation", "bias", "clip", "dropout", "loss", "norm", "pool", "update"}
+)
+"""The names of the siblings in gpu/, but for `linear`: see `own_products`."""
+
+_cuda_kernels_are_on: ContextVar[bool] = ContextVar("cuda_kernels", default=True)
+_products_are_own: ContextVar[bool] = ContextVar("own_products", default=False)
+
+
+@contextmanager
+def cuda_kernels(on: bool) -> Iterator[None]:
+    """Switch the kernels in gpu/ on or off inside a `with` block, in this thread.
+
+    Without them, a GPU computes with the functions of CuPy: for comparisons, and to find out whether
+    a kernel is to blame.
+    """
+    before = _cuda_kernels_are_on.set(on)
+    try:
+        yield
+    finally:
+        _cuda_kernels_are_on.reset(before)
+
+
+@contextmanager
+def own_products() -> Iterator[None]:
+    """Let dense layers on a GPU be computed by gpu/linear.py inside a `with` block, in this thread.
+
+    Elsewhere that is done by CuPy's matrix product: NVIDIA's, which is quicker for large matrices, but
+    cannot be recorded as a part of a graph.
+    """
+    before = _products_are_own.set(True)
+    try:
+        yield
+    finally:
+        _products_are_own.reset(before)
+
+
+def suits_cuda(array: Array) -> bool:
+    """Whether the kernels in gpu/ compute with `array`: on a GPU, in float32 or float64."""
+    if isinstance(array, np.ndarray) or array.dtype not in COMPILED_DTYPES:
+        return False
+    return _cuda_kernels_are_on.get() and hasattr(xp_of(array), "RawModule")
+
+
+def place_of(array: Array) -> str:
+    """Return the folder whose kernels suit `array`: "cpu", "gpu", or "" for functions of the array library."""
+    return "cpu" if suits_compiled(array) else "gpu" if suits_cuda(array) else ""
+
+
 def sibling(name: str, array: Array) -> ModuleType:
-    """Return `cpu.<name>` if the compiled loops suit `array`, and `<name>` otherwise."""
-    return _module(name, suits_compiled(array))
+    """Return `cpu.<name>` or `gpu.<name>` if there is one that suits `array`, and `<name>` otherwise."""
+    place = place_of(array)
+    if place == "gpu" and name not in CUDA_KERNELS:
+        place = "gpu" if name == "linear" and _products_are_own.get() else ""
+    return _module(name, place)
 
 
 def compiled_module(name: str) -> ModuleType:
     """Return `cpu.<name>`, for a kernel that exists in compiled loops only."""
-    return _module(name, True)
+    return _module(name, "cpu")
 
 
 @functools.cache
-def _module(name: str, is_compiled: bool) -> ModuleType:
+def _module(name: str, place: str) -> ModuleType:
     """Import a module when it is first needed: Numba takes its time to load."""
-    return import_module(f".cpu.{name}" if is_compiled else f".{name}", __package__)
+    return import_module(f".{place}.{name}" if place else f".{name}", __package__)

@@ -80,7 +80,9 @@ def test_an_unknown_algorithm_is_refused(function):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_unknown_precision_is_refused(function):
     case = simple_case(precision="double")
-    with pytest.raises(ValueError, match='precision: expected "fast" or "exact", got \'double\''):
+    with pytest.raises(
+        ValueError, match='precision: expected "fast", "exact" or "tf32", got \'double\''
+    ):
         case.run(kernels, function)
 
 
@@ -179,7 +181,7 @@ def test_an_empty_batch(algorithm, function):
     assert_same(y, expected, 1)
 
 
-@pytest.mark.parametrize("name", ["naive", "direct", "winograd"])
+@pytest.mark.parametrize("name", ["naive", "winograd"])
 def test_algorithms_of_the_cpu_refuse_gpu_arrays(monkeypatch, name):
     monkeypatch.setattr(convolution, "xp_of", lambda array: "cupy")
     with pytest.raises(ValueError, match=f'"{name}" computes on the CPU, but the arrays are on'):
@@ -198,7 +200,7 @@ def test_auto_takes_im2col_in_half_precision():
 
 
 def test_auto_takes_im2col_without_numba(monkeypatch):
-    monkeypatch.setattr(convolution, "suits_compiled", lambda array: False)
+    monkeypatch.setattr(convolution, "place_of", lambda array: "")
     assert choose() == choose(precision="exact") == "im2col"
 
 

@@ -77,7 +77,7 @@ def test_a_block_may_be_entered_a_second_time():
 
 @pytest.mark.parametrize("name", ["exactly", "", None, 1])
 def test_another_name_is_refused_and_changes_nothing(name):
-    with pytest.raises(ValueError, match=r'precision: expected "fast" or "exact", got'):
+    with pytest.raises(ValueError, match=r'precision: expected "fast", "exact" or "tf32", got'):
         precision(name)
     assert precision_in_force() == "fast"
 
@@ -149,5 +149,7 @@ def test_a_convolution_of_sequences_follows_the_block(asked):
 
 def test_an_unknown_precision_of_a_call_is_refused():
     x, w = arrays()
-    with pytest.raises(ValueError, match='precision: expected "fast" or "exact", got \'best\''):
+    with pytest.raises(
+        ValueError, match='precision: expected "fast", "exact" or "tf32", got \'best\''
+    ):
         F.conv2d(x, w, precision="best")

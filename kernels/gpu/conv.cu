@@ -1,0 +1,281 @@
+// Convolution without a matrix of patches ("implicit GEMM"), and its gradients.
+//
+//     y[pixel, k] = sum over taps t and channels c of  x[pixel seen through t, c] w[t, c, k]
+//
+// is a matrix product whose left factor, the patches, is nowhere in memory: its tiles are put together in
+// shared memory, by asynchronous copies from the image, and zeros where a tap lies in the padding. tiles.cuh
+// multiplies them. The gradient of x is the same sum with other numbers: which output saw this pixel through
+// this tap? At stride s the answer has s^2 patterns, or phases, with a launch for each, and nothing is
+// multiplied by zeros between the pixels. The gradient of w is a product of the patches, transposed, and
+// dL/dy, whose sum runs over pixels.
+//
+// Images are (N, H, W, C) in memory, weights (R, S, C / groups, K).
+//
+// Memory traffic: a block reads DEPTH (TILE_ROWS + TILE_COLUMNS) numbers for 2 DEPTH TILE_ROWS TILE_COLUMNS
+// operations, that is, 32 operations for each byte with 128 x 128 floats. Most of the bytes come from the
+// second-level cache, as neighbouring blocks read the same image rows and the same weights. The limit is
+// arithmetic: for an H100, NVIDIA's datasheet says 67 TFLOP/s in float, and 495 in TF32. The latter is out of
+// reach for mma.sync, the instruction of older cards that is used here for the sake of short code; wgmma,
+// Hopper's own, needs other layouts and sm_90a.
+//
+// Launch: a block of 256 threads for each tile of the result; blockIdx.z counts groups (and pieces of the
+// sum).
+//
+// TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be
+// copied at a time: of channels of x, and of output channels) are given when the file is compiled.
+
+#include "tiles.cuh"
+
+// Division by a number that is not known to the compiler, for numerators below 2^31: a product and a shift.
+// (Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994; as conv.py
+// fills it in.)
+struct Divisor {
+    unsigned value, multiplier, shift;
+};
+
+__device__ __forceinline__ int divide_fast(int number, const Divisor& by, int& remainder) {
+    unsigned quotient = (__umulhi(number, by.multiplier) + number) >> by.shift;
+    remainder = number - quotient * by.value;
+    return quotient;
+}
+
+// Along one axis: pixel i of the result sees, through tap t, the input i * step + start + t * apart, and lies
+// at first + i * out_step.
+struct Axis {
+    int size, out_size;  // of input and result
+    int taps, step, start, apart, first, out_step;
+};
+
+struct Convolution {
+    Axis rows, columns;
+    int C, group_C, K, group_K;  // channels of input and result, in all and of a group
+    int pixels;                  // of the result that are worked out: N * count of rows * count of columns
+    Divisor row_count, column_count;
+};
+
+struct Pixel {
+    int n, i, j;
+};
+
+__device__ __forceinline__ Pixel pixel_of(const Convolution& p, int number) {
+    Pixel pixel;
+    number = divide_fast(number, p.column_count, pixel.j);
+    pixel.n = divide_fast(number, p.row_count, pixel.i);
+    return pixel;
+}
+
+// A tap and the first of a chunk of channels: where a number of the sum over `taps x channels` comes from.
+struct Term {
+    int r, s, c;
+
+    __device__ __forceinline__ Term(const Convolution& p, int number) {
+        c = number % p.group_C;
+        number /= p.group_C;
+        s = number % p.columns.taps;
+        r = number / p.columns.taps;
+    }
+    __device__ __forceinline__ void advance(const Convolution& p, int by) {
+        for (c += by; c >= p.group_C; c -= p.group_C)
+            if (++s == p.columns.taps) {
+                s = 0;
+                r++;
+            }
+    }
+};
+
+// Start to copy a chunk of channels of the input that a pixel at (h, w), the place of tap (0, 0), sees
+// through a tap.
+__device__ __forceinline__ void copy_seen(const Convolution& p, const real* x, Index image, int h, int w,
+                                          const Term& term, bool exists, real* to) {
+    h += term.r * p.rows.apart;
+    w += term.s * p.columns.apart;
+    exists = exists && h >= 0 && h < p.rows.size && w >= 0 && w < p.columns.size;
+    const real* from = exists ? x + image + ((Index)h * p.columns.size + w) * p.C + term.c : x;
+    copy_async(to, from, CHUNK_X * sizeof(real), exists);
+}
+
+// Start to copy a tile (DEPTH, TILE_COLUMNS) of a matrix, whose rows have `row_size` numbers; outside, it is
+// 0.
+__device__ __forceinline__ void copy_columns(const real* matrix, Index row_size, int first_row, int end_row,
+                                             int first_column, int end_column, real* tile) {
+    const int ACROSS = TILE_COLUMNS / CHUNK_K, DOWN = BLOCK_THREADS / ACROSS;
+    int column = threadIdx.x % ACROSS * CHUNK_K, row = threadIdx.x / ACROSS;
+#pragma unroll
+    for (int k = 0; k < DEPTH; k += DOWN) {
+        bool exists = first_row + row + k < end_row && first_column + column < end_column;
+        const real* from =
+            exists ? matrix + (first_row + row + k) * row_size + first_column + column : matrix;
+        copy_async(tile + (row + k) * B_ROW + column, from, CHUNK_K * sizeof(real), exists);
+    }
+}
+
+struct alignas(2 * sizeof(real)) Pair {
+    real at[2];
+};
+
+// Write two neighbouring numbers, of which `count` exist.
+__device__ __forceinline__ void store_pair(real* to, real first, real second, int count) {
+    if (count >= 2 && (unsigned long long)to % sizeof(Pair) == 0) {
+        *(Pair*)to = {{first, second}};
+        return;
+    }
+    if (count >= 1) to[0] = first;
+    if (count >= 2) to[1] = second;
+}
+
+// --- forward, and the gradient of x -------------------------------------------------------------------
+
+// Where a pixel of the tile looks, through tap (0, 0), and where its result is to be written.
+struct Origin {
+    Index image, result;
+    int h, w;
+};
+
+struct FetchPatches {
+    const Convolution& p;
+    const real *x, *weights;
+    const Origin* origins;
+    int terms, first_column, end_column;
+    Term term;
+
+    // The tile of patches (TILE_ROWS, DEPTH), row by row, and that of weights.
+    __device__ __forceinline__ void operator()(int step, real* a, real* b) {
+        const int ACROSS = DEPTH / CHUNK_X, DOWN = BLOCK_THREADS / ACROSS;
+        int column = threadIdx.x % ACROSS * CHUNK_X, row = threadIdx.x / ACROSS;
+        bool exists = step * DEPTH + column < terms;
+#pragma unroll 4
+        for (int m = row; m < TILE_ROWS; m += DOWN) {
+            const Origin& origin = origins[m];
+            copy_seen(p, x, origin.image, origin.h, origin.w, term, exists && origin.result >= 0,
+                      a + m * A_ROW + column);
+        }
+        term.advance(p, DEPTH);
+        copy_columns(weights, p.K, step * DEPTH, terms, first_column, end_column, b);
+    }
+};
+
+// The result, multiplied by scale (K,), plus bias (K,), and ReLU; each address may be 0.
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
+    convolve(const real* __restrict__ x, const real* __restrict__ weights, const real* scale,
+             const real* bias, Convolution p, int relu, real* __restrict__ y) {
+    DYNAMIC_SHARED(real, tiles);
+    __shared__ Origin origins[TILE_ROWS];
+    int group = blockIdx.z;
+    if (threadIdx.x < TILE_ROWS) {
+        int number = blockIdx.x * TILE_ROWS + threadIdx.x;
+        Pixel pixel = pixel_of(p, number < p.pixels ? number : 0);
+        Index h = p.rows.first + pixel.i * p.rows.out_step,
+              w = p.columns.first + pixel.j * p.columns.out_step;
+        Origin& origin = origins[threadIdx.x];
+        origin.image = (Index)pixel.n * p.rows.size * p.columns.size * p.C + group * p.group_C;
+        origin.result =
+            number < p.pixels ? ((pixel.n * (Index)p.rows.out_size + h) * p.columns.out_size + w) * p.K : -1;
+        origin.h = pixel.i * p.rows.step + p.rows.start;
+        origin.w = pixel.j * p.columns.step + p.columns.start;
+    }
+    __syncthreads();
+
+    int terms = p.rows.taps * p.columns.taps * p.group_C;
+    int first_column = group * p.group_K + blockIdx.y * TILE_COLUMNS, end_column = (group + 1) * p.group_K;
+    Term first_term(p, threadIdx.x % (DEPTH / CHUNK_X) * CHUNK_X);
+    FetchPatches fetch = {p, x, weights, origins, terms, first_column, end_column, first_term};
+    Sums sums;
+    add_products<A_ROW, 1>(sums, round_up(terms, DEPTH), tiles, fetch);
+
+#pragma unroll
+    for (int j = 0; j < Sums::COLUMNS; j += 2) {
+        int k = first_column + sums.column(j), count = end_column - k;
+        real factors[2], start[2];
+        for (int n = 0; n < 2; n++) {
+            factors[n] = scale && n < count ? scale[k + n] : real(1);
+            start[n] = bias && n < count ? bias[k + n] : real(0);
+        }
+#pragma unroll
+        for (int i = 0; i < Sums::ROWS; i++) {
+            Index to = origins[sums.row(i)].result;
+            real first = sums.value(i, j) * factors[0] + start[0],
+                 second = sums.value(i, j + 1) * factors[1] + start[1];
+            if (relu) {
+                first = first < 0 ? real(0) : first;  // NaN stays NaN
+                second = second < 0 ? real(0) : second;
+            }
+            if (to >= 0) store_pair(y + to + k, first, second, count);
+        }
+    }
+}
+
+// --- the gradient of w --------------------------------------------------------------------------------
+
+struct FetchGradients {
+    const Convolution& p;
+    const real *x, *grad;
+    Index first_channel;
+    bool exists;
+    Term term;
+    int first_pixel, end_pixel, first_column, end_column;
+
+    // The tile of patches, transposed: (DEPTH pixels, TILE_ROWS terms), and that of gradients.
+    __device__ __forceinline__ void operator()(int step, real* a, real* b) {
+        const int ACROSS = TILE_ROWS / CHUNK_X, DOWN = BLOCK_THREADS / ACROSS;
+        int column = threadIdx.x % ACROSS * CHUNK_X, row = threadIdx.x / ACROSS,
+            start = first_pixel + step * DEPTH;
+#pragma unroll 4
+        for (int k = row; k < DEPTH; k += DOWN) {
+            bool is_there = start + k < end_pixel;
+            Pixel pixel = pixel_of(p, is_there ? start + k : 0);
+            Index image = (Index)pixel.n * p.rows.size * p.columns.size * p.C + first_channel;
+            int h = pixel.i * p.rows.step + p.rows.start, w = pixel.j * p.columns.step + p.columns.start;
+            copy_seen(p, x, image, h, w, term, exists && is_there, a + k * A_COLUMN + column);
+        }
+        copy_columns(grad, p.K, start, end_pixel, first_column, end_column, b);
+    }
+};
+
+// sums (parts, R S C / groups, K): each of `parts` blocks with blockIdx.z alike but for the group sums over
+// its share of the pixels.
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
+    convolve_grad_weight(const real* __restrict__ grad, const real* __restrict__ x, Convolution p, int parts,
+                         int pixels_of_a_part, real* __restrict__ sums_of_parts) {
+    DYNAMIC_SHARED(real, tiles);
+    int group = blockIdx.z / parts, part = blockIdx.z % parts;
+    int terms = p.rows.taps * p.columns.taps * p.group_C;
+    int first_column = group * p.group_K + blockIdx.y * TILE_COLUMNS, end_column = (group + 1) * p.group_K;
+    int first_pixel = part * pixels_of_a_part, end_pixel = smaller(first_pixel + pixels_of_a_part, p.pixels);
+    int own_term = blockIdx.x * TILE_ROWS + threadIdx.x % (TILE_ROWS / CHUNK_X) * CHUNK_X;
+    FetchGradients fetch = {p,
+                            x,
+                            grad,
+                            (Index)group * p.group_C,
+                            own_term < terms,
+                            Term(p, own_term),
+                            first_pixel,
+                            end_pixel,
+                            first_column,
+                            end_column};
+    Sums sums;
+    add_products<1, A_COLUMN>(sums, round_up(end_pixel - first_pixel, DEPTH), tiles, fetch);
+
+#pragma unroll
+    for (int i = 0; i < Sums::ROWS; i++) {
+        int term = blockIdx.x * TILE_ROWS + sums.row(i);
+        real* to = sums_of_parts + ((Index)part * terms + term) * p.K;
+#pragma unroll
+        for (int j = 0; j < Sums::COLUMNS; j += 2) {
+            int k = first_column + sums.column(j);
+            if (term < terms) store_pair(to + k, sums.value(i, j), sums.value(i, j + 1), end_column - k);
+        }
+    }
+}
+
+// The sum of `parts` arrays of `size` numbers, one after the other.
+extern "C" __global__ void add_parts(const real* __restrict__ parts_of_sum, int parts, Index size,
+                                     real* __restrict__ sum) {
+    for (Index i = first_index() * LANES; i < size; i += index_step() * LANES) {
+        Pack total = load(parts_of_sum + i, size - i);
+        for (int part = 1; part < parts; part++) {
+            Pack more = load(parts_of_sum + part * size + i, size - i);
+            for (int lane = 0; lane < LANES; lane++) total.at[lane] += more.at[lane];
+        }
+        store(sum + i, total, size - i);
+    }
+}

@@ -1,0 +1,290 @@
+"""Convolution on a GPU without a matrix of patches, see conv.cu; the sibling in compiled loops is cpu/conv.py.
+
+Names, arguments and results are those of the sibling, with `precision` as one more argument: "tf32"
+multiplies on tensor cores, which round both factors to 11 bits (the largest error is about 1e-3 of
+the largest result), and anything else multiplies in the dtype of the arrays.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import Array, channels_first, channels_last, xp_of
+from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
+from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, struct
+
+STAGES = 3
+"""As in tiles.cuh."""
+
+BLOCKS_OF_A_GRADIENT = 264
+"""So many blocks share the gradient of the weights, at least where there are pixels enough: two for each
+multiprocessor of an H100. The number does not depend on the card, and so neither do the bits of the sums."""
+
+LEAST_STEPS = 8
+"""A block adds up so many tiles of products at least: the less it adds, the more time its start takes."""
+
+AXIS = "size", "out_size", "taps", "step", "start", "apart", "first", "out_step"
+DIVISOR = "value", "multiplier", "shift"
+MEMBERS = (
+    *(f"rows_{name}" for name in AXIS),
+    *(f"columns_{name}" for name in AXIS),
+    *("C", "group_C", "K", "group_K", "pixels"),
+    *(f"row_count_{name}" for name in DIVISOR),
+    *(f"column_count_{name}" for name in DIVISOR),
+)
+"""The members of `Convolution` in conv.cu, those of its parts one after the other."""
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    bias: Array | None = None,
+    relu: bool = False,
+    scale: Array | None = None,
+    precision: str = "exact",
+) -> Array:
+    """Convolution of float32 or float64 arrays, see `cpu.conv.conv2d`.
+
+    Returns:
+        (N, K, OH, OW), a view of memory in the order (N, OH, OW, K)
+    """
+    shape = conv2d_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    N, K, OH, OW = shape
+    y = xp_of(x).empty((N, OH, OW, K), x.dtype)
+    if y.size:
+        window = window_of(w.shape[2:], stride, padding, dilation)
+        plan = _forward_plan(x.shape, shape, window, groups)
+        weights = contiguous(w.transpose(2, 3, 1, 0))  # (R, S, C / groups, K)
+        images = contiguous(channels_last(x))
+        _convolve(plan, images, weights, _parameter(scale), _parameter(bias), relu, y, precision)
+    return channels_first(y)
+
+
+def conv2d_grad_input(
+    grad: Array,
+    w: Array,
+    x_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    precision: str = "exact",
+) -> Array:
+    """Gradient with respect to x, see `reference.conv2d_grad_input`.
+
+    Returns:
+        (N, C, H, W), a view of memory in the order (N, H, W, C)
+    """
+    x_shape = tuple(x_shape)
+    shape = conv2d_shape(x_shape, w.shape, stride, padding, dilation, groups)
+    N, C, H, W = x_shape
+    window = window_of(w.shape[2:], stride, padding, dilation)
+    plans, has_gaps = _grad_input_plans(x_shape, shape, window, groups)
+    xp = xp_of(grad)
+    grad_x = (xp.zeros if has_gaps or not grad.size else xp.empty)((N, H, W, C), grad.dtype)
+    if grad_x.size and grad.size:
+        images = contiguous(channels_last(grad))
+        for plan in plans:
+            weights = _turned(w[:, :, plan.row_taps, plan.column_taps], groups)
+            _convolve(plan, images, weights, NO_ARRAY, NO_ARRAY, False, grad_x, precision)
+    return channels_first(grad_x)
+
+
+def conv2d_grad_weight(
+    grad: Array,
+    x: Array,
+    w_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    precision: str = "exact",
+) -> Array:
+    """Gradient with respect to w, see `reference.conv2d_grad_weight`.
+
+    Returns:
+        (K, C / groups, R, S), a view of memory in the order (R, S, C / groups, K)
+    """
+    K, C_per_group, R, S = w_shape
+    shape = conv2d_shape(x.shape, tuple(w_shape), stride, padding, dilation, groups)
+    xp = xp_of(x)
+    if not grad.size:
+        return xp.zeros((R, S, C_per_group, K), x.dtype).transpose(3, 2, 0, 1)
+    plan = _forward_plan(x.shape, shape, window_of((R, S), stride, padding, dilation), groups)
+    images, grads = contiguous(channels_last(x)), contiguous(channels_last(grad))
+    tile = _tile(x.dtype, K // groups)
+    tiles = -(-R * S * C_per_group // tile.rows), -(-K // groups // tile.columns)
+    part = _pixels_of_a_part(plan.pixels, math.prod(tiles) * groups, tile.depth)
+    parts = -(-plan.pixels // part)
+    sums = xp.empty((parts, R, S, C_per_group, K), x.dtype)
+    compute = _function("convolve_grad_weight", images, grads, plan, tile, precision)
+    arguments = grads, images, plan.struct, np.int32(parts), np.int32(part), sums
+    compute((*tiles, groups * parts), (THREADS,), arguments, shared_mem=tile.bytes)
+    grad_w = sums[0]
+    if parts > 1:
+        grad_w = xp.empty(sums.shape[1:], x.dtype)
+        add = _function("add_parts", images, grads, plan, tile, precision)
+        blocks = blocks_for(-(-grad_w.size * x.dtype.itemsize // 16))
+        add(blocks, (THREADS,), (sums, np.int32(parts), np.int64(grad_w.size), grad_w))
+    return grad_w.transpose(3, 2, 0, 1)
+
+
+def _convolve(plan, images, weights, scale, bias, relu, result, precision) -> None:
+    """Launch the kernel of a plan, which writes all of `result` (N, ., ., K), or one phase of it."""
+    tile = _tile(images.dtype, plan.outputs)
+    grid = -(-plan.pixels // tile.rows), -(-plan.outputs // tile.columns), plan.groups
+    compute = _function("convolve", images, weights, plan, tile, precision)
+    arguments = images, weights, scale, bias, plan.struct, np.int32(relu), result
+    compute(grid, (THREADS,), arguments, shared_mem=tile.bytes)
+
+
+def _turned(w: Array, groups: int) -> Array:
+    """Exchange inputs and outputs of filters: (K, C/G, R, S) -> (R, S, K/G, G, C/G), contiguous."""
+    K, C_per_group, R, S = w.shape
+    filters = w.reshape(groups, K // groups, C_per_group, R, S)
+    return contiguous(filters.transpose(3, 4, 1, 0, 2))
+
+
+def _parameter(values: Array | None) -> Any:
+    return NO_ARRAY if values is None else contiguous(values)
+
+
+# --- what follows from shapes and settings --------------------------------------------------------
+
+
+class Tile(NamedTuple):
+    """The part of a result that a block works out, see tiles.cuh."""
+
+    rows: int
+    columns: int
+    depth: int
+    bytes: int
+    """Of shared memory."""
+
+
+@functools.cache
+def _tile(dtype: np.dtype, channels: int) -> Tile:
+    """Choose a tile for so many output channels of a group: a narrow one where a wide one would be half empty."""
+    lanes = 16 // dtype.itemsize
+    rows, depth = (128, 32) if lanes == 4 else (64, 16)
+    columns = 128 if lanes == 4 and channels > 64 else 64
+    a_size = max(rows * (depth + lanes), depth * (rows + 2 * lanes))
+    b_size = depth * (columns + 2 * lanes)
+    return Tile(rows, columns, depth, STAGES * (a_size + b_size) * dtype.itemsize)
+
+
+def _function(
+    name: str, images: Array, others: Array, plan: "Plan", tile: Tile, precision: str
+) -> Any:
+    """Return a kernel that copies as much at a time as the places of the channels in memory allow."""
+    lanes = 16 // images.dtype.itemsize
+    chunks = (
+        lanes if array.data.ptr % 16 == 0 and channels % lanes == 0 else 1
+        for array, channels in ((images, plan.inputs), (others, plan.outputs))
+    )
+    defines = dict(zip(("CHUNK_X", "CHUNK_K"), chunks, strict=True))
+    on_tensor_cores = int(precision == "tf32" and images.dtype == np.float32)
+    defines |= {"TENSOR_CORES": on_tensor_cores, "TILE_COLUMNS": tile.columns}
+    shared = 0 if name == "add_parts" else tile.bytes
+    return function("conv", name, images, shared, **defines)
+
+
+def _pixels_of_a_part(pixels: int, tiles: int, depth: int) -> int:
+    """How many pixels a block of the weights' gradient sums over, so that there are blocks enough: whole steps."""
+    parts = max(1, min(BLOCKS_OF_A_GRADIENT // tiles, pixels // (depth * LEAST_STEPS)))
+    return -(-pixels // (parts * depth)) * depth
+
+
+class Axis(NamedTuple):
+    """The taps that count along one axis, and where they look; `place` are the members of `Axis` in conv.cu."""
+
+    count: int
+    taps: slice
+    place: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """What a kernel needs to know beside the arrays."""
+
+    struct: np.ndarray
+    pixels: int
+    inputs: int
+    """Channels of a group that are summed over."""
+    outputs: int
+    """Channels of a group that are worked out."""
+    groups: int
+    row_taps: slice
+    column_taps: slice
+
+
+@functools.lru_cache(maxsize=4096)
+def _forward_plan(x_shape: Shape, y_shape: Shape, window: Window, groups: int) -> Plan:
+    axes = [
+        Axis(count, slice(None), (size, count, taps, step, -before, apart, 0, 1))
+        for size, count, taps, step, (before, _), apart in zip(
+            x_shape[2:], y_shape[2:], *window, strict=True
+        )
+    ]
+    return _plan(x_shape[0], x_shape[1], y_shape[1], groups, *axes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _grad_input_plans(
+    x_shape: Shape, y_shape: Shape, window: Window, groups: int
+) -> tuple[list[Plan], bool]:
+    """One plan for each phase that sees anything, and whether there is one that sees nothing."""
+    rows, columns = (
+        [_phase(phase, size, count, *settings) for phase in range(min(settings[1], size))]
+        for size, count, *settings in zip(x_shape[2:], y_shape[2:], *window, strict=True)
+    )
+    seeing = [(row, column) for row in rows for column in columns if row and column]
+    sizes = x_shape[0], y_shape[1], x_shape[1], groups
+    plans = [_plan(*sizes, row, column) for row, column in seeing]
+    return plans, len(plans) < len(rows) * len(columns)
+
+
+def _phase(
+    phase: int, size: int, count: int, taps: int, step: int, padding: Pair, apart: int
+) -> Axis | None:
+    """The inputs at phase, phase + step, ...: through which taps they were seen, and by which outputs.
+
+    Output `o` sees input `h` through tap `r` if h = o step - before + r apart. For one phase, every
+    `every`-th tap gives a whole number o, and the next of them an output that is `back` further up.
+    """
+    before, every = padding[0], step // math.gcd(step, apart)
+    first = next(
+        (r for r in range(min(taps, every)) if (phase + before - r * apart) % step == 0), None
+    )
+    if first is None:
+        return None
+    chosen = range(first, taps, every)
+    start, back = (phase + before - first * apart) // step, every * apart // step
+    inputs = -(-(size - phase) // step)
+    place = count, size, len(chosen), 1, start, -back, phase, step
+    return Axis(inputs, slice(first, None, every), place)
+
+
+def _plan(N: int, C: int, K: int, groups: int, rows: Axis, columns: Axis) -> Plan:
+    pixels = N * rows.count * columns.count
+    if pixels > 2**30:
+        raise ValueError(
+            f"conv2d: expected at most 2^30 pixels in a result, got {N} x {rows.count} x {columns.count}; "
+            "split the batch"
+        )
+    sizes = C, C // groups, K, K // groups, pixels
+    divisors = *_divisor(rows.count), *_divisor(columns.count)
+    values = (value % 2**32 for value in (*rows.place, *columns.place, *sizes, *divisors))
+    members = struct(MEMBERS, *values, dtype=np.uint32)
+    return Plan(members, pixels, C // groups, K // groups, groups, rows.taps, columns.taps)
+
+
+def _divisor(value: int) -> tuple[int, int, int]:
+    """What makes a division by `value` a product and a shift, for numerators below 2^31, see conv.cu."""
+    shift = (value - 1).bit_length()
+    return value, 2**32 * (2**shift - value) // value + 1, shift

@@ -1,0 +1,132 @@
+"""Depthwise convolution on a GPU, see depthwise.cu: one filter for each channel.
+
+Names, arguments and results are those of the sibling in compiled loops, `cpu/depthwise.py`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, channels_first, channels_last, xp_of
+from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
+from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
+from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function
+from .windows import packs_of, windows_of
+
+PIXELS, TAPS_AT_ONCE = 4, 4
+"""As in depthwise.cu."""
+
+
+def suits(x_shape: Shape, w_shape: Shape, groups: int) -> bool:
+    """Whether a convolution is depthwise, one input and one output channel a group: what this file is for."""
+    return groups == x_shape[1] == w_shape[0]
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    bias: Array | None = None,
+    relu: bool = False,
+    scale: Array | None = None,
+) -> Array:
+    """Depthwise convolution of float32 or float64 arrays, see `cpu.depthwise.conv2d`.
+
+    Returns:
+        (N, C, OH, OW), a view of memory in the order (N, OH, OW, C)
+
+    Raises:
+        ValueError: for a convolution that is not depthwise; otherwise as `reference.conv2d`.
+    """
+    N, C, OH, OW = _output_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    y = xp_of(x).empty((N, OH, OW, C), x.dtype)
+    if y.size:
+        windows = windows_of(x.shape, (OH, OW), window_of(w.shape[2:], stride, padding, dilation))
+        packs = packs_of(y, PIXELS)
+        factors = _parameter(bias), _parameter(scale)
+        arguments = contiguous(channels_last(x)), _weight_rows(w), *factors, windows
+        compute = function("depthwise", "depthwise", x)
+        compute(blocks_for(packs), (THREADS,), (*arguments, np.int32(relu), packs, y))
+    return channels_first(y)
+
+
+def conv2d_grad_input(
+    grad: Array,
+    w: Array,
+    x_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Array:
+    """Gradient of `conv2d` with respect to x, see `reference.conv2d_grad_input`.
+
+    Returns:
+        (N, C, H, W), a view of memory in the order (N, H, W, C)
+    """
+    *_, OH, OW = _output_shape(x_shape, w.shape, stride, padding, dilation, groups)
+    N, C, H, W = x_shape
+    grad_x = xp_of(grad).empty((N, H, W, C), grad.dtype)
+    if grad_x.size:
+        window = window_of(w.shape[2:], stride, padding, dilation)
+        packs, windows = packs_of(grad_x), windows_of(tuple(x_shape), (OH, OW), window)
+        arguments = contiguous(channels_last(grad)), _weight_rows(w), windows, packs, grad_x
+        compute = function("depthwise", "depthwise_grad_input", grad)
+        compute(blocks_for(packs), (THREADS,), arguments)
+    return channels_first(grad_x)
+
+
+def conv2d_grad_weight(
+    grad: Array,
+    x: Array,
+    w_shape: Shape,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Array:
+    """Gradient of `conv2d` with respect to w, see `reference.conv2d_grad_weight`.
+
+    Returns:
+        (C, 1, R, S), a view of memory in the order (R, S, 1, C)
+    """
+    N, C, OH, OW = _output_shape(x.shape, w_shape, stride, padding, dilation, groups)
+    R, S = w_shape[2:]
+    xp, pixels = xp_of(x), N * OH * OW
+    grad_w = xp.zeros((R, S, 1, C), x.dtype)
+    if pixels and C:
+        windows = windows_of(x.shape, (OH, OW), window_of((R, S), stride, padding, dilation))
+        division = divide(pixels, C, 16 // x.dtype.itemsize, MOST_PARTS)
+        parts, tiles = division.grid
+        partial = xp.empty((parts, R * S, C))
+        images = contiguous(channels_last(grad)), contiguous(channels_last(x))
+        arguments = *images, windows, np.int64(pixels), division.rows_per_block, partial
+        grid = parts, tiles, R * -(-S // TAPS_AT_ONCE)
+        function("depthwise", "sum_products", x)(grid, division.block, arguments)
+        finish = function("depthwise", "finish_sums", x)
+        arguments = partial, np.int32(parts), np.int64(R * S * C), grad_w
+        finish(finish_grid(R * S * C), FINISH_BLOCK, arguments)
+    return grad_w.transpose(3, 2, 0, 1)
+
+
+def _output_shape(x_shape: Shape, w_shape: Shape, *settings: Any) -> Shape:
+    """The shape (N, C, OH, OW) of the result, after checks."""
+    y_shape = conv2d_shape(x_shape, w_shape, *settings)
+    if not suits(x_shape, w_shape, settings[-1]):
+        raise ValueError(
+            "depthwise: groups: expected as many groups as input and output channels, got groups="
+            f"{settings[-1]}, x {tuple(x_shape)}, w {tuple(w_shape)}; use the convolution of `conv`"
+        )
+    return y_shape
+
+
+def _weight_rows(w: Array) -> Array:
+    """Weights (C, 1, R, S) as rows of channels (R, S, 1, C), one for each tap: their order in memory, usually."""
+    return contiguous(w.transpose(2, 3, 1, 0))
+
+
+def _parameter(values: Array | None) -> Any:
+    return NO_ARRAY if values is None else contiguous(values)

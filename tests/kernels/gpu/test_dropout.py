@@ -1,0 +1,55 @@
+"""Dropout in CUDA: the same numbers are dropped as on the CPU, and keys may come from the device."""
+
+import numpy as np
+import pytest
+
+from minicnn.kernels import dropout as numpy_dropout
+from minicnn.kernels.gpu import dropout
+from tests.checks import normal
+from tests.kernels.gpu.on_device import OnDevice
+
+KEY = 0x8123456789ABCDEF
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 255, 512, 513, 5001])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_the_same_numbers_are_dropped_as_on_the_cpu(cupy, size, dtype, p):
+    x = normal(size, dtype=dtype)
+    y = OnDevice(dropout, cupy).dropout(x, p, KEY)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, numpy_dropout.dropout(x, p, KEY))
+
+
+def test_more_numbers_than_threads(cupy, monkeypatch):
+    monkeypatch.setattr(dropout, "blocks_for", lambda count: (1,))
+    x = normal(9001, dtype="float32")
+    y = OnDevice(dropout, cupy).dropout(x, 0.5, KEY)
+    np.testing.assert_array_equal(y, numpy_dropout.dropout(x, 0.5, KEY))
+
+
+def test_infinity_may_be_dropped(cupy):
+    y = OnDevice(dropout, cupy).dropout(np.full(100, np.inf), 0.5, KEY)
+    assert set(y.tolist()) == {0, np.inf}
+
+
+def test_a_view_that_begins_within_a_pair(cupy):
+    x = cupy.asarray(normal(101, dtype="float32"))
+    y = dropout.dropout(x[1:], 0.5, KEY)
+    np.testing.assert_array_equal(y.get(), numpy_dropout.dropout(x.get()[1:], 0.5, KEY))
+
+
+def test_keys_from_the_device(cupy):
+    state = cupy.asarray(np.array([KEY], np.uint64))
+    x = normal(600, dtype="float32")
+    on_device = cupy.asarray(x)
+    cupy.traffic.clear()
+    results = []
+    for _ in range(3):
+        key = dropout.next_key(state)
+        results += [dropout.dropout(on_device, 0.5, key), dropout.dropout(on_device, 0.5, key)]
+    assert not cupy.traffic.syncs
+    assert not cupy.traffic.uploads
+    for i, y in enumerate(results):
+        np.testing.assert_array_equal(y.get(), numpy_dropout.dropout(x, 0.5, KEY + i // 2))
+    assert state.item() == KEY + 3
