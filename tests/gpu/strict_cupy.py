@@ -93,17 +93,17 @@ class ndarray:  # noqa: N801 (CuPy's name)
     __hash__ = None
     cupy: types.ModuleType
     """The stand-in that is installed."""
+    _pool = None
 
     def __init__(self, shape, dtype=float, *, host=None, base=None, device=None):
         self._host = np.empty(shape, dtype) if host is None else host
         self.base = base
         cuda = ndarray.cupy.cuda
         self.device = cuda.Device(device)
-        self._pool, self._taken = None, 0
         if base is None:
             pool = cuda.pools[self.device.id]
             self._taken = pool.take(self._host.nbytes)
-            self._pool = pool
+            self._pool = pool  # after it has given what is to be given back
         if host is None:
             poison(self._host)
 
