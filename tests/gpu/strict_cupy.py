@@ -22,68 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.strict_cuda import Stream, Traffic, cuda_namespace, poison
-
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-FUNCTIONS = _words(
-    """
-    abs absolute add all allclose any arange argmax argmin argsort argwhere array
-    array_equal ascontiguousarray asfortranarray bincount bitwise_and bitwise_or bitwise_xor
-    broadcast_arrays broadcast_to ceil clip concatenate copyto cos count_nonzero cumsum diag
-    divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip float_power
-    floor floor_divide full full_like greater greater_equal invert isfinite isinf isnan less
-    less_equal linspace log log1p log2 logical_and logical_not logical_or logical_xor matmul
-    max maximum mean min minimum mod moveaxis multiply nan_to_num negative nonzero not_equal
-    ones ones_like outer pad permute_dims power prod ravel reciprocal remainder repeat
-    reshape right_shift roll rollaxis rint sign sin split sqrt square squeeze stack std
-    subtract sum swapaxes take take_along_axis tan tanh tensordot tile transpose tri tril
-    triu true_divide unravel_index var vstack where zeros zeros_like
-    """
+from tests.gpu.strict_cuda import (
+    ATTRIBUTES,
+    FUNCTIONS,
+    METHODS,
+    NAMES,
+    SYNCS,
+    Flags,
+    Pointer,
+    Stream,
+    Traffic,
+    cuda_namespace,
+    poison,
 )
-"""The functions of CuPy that the stand-in has. CuPy has more; add a name that it has where one is missing."""
-
-NAMES = _words(
-    """
-    bool_ dtype finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 intp nan
-    newaxis pi promote_types result_type uint16 uint32 uint64 uint8
-    """
-)
-"""What CuPy takes over from NumPy as it is."""
-
-METHODS = _words(
-    """
-    all any argmax argmin argsort astype clip cumsum dot fill max mean min prod ravel repeat
-    reshape squeeze std sum swapaxes take transpose var view copy flatten
-    """
-)
-
-SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
-"""Functions whose result has a size, or is a number, that the host has to ask for."""
-
-ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
-
-
-class Pointer:
-    """Where an array begins, as the kernels and the copies of CuPy are told."""
-
-    def __init__(self, array: "ndarray"):
-        self.ptr = array._host.ctypes.data
-        self.device = array.device
-        self.device_id = array.device.id
-        self.mem = self
-
-
-class Flags:
-    """What CuPy says about an array in memory; there is no `writeable`."""
-
-    def __init__(self, array: "ndarray"):
-        self.c_contiguous = array._host.flags.c_contiguous
-        self.f_contiguous = array._host.flags.f_contiguous
-        self.owndata = array.base is None
 
 
 class ndarray:  # noqa: N801 (CuPy's name)
@@ -95,8 +46,8 @@ class ndarray:  # noqa: N801 (CuPy's name)
     """The stand-in that is installed."""
     _pool = None
 
-    def __init__(self, shape, dtype=float, *, host=None, base=None, device=None):
-        self._host = np.empty(shape, dtype) if host is None else host
+    def __init__(self, shape, dtype=float, order="C", *, host=None, base=None, device=None):
+        self._host = np.empty(shape, dtype, order) if host is None else host
         self.base = base
         cuda = ndarray.cupy.cuda
         self.device = cuda.Device(device)
@@ -388,17 +339,10 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy=None, b
     return box
 
 
-def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    return ndarray(None, host=_poisoned(np.empty(shape, dtype, order)))
-
-
 def _empty_like(prototype: ndarray, dtype=None, order="K", subok=None, shape=None) -> ndarray:
-    return ndarray(None, host=_poisoned(np.empty_like(prototype._host, dtype, order, shape=shape)))
-
-
-def _poisoned(array: np.ndarray) -> np.ndarray:
-    poison(array)
-    return array
+    host = np.empty_like(prototype._host, dtype, order, shape=shape)
+    poison(host)
+    return ndarray(None, host=host)
 
 
 def make_cupy(devices: int | None = 1) -> types.ModuleType:
@@ -412,7 +356,7 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
         setattr(cupy, name, lifted)
     for name in NAMES:
         setattr(cupy, name, getattr(np, name))
-    cupy.empty, cupy.empty_like = _empty, _empty_like
+    cupy.empty, cupy.empty_like = ndarray, _empty_like
     cupy.take = _lifted(_take, "take")
     cupy.take_along_axis = _lifted(_take_along_axis, "take_along_axis")
     cupy.ndarray, cupy.asarray, cupy.ogrid = ndarray, asarray, _Grid()
