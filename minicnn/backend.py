@@ -230,7 +230,9 @@ def number_like(number: Any, array: Array, dtype: Any) -> Array:
     xp = xp_of(array)
     if xp is np:
         return np.asarray(number, dtype)
-    return number.astype(dtype) if xp_of(number) is xp else xp.full((), number, dtype)
+    if xp_of(number) is xp:
+        return number.astype(dtype)
+    return xp.full((), number.item() if hasattr(number, "item") else number, dtype)
 
 
 def library_of(name: str) -> ModuleType:

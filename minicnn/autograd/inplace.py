@@ -44,6 +44,8 @@ class InPlace:
                 f"{self.shape}); use where() or cat(), or assign inside no_grad()"
             )
         value = unwrapped(value)
+        if isinstance(value, (list, tuple)):
+            value = to_device(np.asarray(value, self.dtype), self.device)
         if is_array(value):
             check_one_device("x[...] = value", x=self.array, value=value)
         self.array[unwrap_index(index, self.array)] = value
