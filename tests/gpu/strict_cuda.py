@@ -60,6 +60,17 @@ METHODS = _words(
 SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
 """Functions whose result has a size, or is a number, that the host has to ask for."""
 
+KEEPS_ORDER = {
+    "astype",
+    "empty_like",
+    "full_like",
+    "ones_like",
+    "zeros_like",
+    "asfortranarray",
+    "copy",
+}
+"""What makes a new array in the memory order of another one; all other results are in row-major order."""
+
 ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 
 

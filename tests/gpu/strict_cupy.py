@@ -5,7 +5,8 @@
 
 Code that runs on it unchanged has not mixed up host and device: the stand-in has CuPy's names and no
 others, never becomes a NumPy array by itself, takes no NumPy array as an operand or a value to
-assign, returns 0-d arrays where NumPy returns scalars, and wraps an index that is out of range round,
+assign, returns 0-d arrays where NumPy returns scalars, computes into new arrays in row-major order,
+whatever that of the operands is, and wraps an index that is out of range round,
 as CuPy does, instead of raising. `cupy.traffic` lists what passed between host and device: each
 moment in which the host waits for the device costs a GPU more than a small layer does.
 
@@ -25,6 +26,7 @@ import numpy as np
 from tests.gpu.strict_cuda import (
     ATTRIBUTES,
     FUNCTIONS,
+    KEEPS_ORDER,
     METHODS,
     NAMES,
     SYNCS,
@@ -179,7 +181,7 @@ def _lifted(function: Callable, name: str, *first: Any) -> Callable:
             result = function(*_opened(args), **_opened(options))
         if isinstance(options.get("out"), ndarray):
             return options["out"]
-        return _boxed(result, boxes)
+        return _boxed(result, boxes, name in KEEPS_ORDER)
 
     return call
 
@@ -201,10 +203,10 @@ def _opened(value: Any) -> Any:
     return value
 
 
-def _boxed(result: Any, sources: list[ndarray]) -> Any:
+def _boxed(result: Any, sources: list[ndarray], keeps_order: bool = False) -> Any:
     """Put what NumPy computed from `sources` into boxes: views of theirs, or new memory on their device."""
     if isinstance(result, (list, tuple)):
-        return type(result)([_boxed(part, sources) for part in result])
+        return type(result)([_boxed(part, sources, keeps_order) for part in result])
     if isinstance(result, np.generic):
         result = np.asarray(result)
     if not isinstance(result, np.ndarray):
@@ -218,6 +220,8 @@ def _boxed(result: Any, sources: list[ndarray]) -> Any:
         if result.base is not None and np.may_share_memory(result, source._host):
             base = source if source.base is None else source.base
             return ndarray(None, host=result, base=base, device=device)
+    if not keeps_order:
+        result = np.asarray(result, order="C")
     return ndarray(None, host=result, device=device)
 
 

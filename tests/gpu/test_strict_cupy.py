@@ -50,6 +50,14 @@ def test_reductions_stay_on_the_device(cupy, x):
     assert total.shape == ()
 
 
+def test_results_are_in_row_major_order(cupy, x):
+    columns = cupy.asfortranarray(x)
+    for y in (columns + 1, cupy.exp(columns), cupy.where(columns > 1, columns, 0), columns * x):
+        assert y.flags.c_contiguous
+    for y in (columns.astype("float64"), cupy.zeros_like(columns), cupy.empty_like(columns)):
+        assert y.flags.f_contiguous
+
+
 def test_views_know_their_base(cupy, x):
     for view in (x.T, x[0], x.reshape(6), cupy.moveaxis(x, 0, 1), x[:, ::2].T):
         assert view.base is x
