@@ -15,6 +15,7 @@ array when its last reader has read it.
 """
 
 import hashlib
+import operator
 import os
 import traceback
 import weakref
@@ -24,6 +25,7 @@ import numpy as np
 
 from minicnn.autograd import modes
 from minicnn.backend import Array, out_of_memory, to_device, xp_of
+from minicnn.kernels.arrays import keeping_order
 from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
 
@@ -215,9 +217,10 @@ def _send_on(
         may_be_kept = part.size >= LARGE and (is_leaf or earlier is not None)
         new = may_be_kept and is_new(part, held, parts)
         if earlier is not None:
-            in_place = new and part.dtype == earlier.dtype
-            part = xp_of(part).add(part, earlier, out=part if in_place else None)
-            new = True
+            if new and part.dtype == earlier.dtype:
+                xp_of(part).add(part, earlier, out=part)
+            else:
+                part, new = keeping_order(operator.add, part, earlier), True
         gradients[parent] = part
         if new and is_leaf:
             unshared.add(parent)
