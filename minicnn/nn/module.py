@@ -336,8 +336,7 @@ class Module(Stateful, Freezable, Observable):
     def to(self, target: Any) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.
 
-        Parameters stay the same objects: an optimizer that holds them goes on, and what it remembers follows.
-        Where something goes wrong, nothing has moved.
+        Parameters stay the same objects, so optimizers go on. Where something goes wrong, nothing has moved.
 
         Raises:
             TypeError: for a dtype that is not floating-point: nothing could be learned in it.

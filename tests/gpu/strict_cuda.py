@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.kernels import special
+
 BLOCK = 512
 """Bytes that CuPy's memory pool rounds sizes up to."""
 
@@ -347,3 +349,21 @@ def poison(array: np.ndarray) -> None:
 
 def _largest(dtype: np.dtype) -> int | bool:
     return True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+# --- what NumPy computes otherwise, or not at all ---
+
+
+def take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
+    """See `numpy.take`; what is out of range is wrapped round."""
+    return np.take(a, indices, axis, mode="wrap")
+
+
+def take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    """See `numpy.take_along_axis`; what is out of range is wrapped round."""
+    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """See `scipy.special.erf`."""
+    return special.erf(np.asarray(x))

@@ -35,7 +35,10 @@ from tests.gpu.strict_cuda import (
     Stream,
     Traffic,
     cuda_namespace,
+    erf,
     poison,
+    take,
+    take_along_axis,
 )
 
 
@@ -155,7 +158,7 @@ class ndarray:  # noqa: N801 (CuPy's name)
         if name in ATTRIBUTES:
             return getattr(self._host, name)
         if name in METHODS:
-            function = _take if name == "take" else getattr(np.ndarray, name)
+            function = take if name == "take" else getattr(np.ndarray, name)
             return _lifted(function, name, self)
         raise AttributeError(f"cupy.ndarray has no attribute {name!r} (or the stand-in lacks it)")
 
@@ -233,7 +236,7 @@ def _index(index: Any, shape: tuple[int, ...]) -> Any:
     for part in parts:
         if isinstance(part, (np.ndarray, list)):
             _traffic().uploads.append("index")
-            part = ndarray.cupy.asarray(part)
+            part = ndarray.cupy.asarray(part if np.size(part) else np.zeros(0, int))
         if isinstance(part, ndarray):
             if part.dtype.kind == "b":
                 _traffic().syncs.append("mask")
@@ -307,14 +310,6 @@ class _Ufunc:
         self._ufunc.at(array._host, _index(index, array.shape), *_opened(values))
 
 
-def _take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
-    return np.take(a, indices, axis, mode="wrap")
-
-
-def _take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
-    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
-
-
 class _Grid:
     """`cupy.ogrid`: the numbers of an array's places, one array an axis."""
 
@@ -361,8 +356,8 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
     for name in NAMES:
         setattr(cupy, name, getattr(np, name))
     cupy.empty, cupy.empty_like = ndarray, _empty_like
-    cupy.take = _lifted(_take, "take")
-    cupy.take_along_axis = _lifted(_take_along_axis, "take_along_axis")
+    cupy.take = _lifted(take, "take")
+    cupy.take_along_axis = _lifted(take_along_axis, "take_along_axis")
     cupy.ndarray, cupy.asarray, cupy.ogrid = ndarray, asarray, _Grid()
     cupy.array = lambda a, dtype=None, copy=True: asarray(a, dtype, copy=copy)
     cupy.asnumpy = lambda a, stream=None, blocking=True: a.get(stream, blocking=blocking)
@@ -379,18 +374,12 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
 def make_cupyx() -> dict[str, types.ModuleType]:
     """Make the modules of `cupyx` that the framework uses, by name."""
     special = types.ModuleType("cupyx.scipy.special")
-    special.erf = _lifted(_erf, "erf")
+    special.erf = _lifted(erf, "erf")
     scipy = types.ModuleType("cupyx.scipy")
     scipy.special = special
     cupyx = types.ModuleType("cupyx")
     cupyx.scipy = scipy
     return {"cupyx": cupyx, "cupyx.scipy": scipy, "cupyx.scipy.special": special}
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    from minicnn.kernels.special import erf
-
-    return erf(np.asarray(x))
 
 
 @contextmanager
