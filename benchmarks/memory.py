@@ -36,7 +36,7 @@ def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str,
 
 
 def peak_of_step(network: str, mode: Mode) -> dict[str, float]:
-    """Return in MiB what the process "held" before, what the "first" steps add at their peak, and later ones ("added")."""
+    """Return in MiB what the process "held" before, what the "first" steps add, and later ones ("added")."""
     model = network_in(mode, network)
     train(model, mode, network)()
     give_back(model)

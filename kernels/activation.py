@@ -5,17 +5,17 @@ the same shape, dtype and memory order. A gradient `f_grad(grad, y)` is dL/dx, c
 dL/dy and the saved result y = f(x), or from the saved x where that says more.
 """
 
-from .arrays import Array, keep_where, xp_of
+from .arrays import Array, keep_where, keeping_order, xp_of
 
 
 def relu(x: Array) -> Array:
     """max(x, 0); NaN stays NaN."""
-    return xp_of(x).maximum(x, 0)
+    return keeping_order(lambda x: xp_of(x).maximum(x, 0), x)
 
 
 def relu_grad(grad: Array, y: Array) -> Array:
     """dL/dy, but 0 where y <= 0."""
-    return keep_where(~(y <= 0), grad)
+    return keep_where(keeping_order(lambda y: ~(y <= 0), y), grad)
 
 
 def sigmoid(x: Array) -> Array:

@@ -6,7 +6,9 @@ An image batch has the logical order (N, C, H, W). In memory the kernels keep ch
 """
 
 import functools
+import operator
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +36,35 @@ def channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
+def in_memory_order(array: Array) -> tuple[Array, list[int]]:
+    """View `array` with its axes as they lie in memory, the outermost first; return that order too."""
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    return array.transpose(order), order
+
+
+def inverse_order(order: list[int]) -> list[int]:
+    """Return the order of axes that undoes `order`."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def keeping_order(function: Callable[..., Array], *arrays: Array) -> Array:
+    """Return function(*arrays), computed element by element, in the memory order of the first array.
+
+    Arrays may broadcast, if they have the same number of axes.
+
+
+    NumPy keeps it by itself. CuPy's results are in row-major order, whatever that of the operands is: an
+    image with channels innermost would come out with its columns innermost, and the next kernel would
+    have to copy it. So CuPy gets to see the axes as they lie in memory.
+    """
+    first = arrays[0]
+    if xp_of(first) is np or first.flags.c_contiguous or len({a.ndim for a in arrays}) > 1:
+        return function(*arrays)
+    seen, order = in_memory_order(first)
+    result = function(seen, *(array.transpose(order) for array in arrays[1:]))
+    return result.transpose(inverse_order(order))
+
+
 @functools.cache
 def index_dtype(highest: int) -> np.dtype:
     """The smallest unsigned integers that hold all numbers from 0 to `highest`."""
@@ -48,7 +79,7 @@ def keep_where(mask: Array, values: Array) -> Array:
     element goes.
     """
     bits = f"i{values.dtype.itemsize}"
-    return (values.view(bits) * mask).view(values.dtype)
+    return keeping_order(operator.mul, values.view(bits), mask).view(values.dtype)
 
 
 def first_true(mask: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from minicnn import deferred
-from minicnn.kernels.arrays import Array, xp_of
+from minicnn.kernels.arrays import Array, in_memory_order, inverse_order, xp_of
 
 __all__ = [
     "Array",
@@ -230,7 +230,9 @@ def number_like(number: Any, array: Array, dtype: Any) -> Array:
     xp = xp_of(array)
     if xp is np:
         return np.asarray(number, dtype)
-    return number.astype(dtype) if xp_of(number) is xp else xp.full((), number, dtype)
+    if xp_of(number) is xp:
+        return number.astype(dtype)
+    return xp.full((), number.item() if hasattr(number, "item") else number, dtype)
 
 
 def library_of(name: str) -> ModuleType:
@@ -282,17 +284,6 @@ def check_one_device(where: str, **arrays: Array | None) -> None:
             f"{where}: all arguments must live on one device, got {found}; move the others there with "
             f'.to("{target}")'
         )
-
-
-def in_memory_order(array: Array) -> tuple[Array, list[int]]:
-    """View `array` with its axes as they lie in memory, the outermost first; return that order too."""
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    return array.transpose(order), order
-
-
-def inverse_order(order: list[int]) -> list[int]:
-    """Return the order of axes that undoes `order`."""
-    return sorted(range(len(order)), key=order.__getitem__)
 
 
 # --- running out of memory ------------------------------------------------------------------------

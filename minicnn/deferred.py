@@ -6,24 +6,41 @@ prepare the next step meanwhile, which for a small network takes as long as comp
 therefore stays on the device, where `raise_later` notes it. When the host reads something anyway, such
 as the loss, it waits anyway, and `raise_found` looks at all notes, before a wrong number is returned.
 
-What is found is kept in the same device memory for all calls alike: a step that was recorded once, and is
-replayed without Python, still writes where `raise_found` looks.
+A step that is recorded once, and replayed without Python, makes no notes; it goes on writing to the device
+memory of those that it made when it was recorded. These are kept, see `lasting`; others are dropped once
+they have been looked at.
 """
 
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from minicnn.kernels.arrays import Array, xp_of
 
 
-class _Note(NamedTuple):
-    """What was found, and what it means."""
+@dataclass
+class _Note:
+    """What was found, what it means, and whether it is kept when somebody has looked at it."""
 
     found: Array
     error: Callable[..., Exception]
+    lasting: bool = False
 
 
 _notes: dict[Hashable, _Note] = {}
+_lasting = False
+"""Whether notes that are made now are kept."""
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Keep the notes that are made inside the block, and look at their memory as long as the program runs."""
+    global _lasting
+    outer, _lasting = _lasting, True
+    try:
+        yield
+    finally:
+        _lasting = outer
 
 
 def raise_later(key: Hashable, found: Array, error: Callable[..., Exception]) -> None:
@@ -36,16 +53,19 @@ def raise_later(key: Hashable, found: Array, error: Callable[..., Exception]) ->
     """
     note = _notes.get(key)
     if note is None:
-        _notes[key] = _Note(found.copy(), error)
-        return
-    kept = note.found
-    kept[...] = xp_of(kept).where(kept[0] >= 0, kept, found)
+        note = _notes[key] = _Note(found.copy(), error)
+    else:
+        kept = note.found
+        kept[...] = xp_of(kept).where(kept[0] >= 0, kept, found)
+    note.lasting |= _lasting
 
 
 def raise_found() -> None:
     """Raise what was noted, if there is something; the host waits for the device."""
-    for note in _notes.values():
+    for key, note in [*_notes.items()]:
         numbers = note.found.tolist()
+        if not note.lasting:
+            _notes.pop(key, None)
         if numbers[0] >= 0:
             note.found[...] = -1
             raise note.error(*numbers)

@@ -243,5 +243,11 @@ def test_numbers_and_indices_of_the_host_go_along():
         assert (x[np.array([1, 1])] * np.float32(2) + 1).sum().item() == 54
         assert x[minicnn.tensor([0])].tolist() == [[0, 1, 2]]
         x.copy_(np.ones((2, 3)))
+        x.copy_([[1, 1, 1], [1, 1, 1]])
         x[0, [0, 2]] = 5
-        assert x.tolist() == [[5, 1, 5], [1, 1, 1]]
+        x[1] = [2, 3, 4]
+        assert x.tolist() == [[5, 1, 5], [2, 3, 4]]
+        assert (x == [5, 3, 4]).tolist() == [[True, False, False], [False, True, True]]
+        assert (x * np.array(2.0)).sum().item() == 40
+        with pytest.raises(RuntimeError, match="x of shape"):
+            x[0] = np.ones(3)

@@ -89,6 +89,21 @@ def test_many_steps_take_no_more_memory_than_one():
     assert used[-1] == used[1]
 
 
+def test_notes_of_a_recorded_step_are_kept():
+    with deferred.lasting():
+        note(-1, 0)
+    assert constant(0.0).item() == 0
+    deferred._notes["a"].found[...] = 6  # as a replayed step would
+    with pytest.raises(ValueError, match="6 at 6"):
+        constant(0.0).item()
+
+
+def test_other_notes_are_dropped_when_they_have_been_looked_at():
+    note(-1, 0)
+    constant(0.0).item()
+    assert deferred._notes == {}
+
+
 def test_an_index_that_is_no_row():
     y = F.embedding(constant([[0, 9]]), constant(np.zeros((3, 2))))
     with pytest.raises(ValueError, match=r"embedding: .* got 9 at index\[0, 1\]"):

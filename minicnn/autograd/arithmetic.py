@@ -151,6 +151,8 @@ class Arithmetic:
     def _compare(self, function: np.ufunc, other: Any) -> "Tensor":
         """Apply a ufunc to the arrays; CuPy arrays dispatch it to CuPy."""
         other = unwrapped(other)
+        if isinstance(other, (list, tuple)):
+            other = to_device(np.asarray(other), device_of(self.array))
         if is_array(other) and xp_of(other) is not xp_of(self.array):
             check_one_device(function.__name__, a=self.array, b=other)
         return type(self)._wrap(capturing.computed(function, self.array, other))

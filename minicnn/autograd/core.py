@@ -16,6 +16,7 @@ from minicnn.autograd import capturing, modes, tape
 from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.autograd.convert import as_array, default_dtype
 from minicnn.autograd.copying import Copying
+from minicnn.autograd.errors import check_devices, misused, not_tensors
 from minicnn.autograd.inplace import InPlace
 from minicnn.autograd.reductions import Reductions
 from minicnn.autograd.shaping import Shaping
@@ -50,7 +51,7 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         RuntimeError: where the inputs live on different devices.
     """
     if not isinstance(function, Function) or function.needs_grad:
-        raise _misused(function)
+        raise misused(function)
     nodes: tuple[Node | None, ...] = ()
     state = modes.state
     try:
@@ -58,9 +59,9 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         if state.recording:
             nodes = tuple([None if tensor is None else tensor.node for tensor in inputs])
     except AttributeError:
-        raise _not_tensors(function, inputs) from None
+        raise not_tensors(function, inputs) from None
     if "cupy" in sys.modules:  # otherwise there is one device
-        _check_devices(function, arrays)
+        check_devices(function, arrays)
     on_tape = any(nodes)
     function.needs_grad = tuple(map(bool, nodes)) if on_tape else (False,) * len(inputs)
     try:
@@ -109,39 +110,6 @@ def _as_output(function: Function, output: Any) -> Array:
         f"forward of {function.name}: expected to get an array back, got {type(output).__name__}; a Function "
         "takes and returns arrays (apply makes the tensors), and exactly one"
     )
-
-
-def _misused(function: object) -> Exception:
-    """The error for something that `apply` cannot call."""
-    if isinstance(function, Function):
-        return RuntimeError(
-            f"apply: this {function.name} has been called before, and keeps what its backward needs "
-            "for that call; make an instance for each call"
-        )
-    return TypeError(f"apply: expected an instance of a Function (such as Exp()), got {function!r}")
-
-
-def _not_tensors(function: Function, inputs: tuple) -> TypeError:
-    """The error for inputs that are no tensors."""
-    kinds = ", ".join(type(value).__name__ for value in inputs)
-    return TypeError(
-        f"apply: {function.name}: expected tensors (or None), got {kinds}; wrap arrays: "
-        "minicnn.tensor(array)"
-    )
-
-
-def _check_devices(function: Function, arrays: list[Array | None]) -> None:
-    """Refuse arrays of several devices, by the names that forward gives them."""
-    places = {
-        None if xp_of(array) is np else array.device.id for array in arrays if array is not None
-    }
-    if len(places) <= 1:
-        return
-    code = function.forward.__code__
-    names = code.co_varnames[1 : code.co_argcount]  # without self
-    if len(names) < len(arrays):  # forward(self, *arrays)
-        names = [f"input {i}" for i in range(len(arrays))]
-    check_one_device(function.name, **dict(zip(names, arrays, strict=False)))
 
 
 class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):

@@ -45,7 +45,7 @@ class InPlace:
                 "x[...] = value: no gradient flows through an assignment (shape "
                 f"{self.shape}); use where() or cat(), or assign inside no_grad()"
             )
-        value = unwrapped(value)
+        value = self._values(value)
         if is_array(value):
             check_one_device("x[...] = value", x=self.array, value=value)
         capture.do(operator.setitem, self.array, unwrap_index(index, self.array), value)
@@ -65,7 +65,7 @@ class InPlace:
     def copy_(self, source: Any) -> "Tensor":
         """Copy the values of `source`, which broadcasts to this shape."""
         self._refuse_on_tape("copy_")
-        source = unwrapped(source)
+        source = self._values(source)
         source = to_device(source, self.device) if is_array(source) else source
         capture.do(operator.setitem, self.array, ..., source)
         self.bump_version()
@@ -90,6 +90,12 @@ class InPlace:
         """Fill with random numbers spread evenly over [low, high)."""
         drawn = random.generator().uniform(low, high, self.shape)
         return self.copy_(np.asarray(drawn, self.dtype))
+
+    def _values(self, given: Any) -> Any:
+        """Return the array of what is to be assigned; lists live nowhere, and go to this tensor's device."""
+        if isinstance(given, (list, tuple)):
+            return to_device(np.asarray(given, self.dtype), self.device)
+        return unwrapped(given)
 
     def _is_a_value(self, other: Any) -> bool:
         """Whether an in-place operator must make a new tensor; raises for a leaf that requires a gradient."""

@@ -15,6 +15,7 @@ array when its last reader has read it.
 """
 
 import hashlib
+import operator
 import os
 import traceback
 import weakref
@@ -25,6 +26,7 @@ import numpy as np
 from minicnn.autograd import capturing, modes
 from minicnn.backend import Array, out_of_memory, to_device, xp_of
 from minicnn.kernels import capture
+from minicnn.kernels.arrays import keeping_order
 from minicnn.kernels.memory import owner_of
 from minicnn.ops.function import Function
 
@@ -226,7 +228,9 @@ def _send_on(
 
 def _sum(a: Array, b: Array, out: Array | None) -> Array:
     """Return a + b, written to `out` if that is not None."""
-    if out is None and capture.here.active is not None:
+    if out is None and capture.here.active is None:
+        return keeping_order(operator.add, a, b)
+    if out is None:
         out = xp_of(a).empty_like(a, np.result_type(a, b))
     return capture.do(xp_of(a).add, a, b, out)
 

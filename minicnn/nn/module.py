@@ -342,13 +342,11 @@ class Module(Stateful, Freezable, Observable):
     def to(self, target: Any) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.
 
-        Parameters stay the same objects, so that an optimizer that holds them goes on, and what it
-        remembers of them follows in its next step. Where something goes wrong, nothing has moved.
+        Parameters stay the same objects, so optimizers go on. Where something goes wrong, nothing has moved.
 
         Raises:
             TypeError: for a dtype that is not floating-point: nothing could be learned in it.
-            RuntimeError: for a device that this machine cannot use, with the reason.
-            MemoryError: where the device has no room for all of it.
+            RuntimeError, MemoryError: for a device that cannot be used, or has no room for all of it.
         """
         is_device = is_device_name(target)
         if not is_device and as_dtype(target).kind != "f":

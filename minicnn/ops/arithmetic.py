@@ -4,7 +4,10 @@ Broadcasting repeats an operand, and the gradient of a repeated value is the sum
 repetitions: that sum is `unbroadcast`, and every function here ends its backward with it.
 """
 
+import operator
+
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.arrays import keeping_order
 from minicnn.ops.function import Function
 
 
@@ -22,7 +25,7 @@ class Add(Function):
 
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
-        return a + b
+        return keeping_order(operator.add, a, b)
 
     def backward(self, grad):
         need_a, need_b = self.needs_grad
@@ -37,13 +40,13 @@ class Sub(Function):
 
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
-        return a - b
+        return keeping_order(operator.sub, a, b)
 
     def backward(self, grad):
         need_a, need_b = self.needs_grad
         return (
             unbroadcast(grad, self.shapes[0]) if need_a else None,
-            unbroadcast(-grad, self.shapes[1]) if need_b else None,
+            unbroadcast(keeping_order(operator.neg, grad), self.shapes[1]) if need_b else None,
         )
 
 
@@ -54,14 +57,15 @@ class Mul(Function):
         need_a, need_b = self.needs_grad
         self.shapes = a.shape, b.shape
         self.save(a if need_b else None, b if need_a else None)
-        return a * b
+        return keeping_order(operator.mul, a, b)
 
     def backward(self, grad):
         a, b = self.saved
         need_a, need_b = self.needs_grad
+        mul = operator.mul
         return (
-            unbroadcast(grad * b, self.shapes[0]) if need_a else None,
-            unbroadcast(grad * a, self.shapes[1]) if need_b else None,
+            unbroadcast(keeping_order(mul, grad, b), self.shapes[0]) if need_a else None,
+            unbroadcast(keeping_order(mul, grad, a), self.shapes[1]) if need_b else None,
         )
 
 

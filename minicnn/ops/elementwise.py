@@ -4,9 +4,11 @@ Where the derivative is simplest in terms of the result (exp, tanh, the logistic
 result is what is saved.
 """
 
+import operator
 from typing import Any
 
 from minicnn.backend import device_of, to_device, xp_of
+from minicnn.kernels.arrays import keeping_order
 from minicnn.kernels.dispatch import sibling
 from minicnn.ops.function import Function
 
@@ -15,10 +17,10 @@ class Neg(Function):
     """y = -x; dL/dx = -dL/dy."""
 
     def forward(self, x):
-        return -x
+        return keeping_order(operator.neg, x)
 
     def backward(self, grad):
-        return (-grad,)
+        return (keeping_order(operator.neg, grad),)
 
 
 class Exp(Function):

@@ -7,6 +7,7 @@ times (an expanded axis, an index that occurs twice) the gradients of its uses a
 from typing import Any
 
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.arrays import in_memory_order, inverse_order
 from minicnn.ops.arithmetic import unbroadcast
 from minicnn.ops.function import Function
 
@@ -82,7 +83,10 @@ class Concatenate(Function):
 
     def forward(self, *arrays):
         self.sizes = [array.shape[self.axis] for array in arrays]
-        return xp_of(arrays[0]).concatenate(arrays, axis=self.axis)
+        first, order = in_memory_order(arrays[0])  # CuPy would join into row-major memory
+        parts = [first, *(array.transpose(order) for array in arrays[1:])]
+        joined = xp_of(first).concatenate(parts, axis=order.index(self.axis % first.ndim))
+        return joined.transpose(inverse_order(order))
 
     def backward(self, grad):
         before = (slice(None),) * (self.axis % grad.ndim)
@@ -104,13 +108,13 @@ class Pad(Function):
         shape = tuple(
             n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True)
         )
-        y = xp_of(x).full(shape, self.value, x.dtype)
+        y = xp_of(x).full_like(x, self.value, shape=shape)  # in the memory order of x
         y[self._inside(shape)] = x[self._kept(x.shape)]
         self.input_shape = x.shape
         return y
 
     def backward(self, grad):
-        grad_x = xp_of(grad).zeros(self.input_shape, grad.dtype)
+        grad_x = xp_of(grad).zeros_like(grad, shape=self.input_shape)
         grad_x[self._kept(self.input_shape)] = grad[self._inside(grad.shape)]
         return (grad_x,)
 

@@ -1,4 +1,4 @@
-"""The part of the stand-in for CuPy that is about the machine: devices, memory, streams, errors.
+"""The part of the stand-in for CuPy that is no arithmetic: its names, devices, memory, streams, errors.
 
 There is no GPU behind it. What it models are the rules that a program can break without noticing on a
 fast machine:
@@ -13,11 +13,67 @@ fast machine:
 import threading
 import types
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from minicnn.kernels import special
+
 BLOCK = 512
 """Bytes that CuPy's memory pool rounds sizes up to."""
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+FUNCTIONS = _words(
+    """
+    abs absolute add all allclose any arange argmax argmin argsort argwhere array
+    array_equal ascontiguousarray asfortranarray bincount bitwise_and bitwise_or bitwise_xor
+    broadcast_arrays broadcast_to ceil clip concatenate copyto cos count_nonzero cumsum diag
+    divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip float_power
+    floor floor_divide full full_like greater greater_equal invert isfinite isinf isnan less
+    less_equal linspace log log1p log2 logical_and logical_not logical_or logical_xor matmul
+    max maximum mean min minimum mod moveaxis multiply nan_to_num negative nonzero not_equal
+    ones ones_like outer pad permute_dims power prod ravel reciprocal remainder repeat
+    reshape right_shift roll rollaxis rint sign sin split sqrt square squeeze stack std
+    subtract sum swapaxes take take_along_axis tan tanh tensordot tile transpose tri tril
+    triu true_divide unravel_index var vstack where zeros zeros_like
+    """
+)
+"""The functions of CuPy that the stand-in has. CuPy has more; add a name that it has where one is missing."""
+
+NAMES = _words(
+    """
+    bool_ dtype finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 intp nan
+    newaxis pi promote_types result_type uint16 uint32 uint64 uint8
+    """
+)
+"""What CuPy takes over from NumPy as it is."""
+
+METHODS = _words(
+    """
+    all any argmax argmin argsort astype clip cumsum dot fill max mean min prod ravel repeat
+    reshape squeeze std sum swapaxes take transpose var view copy flatten
+    """
+)
+
+SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
+"""Functions whose result has a size, or is a number, that the host has to ask for."""
+
+KEEPS_ORDER = {
+    "astype",
+    "empty_like",
+    "full_like",
+    "ones_like",
+    "zeros_like",
+    "asfortranarray",
+    "copy",
+}
+"""What makes a new array in the memory order of another one; all other results are in row-major order."""
+
+ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 
 
 class CUDARuntimeError(RuntimeError):
@@ -181,6 +237,25 @@ def alloc_pinned_memory(size: int) -> bytearray:
     return bytearray(b"\xab" * max(size, 1))
 
 
+class Pointer:
+    """Where an array begins, as the kernels and the copies of CuPy are told."""
+
+    def __init__(self, array: Any):
+        self.ptr = array._host.ctypes.data
+        self.device = array.device
+        self.device_id = array.device.id
+        self.mem = self
+
+
+class Flags:
+    """What CuPy says about an array in memory; there is no `writeable`."""
+
+    def __init__(self, array: Any):
+        self.c_contiguous = array._host.flags.c_contiguous
+        self.f_contiguous = array._host.flags.f_contiguous
+        self.owndata = array.base is None
+
+
 def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
     """Make `cupy.cuda` for a machine with a number of GPUs; None: without a driver."""
     cuda = types.ModuleType("cupy.cuda")
@@ -274,3 +349,21 @@ def poison(array: np.ndarray) -> None:
 
 def _largest(dtype: np.dtype) -> int | bool:
     return True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+# --- what NumPy computes otherwise, or not at all ---
+
+
+def take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
+    """See `numpy.take`; what is out of range is wrapped round."""
+    return np.take(a, indices, axis, mode="wrap")
+
+
+def take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    """See `numpy.take_along_axis`; what is out of range is wrapped round."""
+    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """See `scipy.special.erf`."""
+    return special.erf(np.asarray(x))

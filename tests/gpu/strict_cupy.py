@@ -5,7 +5,8 @@
 
 Code that runs on it unchanged has not mixed up host and device: the stand-in has CuPy's names and no
 others, never becomes a NumPy array by itself, takes no NumPy array as an operand or a value to
-assign, returns 0-d arrays where NumPy returns scalars, and wraps an index that is out of range round,
+assign, returns 0-d arrays where NumPy returns scalars, computes into new arrays in row-major order,
+whatever that of the operands is, and wraps an index that is out of range round,
 as CuPy does, instead of raising. `cupy.traffic` lists what passed between host and device: each
 moment in which the host waits for the device costs a GPU more than a small layer does.
 
@@ -22,68 +23,23 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.strict_cuda import Stream, Traffic, cuda_namespace, poison
-
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-FUNCTIONS = _words(
-    """
-    abs absolute add all allclose any arange argmax argmin argsort argwhere array
-    array_equal ascontiguousarray asfortranarray bincount bitwise_and bitwise_or bitwise_xor
-    broadcast_arrays broadcast_to ceil clip concatenate copyto cos count_nonzero cumsum diag
-    divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip float_power
-    floor floor_divide full full_like greater greater_equal invert isfinite isinf isnan less
-    less_equal linspace log log1p log2 logical_and logical_not logical_or logical_xor matmul
-    max maximum mean min minimum mod moveaxis multiply nan_to_num negative nonzero not_equal
-    ones ones_like outer pad permute_dims power prod ravel reciprocal remainder repeat
-    reshape right_shift roll rollaxis rint sign sin split sqrt square squeeze stack std
-    subtract sum swapaxes take take_along_axis tan tanh tensordot tile transpose tri tril
-    triu true_divide unravel_index var vstack where zeros zeros_like
-    """
+from tests.gpu.strict_cuda import (
+    ATTRIBUTES,
+    FUNCTIONS,
+    KEEPS_ORDER,
+    METHODS,
+    NAMES,
+    SYNCS,
+    Flags,
+    Pointer,
+    Stream,
+    Traffic,
+    cuda_namespace,
+    erf,
+    poison,
+    take,
+    take_along_axis,
 )
-"""The functions of CuPy that the stand-in has. CuPy has more; add a name that it has where one is missing."""
-
-NAMES = _words(
-    """
-    bool_ dtype finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 intp nan
-    newaxis pi promote_types result_type uint16 uint32 uint64 uint8
-    """
-)
-"""What CuPy takes over from NumPy as it is."""
-
-METHODS = _words(
-    """
-    all any argmax argmin argsort astype clip cumsum dot fill max mean min prod ravel repeat
-    reshape squeeze std sum swapaxes take transpose var view copy flatten
-    """
-)
-
-SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
-"""Functions whose result has a size, or is a number, that the host has to ask for."""
-
-ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
-
-
-class Pointer:
-    """Where an array begins, as the kernels and the copies of CuPy are told."""
-
-    def __init__(self, array: "ndarray"):
-        self.ptr = array._host.ctypes.data
-        self.device = array.device
-        self.device_id = array.device.id
-        self.mem = self
-
-
-class Flags:
-    """What CuPy says about an array in memory; there is no `writeable`."""
-
-    def __init__(self, array: "ndarray"):
-        self.c_contiguous = array._host.flags.c_contiguous
-        self.f_contiguous = array._host.flags.f_contiguous
-        self.owndata = array.base is None
 
 
 class ndarray:  # noqa: N801 (CuPy's name)
@@ -93,17 +49,17 @@ class ndarray:  # noqa: N801 (CuPy's name)
     __hash__ = None
     cupy: types.ModuleType
     """The stand-in that is installed."""
+    _pool = None
 
-    def __init__(self, shape, dtype=float, *, host=None, base=None, device=None):
-        self._host = np.empty(shape, dtype) if host is None else host
+    def __init__(self, shape, dtype=float, order="C", *, host=None, base=None, device=None):
+        self._host = np.empty(shape, dtype, order) if host is None else host
         self.base = base
         cuda = ndarray.cupy.cuda
         self.device = cuda.Device(device)
-        self._pool, self._taken = None, 0
         if base is None:
             pool = cuda.pools[self.device.id]
             self._taken = pool.take(self._host.nbytes)
-            self._pool = pool
+            self._pool = pool  # after it has given what is to be given back
         if host is None:
             poison(self._host)
 
@@ -202,7 +158,7 @@ class ndarray:  # noqa: N801 (CuPy's name)
         if name in ATTRIBUTES:
             return getattr(self._host, name)
         if name in METHODS:
-            function = _take if name == "take" else getattr(np.ndarray, name)
+            function = take if name == "take" else getattr(np.ndarray, name)
             return _lifted(function, name, self)
         raise AttributeError(f"cupy.ndarray has no attribute {name!r} (or the stand-in lacks it)")
 
@@ -228,7 +184,7 @@ def _lifted(function: Callable, name: str, *first: Any) -> Callable:
             result = function(*_opened(args), **_opened(options))
         if isinstance(options.get("out"), ndarray):
             return options["out"]
-        return _boxed(result, boxes)
+        return _boxed(result, boxes, name in KEEPS_ORDER)
 
     return call
 
@@ -250,10 +206,10 @@ def _opened(value: Any) -> Any:
     return value
 
 
-def _boxed(result: Any, sources: list[ndarray]) -> Any:
+def _boxed(result: Any, sources: list[ndarray], keeps_order: bool = False) -> Any:
     """Put what NumPy computed from `sources` into boxes: views of theirs, or new memory on their device."""
     if isinstance(result, (list, tuple)):
-        return type(result)([_boxed(part, sources) for part in result])
+        return type(result)([_boxed(part, sources, keeps_order) for part in result])
     if isinstance(result, np.generic):
         result = np.asarray(result)
     if not isinstance(result, np.ndarray):
@@ -267,6 +223,8 @@ def _boxed(result: Any, sources: list[ndarray]) -> Any:
         if result.base is not None and np.may_share_memory(result, source._host):
             base = source if source.base is None else source.base
             return ndarray(None, host=result, base=base, device=device)
+    if not keeps_order:
+        result = np.asarray(result, order="C")
     return ndarray(None, host=result, device=device)
 
 
@@ -278,7 +236,7 @@ def _index(index: Any, shape: tuple[int, ...]) -> Any:
     for part in parts:
         if isinstance(part, (np.ndarray, list)):
             _traffic().uploads.append("index")
-            part = ndarray.cupy.asarray(part)
+            part = ndarray.cupy.asarray(part if np.size(part) else np.zeros(0, int))
         if isinstance(part, ndarray):
             if part.dtype.kind == "b":
                 _traffic().syncs.append("mask")
@@ -352,14 +310,6 @@ class _Ufunc:
         self._ufunc.at(array._host, _index(index, array.shape), *_opened(values))
 
 
-def _take(a: np.ndarray, indices: Any, axis: int | None = None) -> np.ndarray:
-    return np.take(a, indices, axis, mode="wrap")
-
-
-def _take_along_axis(a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
-    return np.take_along_axis(a, indices % max(a.shape[axis], 1), axis)
-
-
 class _Grid:
     """`cupy.ogrid`: the numbers of an array's places, one array an axis."""
 
@@ -388,17 +338,10 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy=None, b
     return box
 
 
-def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    return ndarray(None, host=_poisoned(np.empty(shape, dtype, order)))
-
-
 def _empty_like(prototype: ndarray, dtype=None, order="K", subok=None, shape=None) -> ndarray:
-    return ndarray(None, host=_poisoned(np.empty_like(prototype._host, dtype, order, shape=shape)))
-
-
-def _poisoned(array: np.ndarray) -> np.ndarray:
-    poison(array)
-    return array
+    host = np.empty_like(prototype._host, dtype, order, shape=shape)
+    poison(host)
+    return ndarray(None, host=host)
 
 
 def make_cupy(devices: int | None = 1) -> types.ModuleType:
@@ -412,9 +355,9 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
         setattr(cupy, name, lifted)
     for name in NAMES:
         setattr(cupy, name, getattr(np, name))
-    cupy.empty, cupy.empty_like = _empty, _empty_like
-    cupy.take = _lifted(_take, "take")
-    cupy.take_along_axis = _lifted(_take_along_axis, "take_along_axis")
+    cupy.empty, cupy.empty_like = ndarray, _empty_like
+    cupy.take = _lifted(take, "take")
+    cupy.take_along_axis = _lifted(take_along_axis, "take_along_axis")
     cupy.ndarray, cupy.asarray, cupy.ogrid = ndarray, asarray, _Grid()
     cupy.array = lambda a, dtype=None, copy=True: asarray(a, dtype, copy=copy)
     cupy.asnumpy = lambda a, stream=None, blocking=True: a.get(stream, blocking=blocking)
@@ -431,18 +374,12 @@ def make_cupy(devices: int | None = 1) -> types.ModuleType:
 def make_cupyx() -> dict[str, types.ModuleType]:
     """Make the modules of `cupyx` that the framework uses, by name."""
     special = types.ModuleType("cupyx.scipy.special")
-    special.erf = _lifted(_erf, "erf")
+    special.erf = _lifted(erf, "erf")
     scipy = types.ModuleType("cupyx.scipy")
     scipy.special = special
     cupyx = types.ModuleType("cupyx")
     cupyx.scipy = scipy
     return {"cupyx": cupyx, "cupyx.scipy": scipy, "cupyx.scipy.special": special}
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    from minicnn.kernels.special import erf
-
-    return erf(np.asarray(x))
 
 
 @contextmanager

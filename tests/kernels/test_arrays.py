@@ -1,7 +1,10 @@
+import operator
+
 import numpy as np
 import pytest
 
 from minicnn.kernels import arrays
+from tests.gpu.strict_cupy import installed, make_cupy
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -37,3 +40,36 @@ def test_other_dtypes_are_refused(dtype):
 @pytest.mark.parametrize(("dtype", "expected"), [("f2", "f4"), ("f4", "f4"), ("f8", "f8")])
 def test_sum_dtype(dtype, expected):
     assert arrays.sum_dtype(np.dtype(dtype)) == expected
+
+
+@pytest.mark.parametrize("library", ["numpy", "cupy"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2)])
+def test_keeping_order(library, order):
+    numbers = np.arange(120.0).reshape([(2, 3, 4, 5)[axis] for axis in order])
+    back = np.argsort(order).tolist()
+    with installed(make_cupy()) as cupy:
+        xp = np if library == "numpy" else cupy
+        x, mask = xp.asarray(numbers).transpose(back), xp.asarray(np.ones((2, 3, 1, 1)))
+        y = arrays.keeping_order(operator.add, x, mask)
+        assert y.strides == x.strides or xp is np  # NumPy looks at the mask too
+        assert y.tolist() == (numbers.transpose(back) + 1).tolist()
+        assert arrays.keeping_order(operator.add, x, xp.ones(5)).shape == x.shape
+
+
+def test_memory_order_and_back():
+    x = np.zeros((2, 3, 4, 5)).transpose(2, 0, 3, 1)
+    in_order, order = arrays.in_memory_order(x)
+    assert in_order.flags.c_contiguous
+    assert in_order.transpose(arrays.inverse_order(order)).strides == x.strides
+
+
+@pytest.mark.parametrize(
+    ("mask", "place"),
+    [([False, True, True], 1), ([False], -1), ([], -1), ([[False, False], [True, False]], 2)],
+)
+def test_first_true(mask, place):
+    assert arrays.first_true(np.array(mask, bool)) == place
+    with installed(make_cupy()) as cupy:
+        found = arrays.first_true(cupy.asarray(np.array(mask, bool)))
+        assert cupy.traffic.syncs == []
+        assert (found.shape, found.item()) == ((), place)

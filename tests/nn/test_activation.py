@@ -8,7 +8,7 @@ import pytest
 from minicnn import Tensor, nn
 from minicnn.nn import functional as F
 
-NOT_OURS = ("min_value", "max_value", "device", "dtype", "args", "kwargs")
+NOT_OURS = ("min_value", "max_value", "dtype", "args", "kwargs")
 X = Tensor(np.linspace(-7, 7, 24, dtype="float32").reshape(2, 3, 4))
 
 MODULES = [

@@ -8,7 +8,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, nn, optim
-from tests.checks import assert_close, leaf, normal
+from tests.checks import assert_close, in_memory, leaf, normal
 from tests.devices import constant, host, on_every_device, placed, tensors_on
 
 IMAGE, SEQUENCE, ROWS = (2, 4, 6, 6), (2, 4, 6), (3, 4)
@@ -224,6 +224,37 @@ def test_the_memory_order_of_weights_is_kept():
     with tensors_on("cuda"):
         assert layer.to("cuda").weight.array.strides == strides
     assert layer.to("cpu").weight.array.strides == strides
+
+
+KEEP_CHANNELS_INNERMOST = {
+    "add": lambda x: x + x,
+    "subtract": lambda x: x - x,
+    "multiply": lambda x: x * x,
+    "relu": Tensor.relu,
+    "relu6": nn.functional.relu6,
+    "cat": lambda x: minicnn.cat([x, x], 1),
+    "pad": lambda x: nn.functional.pad(x, (1, 1, 2, 0)),
+    "conv": nn.Conv2d(3, 4, 3),
+    "pool": nn.MaxPool2d(2),
+    "norm": nn.BatchNorm2d(3),
+    "dropout": nn.Dropout(0.5),
+    "dropout2d": nn.Dropout2d(0.5),
+}
+
+
+@pytest.mark.parametrize("name", KEEP_CHANNELS_INNERMOST)
+def test_images_keep_their_channels_innermost(name):
+    """CuPy's own results are in row-major order, and every kernel would have to copy them."""
+    function = KEEP_CHANNELS_INNERMOST[name]
+    image = in_memory(normal(2, 3, 6, 6, dtype="float32"), "channels last")
+    with tensors_on("cuda"):
+        if isinstance(function, nn.Module):
+            function = copy.deepcopy(function).to("cuda")
+        x = leaf(image)
+        y = function(x)
+        y.backward(Tensor(y.array.astype("float32")))
+        for array in (y.array, x.grad.array):
+            assert array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 @on_every_device

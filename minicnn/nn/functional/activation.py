@@ -11,7 +11,7 @@ import math
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
-from minicnn.kernels.arrays import keep_where
+from minicnn.kernels.arrays import keep_where, keeping_order
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.special import erf
 from minicnn.nn.functional.checks import check_dtypes, check_float
@@ -101,14 +101,14 @@ class Hardtanh(Function):
 
     def forward(self, x):
         xp = xp_of(x)
-        y = xp.minimum(xp.maximum(x, self.low), self.high)
+        y = keeping_order(lambda x: xp.minimum(xp.maximum(x, self.low), self.high), x)
         self.save(y)
         return y
 
     def backward(self, grad):
         (y,) = self.saved
-        limited = (y <= self.low) | (y >= self.high)
-        return (keep_where(~limited, grad),)
+        inside = keeping_order(lambda y: ~((y <= self.low) | (y >= self.high)), y)
+        return (keep_where(inside, grad),)
 
 
 def hardtanh(

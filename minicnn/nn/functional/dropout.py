@@ -1,8 +1,11 @@
 """Dropout: silence random elements, channels or branches while training (Srivastava et al., JMLR 15, 2014)."""
 
+import operator
+
 from minicnn import random
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.arrays import keeping_order
 from minicnn.kernels.dispatch import sibling
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
@@ -30,11 +33,11 @@ class Dropout(Function):
         mask = xp.empty_like(x, shape=self.mask_shape)  # in the memory order of x
         mask[...] = sibling("dropout", x).dropout(ones, self.p, self.key)
         self.save(mask)
-        return x * mask
+        return keeping_order(operator.mul, x, mask)
 
     def backward(self, grad):
         (mask,) = self.saved
-        return (grad * mask,)
+        return (keeping_order(operator.mul, grad, mask),)
 
 
 class DropoutByKey(Function):
