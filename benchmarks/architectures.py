@@ -18,6 +18,7 @@ import numpy as np
 
 from minicnn import models
 from minicnn.nn import Module
+from minicnn.nn.init import without_drawing
 from minicnn.summary import summary
 
 RESULTS = Path(__file__).parent / "results"
@@ -137,7 +138,8 @@ def multiply_adds(entry: Entry, network: Module) -> int:
 
 def measure(entry: Entry) -> dict[str, int]:
     """Return the numbers of a row."""
-    network = models.create(entry.name)
+    with without_drawing():
+        network = models.create(entry.name)
     parameters, total = count(network)
     return {
         "parameters": parameters,
@@ -181,7 +183,8 @@ def keras_table(totals: Mapping[str, int]) -> str:
 
 def main() -> None:
     numbers = {entry.name: measure(entry) for entry in ENTRIES}
-    totals = {name: count(models.create(name, **options))[1] for name, options in KERAS.items()}
+    with without_drawing():
+        totals = {name: count(models.create(name, **options))[1] for name, options in KERAS.items()}
     text = (
         "# The networks\n\nWritten by `benchmarks/architectures.py`.\n\n"
         f"{table(numbers)}\n## As Keras counts\n\n{keras_table(totals)}"

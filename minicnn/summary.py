@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.costs.counting import Cost, Row, measure
-from minicnn.costs.table import aligned, field_texts, with_unit
+from minicnn.costs.table import framed, with_unit
 from minicnn.nn import Module
 
 __all__ = ["Row", "Summary", "summary"]
@@ -25,8 +25,6 @@ class Summary(Cost):
             (f"{r.name} ({r.kind})", r.output_shape, f"{r.parameters:,}", f"{r.multiply_adds:,}")
             for r in self.rows
         ]
-        table = aligned([titles, *lines], text_columns=2)
-        rule = "=" * len(table[0])
         totals = [
             f"Total params: {self.total:,} ({with_unit(self.parameter_bytes)})",
             f"Trainable params: {self.trainable:,}",
@@ -40,9 +38,7 @@ class Summary(Cost):
             "kept for backward)",
             f"Tape, training: {with_unit(self.tape_bytes)} per example (of these, what backward reads)",
         ]
-        if self.field is not None:
-            totals.append(f"Receptive field of the output: {field_texts(self.field)[0]} pixels")
-        return "\n".join([table[0], rule, *table[1:], rule, *totals])
+        return framed(titles, lines, totals, self.field)
 
     __repr__ = __str__
 

@@ -16,6 +16,7 @@ from minicnn import models
 from minicnn.data import Standardize, read_idx, to_float
 from minicnn.files import replace_file
 from minicnn.nn import Module
+from minicnn.nn.init import without_drawing
 from minicnn.serialization import load, save
 
 WEIGHTS = "weights.npz"
@@ -86,7 +87,8 @@ def load_trained(path: str | os.PathLike) -> tuple[Module, Config]:
                 f"not exist{_advice(path)}"
             )
     config = _read_config(weights.with_name(CONFIG))
-    model = config.build()
+    with without_drawing():  # the file has all numbers
+        model = config.build()
     state = load(weights)
     try:
         model.load_state_dict(state)

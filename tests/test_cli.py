@@ -57,6 +57,20 @@ def test_train_prints_the_test_accuracy_and_is_silent_otherwise(capsys):
     assert err == ""
 
 
+@pytest.mark.parametrize("name", ["weights.npz", "config.json", "history.json", "report.png"])
+def test_a_folder_in_the_place_of_a_file_is_found_before_the_work(tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    arguments = ["train", "--epochs", "1000000", "--out", tmp_path]  # which would take days
+    assert f"{name} exists and is no file" in fails(arguments, capsys)
+
+
+def test_what_is_no_folder_is_found_before_the_work(tmp_path, capsys):
+    arguments = ["train", "--epochs", "1000000", "--out"]
+    assert "--out: expected the name of a folder, got ''" in fails([*arguments, ""], capsys)
+    (tmp_path / "file").touch()
+    assert "file is a file" in fails([*arguments, tmp_path / "file"], capsys)
+
+
 def test_train_shows_a_line_an_epoch(capsys):
     assert main([*TRAIN[:-1], "--model", "mlp"]) == 0
     assert capsys.readouterr().err.startswith("epoch 1/1  loss ")

@@ -12,6 +12,7 @@ from minicnn.data.imagenet import imagenet_classes
 from minicnn.models.preprocessing import PUBLISHED
 from minicnn.nn import Module
 from minicnn.nn import functional as F
+from minicnn.nn.init import without_drawing
 from minicnn.photograph import prepare_photograph, read_photograph
 from minicnn.train import predict
 from minicnn.trained import Config, load_trained, read_image_file
@@ -47,7 +48,8 @@ def _published(options: argparse.Namespace) -> Module:
                 f"--{name.replace('_', '-')}: it is for networks that were trained here; with --model "
                 "only photographs can be asked about"
             )
-    model = models.create(options.model)
+    with without_drawing():  # the file has all numbers
+        model = models.create(options.model)
     load_weights(model, options.weights)
     return model
 

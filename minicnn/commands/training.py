@@ -14,7 +14,10 @@ from minicnn.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from minicnn.plot import training_report
 from minicnn.train import EarlyStopping, History, confusion_matrix, evaluate, fit, predict
 from minicnn.train.batches import as_loader
-from minicnn.trained import CONFIG, Config, load_trained, save_trained
+from minicnn.trained import CONFIG, WEIGHTS, Config, load_trained, save_trained
+
+HISTORY = "history.json"
+REPORT = "report.png"
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULERS = ("one-cycle", "cosine", "constant")
@@ -66,12 +69,12 @@ def train_command(options: argparse.Namespace) -> None:
             settings={name: getattr(options, name) for name in RECORDED},
         )
         save_trained(folder, model, config)
-        history.save(folder / "history.json")
+        history.save(folder / HISTORY)
     measures = evaluate(model, parts.test)
     _print_measures(measures, data.name, len(parts.test))
     if folder is not None:
         title = f"{options.model} on {data.name}: test accuracy {measures['accuracy']:.1%}"
-        _write_report(folder / "report.png", title, model, history, parts)
+        _write_report(folder / REPORT, title, model, history, parts)
         print(f"written to {folder}: {', '.join(sorted(f.name for f in folder.iterdir()))}")
 
 
@@ -94,12 +97,22 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
 def _writable_folder(path: str) -> Path:
     """Make a folder, and try it: what cannot be written should fail before the work, not after."""
+    if not path:
+        raise ValueError("--out: expected the name of a folder, got ''; . is the present one")
     folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"--out: expected a folder, but {folder} is a file")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"--out: {folder}: no file can be written there: {error.strerror}") from error
+    for name in (WEIGHTS, CONFIG, HISTORY, REPORT):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise FileExistsError(
+                f"--out: {folder / name} exists and is no file, so the result could not be written "
+                "there; remove it, or choose another folder"
+            )
     if (folder / CONFIG).exists():
         print(
             f"minicnn: --out: {folder} holds a trained network, which will be replaced",

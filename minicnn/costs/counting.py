@@ -9,7 +9,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, is_array, to_device
 from minicnn.costs.receptive_field import ReceptiveField
-from minicnn.costs.table import aligned, field_texts, shape_text, with_unit
+from minicnn.costs.table import field_texts, framed, shape_text, with_unit
 from minicnn.costs.trace import Call, Trace, trace
 from minicnn.nn import Module
 from minicnn.train.batches import device_of_model
@@ -115,10 +115,8 @@ class Cost:
             *("Layer (type)", "Output Shape", "Params", "Mult-Adds"),
             *("Activations", "Tape", "im2col", "Field", "Jump"),
         )
-        lines = [titles, *map(_cells, self.rows)]
-        table = aligned(lines, text_columns=2)
-        rule = "=" * max(map(len, table))
         totals = [
+            "For one example:",
             f"Parameters: {self.total:,} ({with_unit(self.parameter_bytes)}), {self.trainable:,} of them trainable",
             f"Mult-adds: {self.multiply_adds:,} (a multiplication with its addition counts once)",
             f"Activations, inference: {with_unit(self.inference_bytes)} (largest total alive at one time)",
@@ -126,9 +124,7 @@ class Cost:
             f"{with_unit(self.tape_bytes)} (what the tape keeps of them)",
             f"im2col: {with_unit(self.im2col_bytes)} (patches of the convolution with most of them)",
         ]
-        if self.field is not None:
-            totals.append(f"Receptive field of the output: {field_texts(self.field)[0]} pixels")
-        return "\n".join([table[0], rule, *table[1:], rule, "For one example:", *totals])
+        return framed(titles, [_cells(row) for row in self.rows], totals, self.field)
 
     __repr__ = __str__
 

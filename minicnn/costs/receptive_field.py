@@ -15,7 +15,8 @@ layer, or a mean over the image, sees all positions at once.
 
 Pixels in the padding count, so that `first` may be negative, and the size may exceed the image's. What
 depends on all pixels in principle, but not on their places, is left out, as usual: the statistics
-of normalisations, and softmax over an image.
+of normalisations, and softmax over an image. After a transposed convolution, the positions no longer
+see pieces of one size, and the figures are about right only.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,12 +46,15 @@ class Extent(NamedTuple):
         last: the last one.
         jump: how far apart the pieces are that neighbouring positions see; 0 where all see the same.
         count: the number of positions.
+        exact: False after a transposed convolution, whose positions see pieces of different sizes: then
+            `first`, `last` and `size` are those of a position between them, give or take a jump.
     """
 
     first: Number
     last: Number
     jump: Number
     count: int
+    exact: bool = True
 
     @property
     def size(self) -> Number:
@@ -66,7 +70,7 @@ class Extent(NamedTuple):
         """What a window that moves over these positions sees, with `before` positions of padding in front."""
         first = self.first - before * self.jump
         last = self.last + (dilation * (taps - 1) - before) * self.jump
-        return type(self)(first, last, self.jump * stride, count)
+        return type(self)(first, last, self.jump * stride, count, self.exact)
 
     def enlarged(self, taps: int, stride: int, before: int, dilation: int, count: int) -> Self:
         """What a transposed convolution sees.
@@ -79,11 +83,14 @@ class Extent(NamedTuple):
         side = Fraction(reach // stride, 2)
         first = self.first + (middle - side) * self.jump
         last = self.last + (middle + side) * self.jump
-        return type(self)(first, last, self.jump / Fraction(stride), count)
+        return type(self)(
+            first, last, self.jump / Fraction(stride), count, stride == 1 and self.exact
+        )
 
     def all(self) -> Self:
         """What all positions together see."""
-        return type(self)(self.first, self.last + (self.count - 1) * self.jump, 0, 1)
+        last = self.last + (self.count - 1) * self.jump
+        return type(self)(self.first, last, 0, 1, self.exact)
 
     def joined(self, other: Self) -> Self:
         """What either of two sees: beside a number for the whole image, every position sees all of it."""
@@ -91,7 +98,9 @@ class Extent(NamedTuple):
         if (self.jump == 0) != (other.jump == 0):
             self, other = self.all(), other.all()
         first, last = min(self.first, other.first), max(self.last, other.last)
-        return type(self)(first, last, max(self.jump, other.jump), count)
+        return type(self)(
+            first, last, max(self.jump, other.jump), count, self.exact and other.exact
+        )
 
 
 class ReceptiveField(NamedTuple):

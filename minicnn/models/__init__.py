@@ -5,6 +5,7 @@ One file a family; its docstring gives the paper, the idea, and the table of sha
 """
 
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -105,8 +106,8 @@ def example_shape(name: str) -> tuple[int, ...]:
 def create(name: str, **options: Any) -> Module:
     """Build the network `name` with fresh weights; `options` go to its builder.
 
-    Most have the options `num_classes`, `in_channels` and `small_images`; the help of their family tells
-    of more, such as `help(models.resnet.ResNet)`. Trained weights come from a file:
+    Most have the options `num_classes`, `in_channels` and `small_images`; the help of each, such as
+    `help(models.resnet18)`, lists all. Trained weights come from a file:
     `minicnn.load_weights(model, path)`.
 
     Raises:
@@ -120,7 +121,14 @@ def create(name: str, **options: Any) -> Module:
                 f"models.create: {name} has no option {option!r}: its weights are fresh; load trained "
                 "ones from a file, minicnn.load_weights(model, path)"
             )
-    return _BUILDERS[name](**options)
+    builder = _BUILDERS[name]
+    known = inspect.signature(builder).parameters
+    try:
+        return builder(**options)
+    except TypeError as error:
+        if not options.keys() <= known.keys():
+            error.add_note(f"models.create: the options of {name} are {', '.join(known)}")
+        raise
 
 
 def _check_name(where: str, name: str) -> None:

@@ -24,6 +24,7 @@ For images of 224 x 224 pixels (N is the batch):
 """
 
 from minicnn import nn
+from minicnn.models.blocks import PhotographNetwork
 
 __all__ = ["alexnet", "zfnet"]
 
@@ -62,7 +63,7 @@ def alexnet(
         nn.ReLU(),  # (N, 256, 13, 13)
         nn.MaxPool2d(3, stride=2),  # (N, 256, 6, 6)
     )
-    return _with_dense_layers(features, side, num_classes, dropout)
+    return _with_dense_layers(features, side, num_classes, dropout, small_images)
 
 
 def zfnet(
@@ -93,14 +94,14 @@ def zfnet(
         nn.ReLU(),  # (N, 256, 13, 13)
         nn.MaxPool2d(3, stride=2),  # (N, 256, 6, 6)
     )
-    return _with_dense_layers(features, side, num_classes, dropout)
+    return _with_dense_layers(features, side, num_classes, dropout, small_images)
 
 
 def _with_dense_layers(
-    features: nn.Sequential, side: int, num_classes: int, dropout: float
+    features: nn.Sequential, side: int, num_classes: int, dropout: float, small_images: bool
 ) -> nn.Sequential:
     """The network that averages `features` to 256 channels of side x side pixels, and classifies them."""
-    return nn.Sequential(
+    return PhotographNetwork(
         {
             "features": features,
             "avgpool": nn.AdaptiveAvgPool2d(side),  # (N, 256, 6, 6)
@@ -114,5 +115,6 @@ def _with_dense_layers(
                 nn.ReLU(),  # (N, 4096)
                 nn.Linear(4096, num_classes),  # (N, num_classes)
             ),
-        }
+        },
+        small_images=small_images,
     )

@@ -1,12 +1,55 @@
 """What the networks of several families are made of: convolution with BatchNorm, and their initial weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from minicnn import nn
+from minicnn.autograd import Tensor
 from minicnn.kernels.shapes import IntOrPair, pair
 from minicnn.nn import init
 
-__all__ = ["conv_norm", "initialize", "leave_out_norm_scale", "to_multiple"]
+__all__ = [
+    "PhotographNetwork",
+    "conv_norm",
+    "initialize",
+    "leave_out_norm_scale",
+    "naming_small_images",
+    "to_multiple",
+]
+
+
+class PhotographNetwork(nn.Sequential):
+    """A chain of layers with the option `small_images`, which its errors name where it would help.
+
+    Args:
+        layers: names and modules, or one module after the other.
+        small_images: whether it was built for them.
+    """
+
+    def __init__(self, *layers: Any, small_images: bool):
+        super().__init__(*layers)
+        self.small_images = small_images
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the scores of images, (N, C, H, W) -> (N, num_classes)."""
+        with naming_small_images(x, self.small_images):
+            return super().forward(x)
+
+
+@contextmanager
+def naming_small_images(x: Any, small_images: bool) -> Iterator[None]:
+    """Where images `x` have become smaller than a window, add to the error how to build the network for these."""
+    try:
+        yield
+    except ValueError as error:
+        if not small_images and "the window is larger than the padded image" in str(error):
+            shape = x.shape  # (N, C, H, W)
+            error.add_note(
+                f"this network is made for larger images than {shape[2]} x {shape[3]}; for such, build it with "
+                "small_images=True"
+            )
+        raise
 
 
 def conv_norm(

@@ -28,6 +28,8 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
+from minicnn.models.blocks import PhotographNetwork
+from minicnn.models.options import takes_options_of
 
 __all__ = [
     "DenseBlock",
@@ -159,13 +161,14 @@ def densenet(
             channels //= 2
     features.add_module("norm5", nn.BatchNorm2d(channels))
     features.add_module("relu5", nn.ReLU())
-    network = nn.Sequential(
+    network = PhotographNetwork(
         {
             "features": features,  # (N, 1024, 7, 7)
             "avgpool": nn.GlobalAvgPool2d(),  # (N, 1024, 1, 1)
             "flatten": nn.Flatten(),  # (N, 1024)
             "classifier": nn.Linear(channels, num_classes),  # (N, num_classes)
-        }
+        },
+        small_images=small_images,
     )
     _initialize(network)
     return network
@@ -196,16 +199,19 @@ def _initialize(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def densenet121(**options: Any) -> nn.Sequential:
+@takes_options_of(densenet, given=("block_config",))
+def densenet121(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """DenseNet-121, 7,978,856 parameters (8,062,504 with running statistics); the options are those of `densenet`."""
-    return densenet((6, 12, 24, 16), **options)
+    return densenet((6, 12, 24, 16), num_classes=num_classes, **options)
 
 
-def densenet169(**options: Any) -> nn.Sequential:
+@takes_options_of(densenet, given=("block_config",))
+def densenet169(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """DenseNet-169, 14,149,480 parameters (14,307,880 with running statistics); see `densenet`."""
-    return densenet((6, 12, 32, 32), **options)
+    return densenet((6, 12, 32, 32), num_classes=num_classes, **options)
 
 
-def densenet201(**options: Any) -> nn.Sequential:
+@takes_options_of(densenet, given=("block_config",))
+def densenet201(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """DenseNet-201, 20,013,928 parameters (20,242,984 with running statistics); see `densenet`."""
-    return densenet((6, 12, 48, 32), **options)
+    return densenet((6, 12, 48, 32), num_classes=num_classes, **options)

@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 from minicnn import nn
 from minicnn.autograd import Tensor
-from minicnn.models.blocks import initialize, leave_out_norm_scale
+from minicnn.models.blocks import PhotographNetwork, initialize, leave_out_norm_scale
 from minicnn.models.googlenet import BasicConv2d, Branches
 from minicnn.nn import functional as F
 
@@ -197,7 +197,7 @@ def inception_resnet_v2(
         raise ValueError(
             f"inception_resnet_v2: blocks: expected three numbers of blocks, each at least 1, got {blocks}"
         )
-    network = nn.Sequential(
+    network = PhotographNetwork(
         {
             "stem": _stem(in_channels, small_images),  # (N, 192, 35, 35)
             "mixed_5b": mixed_5b(),  # (N, 320, 35, 35)
@@ -212,7 +212,8 @@ def inception_resnet_v2(
             "flatten": nn.Flatten(),  # (N, 1536)
             "dropout": nn.Dropout(dropout),
             "fc": nn.Linear(1536, num_classes),
-        }
+        },
+        small_images=small_images,
     )
     initialize(network)
     if not norm_scale:

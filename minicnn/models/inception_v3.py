@@ -27,7 +27,7 @@ from typing import NamedTuple
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
-from minicnn.models.blocks import initialize, leave_out_norm_scale
+from minicnn.models.blocks import initialize, leave_out_norm_scale, naming_small_images
 from minicnn.models.googlenet import BasicConv2d, Branches, in_turn
 from minicnn.nn import functional as F
 
@@ -230,6 +230,7 @@ class InceptionV3(nn.Module):
     ):
         super().__init__()
         self.aux_logits = aux_logits
+        self.small_images = small_images
         stride, padding = (1, 1) if small_images else (2, 0)
         self.Conv2d_1a_3x3 = BasicConv2d(in_channels, 32, 3, stride, padding)
         self.Conv2d_2a_3x3 = BasicConv2d(32, 32, 3, padding=padding)
@@ -258,6 +259,10 @@ class InceptionV3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | InceptionOutputs:
         """Classify images (N, in_channels, H, W); in training, with the auxiliary head if there is one."""
+        with naming_small_images(x, self.small_images):
+            return self._scores(x)
+
+    def _scores(self, x: Tensor) -> Tensor | InceptionOutputs:
         x = in_turn(x, self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3, self.maxpool1)
         x = in_turn(x, self.Conv2d_3b_1x1, self.Conv2d_4a_3x3, self.maxpool2)  # (N, 192, 35, 35)
         x = in_turn(x, self.Mixed_5b, self.Mixed_5c, self.Mixed_5d)  # (N, 288, 35, 35)

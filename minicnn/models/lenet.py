@@ -9,6 +9,7 @@ ordinary last layer. On 28 x 28 images a padding of 2 gives the 32 x 32 pixels o
 from typing import Any
 
 from minicnn import nn
+from minicnn.models.options import takes_options_of
 
 
 def lenet5(
@@ -47,6 +48,7 @@ def lenet5(
     )
 
 
-def lenet5_bn(**options: Any) -> nn.Sequential:
+@takes_options_of(lenet5, given=("batch_norm",))
+def lenet5_bn(num_classes: int = 10, **options: Any) -> nn.Sequential:
     """LeNet-5 with BatchNorm; the options are those of `lenet5`."""
-    return lenet5(batch_norm=True, **options)
+    return lenet5(num_classes, batch_norm=True, **options)

@@ -20,8 +20,8 @@ brought to the cell's channels by a 1x1 convolution.
     4 or 6 normal cells    1056x7x7                4032x11x11
     mean, dropout, dense   1000                    1000
 
-Left out are what the paper trains with: the auxiliary head, and paths that are dropped. Keras places
-windows of stride 2 one pixel further where the side of the image is even.
+The paper's auxiliary head and dropped paths are options. Keras, which has neither, places windows of
+stride 2 one pixel further where the side of the image is even.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
-from minicnn.models.blocks import initialize
+from minicnn.models.blocks import conv_norm, initialize
+from minicnn.models.options import takes_options_of
 from minicnn.models.xception import separable_pair
 from minicnn.nn import functional as F
 
@@ -39,6 +40,8 @@ __all__ = [
     "Cell",
     "FactorizedReduction",
     "NASNet",
+    "NASNetAux",
+    "NASNetOutputs",
     "Recipe",
     "nasnet_large",
     "nasnet_mobile",
@@ -138,9 +141,7 @@ def operation(name: str, in_channels: int, out_channels: int, stride: int) -> nn
 def squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
     """ReLU, 1x1 convolution and BatchNorm."""
     return nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        nn.BatchNorm2d(out_channels, eps=EPS),
+        nn.ReLU(), *conv_norm(in_channels, out_channels, 1, activation=None, eps=EPS)
     )
 
 
@@ -196,6 +197,7 @@ class Cell(nn.Module):
 
     Attributes:
         out_channels: channels of the result.
+        drop: leaves out operations for single examples in training, at first none.
     """
 
     def __init__(
@@ -222,15 +224,46 @@ class Cell(nn.Module):
                 stride = 2 if recipe.halves and isinstance(operand, str) else 1
                 width = widths.get(operand, channels)
                 self.operations.append(operation(name, width, channels, stride))
+        self.drop = nn.StochasticDepth(0.0)
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
         """Compute the sums, and join those that the recipe names."""
         values = {"previous": self.previous(previous), "current": self.current(current)}
         operations = iter(self.operations)
         for number, pair in enumerate(self.recipe.sums):
-            left, right = (next(operations)(values[operand]) for _, operand in pair)
+            left, right = (self._path(next(operations), values[operand]) for _, operand in pair)
             values[number] = left + right
         return cat([values[name] for name in self.recipe.joined], 1)
+
+    def _path(self, operation: nn.Module, x: Tensor) -> Tensor:
+        """One side of a sum."""
+        keeps = self.drop.p == 0 or isinstance(operation, nn.Identity)
+        return operation(x) if keeps else self.drop(operation(x))
+
+
+class NASNetAux(nn.Sequential):
+    """Classifies from the middle of a network: (N, in_channels, H, W) -> (N, num_classes).
+
+    `window` is the side of the second convolution, which covers what the pooling leaves: 4 pixels of 14.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, window: int):
+        super().__init__(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=3),  # (N, in_channels, 4, 4)
+            *conv_norm(in_channels, 128, 1, eps=EPS),
+            *conv_norm(128, 768, window, padding=0, eps=EPS),  # (N, 768, 1, 1)
+            nn.GlobalAvgPool2d(),
+            nn.Flatten(),  # (N, 768)
+            nn.Linear(768, num_classes),
+        )
+
+
+class NASNetOutputs(NamedTuple):
+    """What NASNet returns in training with a head: scores (N, num_classes), of the last layer and of the head."""
+
+    logits: Tensor
+    aux_logits: Tensor
 
 
 class NASNet(nn.Module):
@@ -246,6 +279,10 @@ class NASNet(nn.Module):
         in_channels: channels of the image.
         dropout: probability before the dense layer.
         small_images: for images of about 32x32: the stem keeps the size, and has no reduction cells.
+        aux_logits: whether there is an auxiliary head, in front of the last reduction; in training mode the
+            network then returns `NASNetOutputs`.
+        aux_window: see `NASNetAux`.
+        drop_path: see `set_drop_path`.
 
     Raises:
         ValueError: for channels that the stem cannot divide by 4 and 2, or stages without cells.
@@ -261,9 +298,13 @@ class NASNet(nn.Module):
         in_channels: int = 3,
         dropout: float = 0.5,
         small_images: bool = False,
+        aux_logits: bool = False,
+        aux_window: int = 4,
+        drop_path: float = 0.0,
     ):
         super().__init__()
         _check(channels, blocks)
+        self.aux_logits = aux_logits
         self.skip_reduction = skip_reduction
         stride, padding = (1, 1) if small_images else (2, 0)
         self.stem = nn.Sequential(
@@ -281,6 +322,8 @@ class NASNet(nn.Module):
         fit = "squeeze" if small_images else "halve"  # of the first cell of a stage
         self.cells = nn.ModuleList()
         for stage in range(3):
+            if stage == 2 and aux_logits:
+                self.aux = NASNetAux(width, num_classes, aux_window)
             for block in range(blocks + (stage > 0)):
                 recipe = REDUCTION if stage > 0 and block == 0 else NORMAL
                 cell = Cell(recipe, width, previous, channels * 2**stage, fit)
@@ -293,19 +336,37 @@ class NASNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(width, num_classes)
         initialize(self)
+        self.set_drop_path(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify images."""
+    def set_drop_path(self, probability: float) -> None:
+        """Set with which probability a path of the last cell is dropped in training; it rises linearly to there.
+
+        In the paper it also rises over the time of training ("ScheduledDropPath"): call this after each
+        epoch, with epoch / epochs times the final probability, such as 0.3.
+        """
+        if not 0 <= probability <= 1:
+            raise ValueError(f"NASNet: drop_path: expected a number in [0, 1], got {probability}")
+        cells = [*self.stem_cells, *self.cells]
+        for number, cell in enumerate(cells, start=1):
+            cell.drop = nn.StochasticDepth(probability * number / len(cells))
+
+    def forward(self, x: Tensor) -> Tensor | NASNetOutputs:
+        """Classify images; in training, with the auxiliary head if there is one."""
         previous = current = self.stem(x)
         for cell in self.stem_cells:
             previous, current = current, cell(previous, current)
+        with_head = self.training and self.aux_logits
+        last_reduction = [cell for cell in self.cells if cell.recipe.halves][-1]
         for cell in self.cells:
+            if with_head and cell is last_reduction:
+                aux = self.aux(current)
             result = cell(previous, current)
             if not (cell.recipe.halves and self.skip_reduction):
                 previous = current
             current = result
         features = self.avgpool(F.relu(current)).flatten(1)  # (N, 1056)
-        return self.fc(self.dropout(features))
+        logits = self.fc(self.dropout(features))
+        return NASNetOutputs(logits, aux) if with_head else logits
 
 
 def _check(channels: int, blocks: int) -> None:
@@ -318,6 +379,7 @@ def _check(channels: int, blocks: int) -> None:
         raise ValueError(f"NASNet: blocks: expected at least 1 normal cell a stage, got {blocks}")
 
 
+@takes_options_of(NASNet)
 def nasnet_mobile(num_classes: int = 1000, **options: Any) -> NASNet:
     """NASNet-A (4 @ 1056): 5,289,978 parameters, and 5,326,716 numbers with running statistics, as Keras counts.
 
@@ -326,9 +388,11 @@ def nasnet_mobile(num_classes: int = 1000, **options: Any) -> NASNet:
     return NASNet(44, 4, 32, skip_reduction=False, num_classes=num_classes, **options)
 
 
+@takes_options_of(NASNet)
 def nasnet_large(num_classes: int = 1000, **options: Any) -> NASNet:
     """NASNet-A (6 @ 4032): 88,753,150 parameters, and 88,949,818 numbers with running statistics, as Keras counts.
 
     The options are those of `NASNet`.
     """
-    return NASNet(168, 6, 96, skip_reduction=True, num_classes=num_classes, **options)
+    options = {"aux_window": 6} | options
+    return NASNet(168, 6, 96, True, num_classes, **options)

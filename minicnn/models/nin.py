@@ -20,7 +20,7 @@ For images of 224 x 224 pixels (N is the batch):
 """
 
 from minicnn import nn
-from minicnn.models.blocks import initialize
+from minicnn.models.blocks import PhotographNetwork, initialize
 
 __all__ = ["nin", "nin_block"]
 
@@ -55,7 +55,7 @@ def nin(
             the paper's networks for 32 x 32.
     """
     kernel_size, stride, padding = (5, 1, 2) if small_images else (11, 4, 0)
-    network = nn.Sequential(
+    network = PhotographNetwork(
         nin_block(in_channels, 96, kernel_size, stride, padding),  # (N, 96, 54, 54)
         nn.MaxPool2d(3, stride=2),  # (N, 96, 26, 26)
         nin_block(96, 256, 5, padding=2),  # (N, 256, 26, 26)
@@ -66,6 +66,7 @@ def nin(
         nin_block(384, num_classes, 3, padding=1),  # (N, num_classes, 5, 5)
         nn.GlobalAvgPool2d(),  # (N, num_classes, 1, 1)
         nn.Flatten(),  # (N, num_classes)
+        small_images=small_images,
     )
     initialize(network)
     return network

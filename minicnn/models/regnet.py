@@ -28,6 +28,7 @@ import numpy as np
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.models.blocks import conv_norm, initialize, to_multiple
+from minicnn.models.options import takes_options_of
 from minicnn.nn.fusion import add_residual, chain, has_hooks
 
 __all__ = [
@@ -214,12 +215,14 @@ def regnet_stages(
     ]
 
 
+@takes_options_of(AnyNet)
 def regnet_x_400mf(num_classes: int = 1000, **options: Any) -> AnyNet:
     """RegNetX-400MF: 5,495,976 parameters, 400 million multiply-adds; the options are those of `AnyNet`."""
     stages = regnet_stages(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16)
     return AnyNet(stages, num_classes, **options)
 
 
+@takes_options_of(AnyNet)
 def regnet_x_32(num_classes: int = 10, in_channels: int = 1, **options: Any) -> AnyNet:
     """RegNetX-32 of "Dive into Deep Learning", two stages: 4 blocks of 32 channels, 6 of 80.
 

@@ -30,6 +30,7 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.models.blocks import conv_norm, initialize
+from minicnn.models.options import takes_options_of
 from minicnn.nn import init
 from minicnn.nn.fusion import add_residual, chain
 
@@ -278,41 +279,49 @@ def _check(layers: Sequence[int], stochastic_depth: float) -> None:
 # --- the networks; their options are those of ResNet --------------------------------------------------
 
 
+@takes_options_of(ResNet)
 def resnet18(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-18, 11,689,512 parameters."""
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, **options)
 
 
+@takes_options_of(ResNet)
 def resnet34(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-34, 21,797,672 parameters."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, **options)
 
 
+@takes_options_of(ResNet)
 def resnet50(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-50, 25,557,032 parameters; with `conv_bias=True` and running statistics 25,636,712, as in Keras."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, **options)
 
 
+@takes_options_of(ResNet)
 def resnet101(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-101, 44,549,160 parameters; with `conv_bias=True` and running statistics 44,707,176, as in Keras."""
     return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, **options)
 
 
+@takes_options_of(ResNet)
 def resnet152(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-152, 60,192,808 parameters; with `conv_bias=True` and running statistics 60,419,944, as in Keras."""
     return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, **options)
 
 
+@takes_options_of(ResNet)
 def wide_resnet50_2(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNet-50 with twice as many channels in the 3x3 convolutions, 68,883,240 parameters."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, width_per_group=128, **options)
 
 
+@takes_options_of(ResNet)
 def resnext50_32x4d(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNeXt-50, whose 3x3 convolutions have 32 groups of 4 channels and more, 25,028,904 parameters."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, groups=32, width_per_group=4, **options)
 
 
+@takes_options_of(ResNet)
 def resnext101_32x8d(num_classes: int = 1000, **options: Any) -> ResNet:
     """ResNeXt-101, whose 3x3 convolutions have 32 groups of 8 channels and more, 88,791,336 parameters."""
     return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, groups=32, width_per_group=8, **options)

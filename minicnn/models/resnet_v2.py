@@ -32,6 +32,7 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.models.blocks import conv_norm, initialize
+from minicnn.models.options import takes_options_of
 
 __all__ = [
     "PreActivationBottleneck",
@@ -146,16 +147,19 @@ class ResNetV2(nn.Sequential):
 # --- the networks; their options are those of ResNetV2 ------------------------------------------------
 
 
+@takes_options_of(ResNetV2)
 def resnet50_v2(num_classes: int = 1000, **options: Any) -> ResNetV2:
     """ResNet-50 v2, 25,568,360 parameters; 25,613,800 with running statistics, as Keras counts."""
     return ResNetV2((3, 4, 6, 3), num_classes, **options)
 
 
+@takes_options_of(ResNetV2)
 def resnet101_v2(num_classes: int = 1000, **options: Any) -> ResNetV2:
     """ResNet-101 v2, 44,577,896 parameters; 44,675,560 with running statistics, as Keras counts."""
     return ResNetV2((3, 4, 23, 3), num_classes, **options)
 
 
+@takes_options_of(ResNetV2)
 def resnet152_v2(num_classes: int = 1000, **options: Any) -> ResNetV2:
     """ResNet-152 v2, 60,236,904 parameters; 60,380,648 with running statistics, as Keras counts."""
     return ResNetV2((3, 8, 36, 3), num_classes, **options)

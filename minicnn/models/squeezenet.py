@@ -25,6 +25,7 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
+from minicnn.models.options import takes_options_of
 from minicnn.nn.fusion import chain
 
 __all__ = ["Fire", "squeezenet", "squeezenet1_0", "squeezenet1_1"]
@@ -133,11 +134,13 @@ def squeezenet(
     return network
 
 
-def squeezenet1_0(**options: Any) -> nn.Sequential:
-    """SqueezeNet 1.0, the paper's, 1,248,424 parameters; the options are those of `squeezenet`, from `num_classes`."""
-    return squeezenet(V1_0, 96, 7, **options)
+@takes_options_of(squeezenet)
+def squeezenet1_0(num_classes: int = 1000, **options: Any) -> nn.Sequential:
+    """SqueezeNet 1.0, the paper's, 1,248,424 parameters; the options are those of `squeezenet`."""
+    return squeezenet(V1_0, 96, 7, num_classes, **options)
 
 
-def squeezenet1_1(**options: Any) -> nn.Sequential:
-    """SqueezeNet 1.1, 1,235,496 parameters; the options are those of `squeezenet`, from `num_classes`."""
-    return squeezenet(V1_1, 64, 3, **options)
+@takes_options_of(squeezenet)
+def squeezenet1_1(num_classes: int = 1000, **options: Any) -> nn.Sequential:
+    """SqueezeNet 1.1, 1,235,496 parameters; the options are those of `squeezenet`."""
+    return squeezenet(V1_1, 64, 3, num_classes, **options)

@@ -19,7 +19,8 @@ For images of 224 x 224 pixels (N is the batch):
 from typing import Any
 
 from minicnn import nn
-from minicnn.models.blocks import initialize
+from minicnn.models.blocks import PhotographNetwork, initialize
+from minicnn.models.options import takes_options_of
 
 __all__ = [
     "vgg",
@@ -102,7 +103,7 @@ def vgg(
             f"vgg: depth must be one of {', '.join(map(str, CONVOLUTIONS))}, got {depth}"
         )
     side, hidden = (1, 512) if small_images else (7, 4096)
-    network = nn.Sequential(
+    network = PhotographNetwork(
         {
             "features": nn.Sequential(*_blocks(depth, in_channels, batch_norm, not small_images)),
             "avgpool": nn.AdaptiveAvgPool2d(side),  # (N, 512, 7, 7)
@@ -116,7 +117,8 @@ def vgg(
                 nn.Dropout(dropout),  # (N, 4096)
                 nn.Linear(hidden, num_classes),  # (N, num_classes)
             ),
-        }
+        },
+        small_images=small_images,
     )
     initialize(network)
     return network
@@ -134,41 +136,49 @@ def _blocks(depth: int, in_channels: int, batch_norm: bool, pool_last: bool) -> 
     return layers
 
 
-def vgg11(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg)
+def vgg11(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-11, 132,863,336 parameters; the options are those of `vgg`."""
-    return vgg(11, **options)
+    return vgg(11, num_classes, **options)
 
 
-def vgg11_bn(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg, given=("batch_norm",))
+def vgg11_bn(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-11 with BatchNorm, 132,868,840 parameters; the options are those of `vgg`."""
-    return vgg(11, batch_norm=True, **options)
+    return vgg(11, num_classes, batch_norm=True, **options)
 
 
-def vgg13(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg)
+def vgg13(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-13, 133,047,848 parameters; the options are those of `vgg`."""
-    return vgg(13, **options)
+    return vgg(13, num_classes, **options)
 
 
-def vgg13_bn(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg, given=("batch_norm",))
+def vgg13_bn(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-13 with BatchNorm, 133,053,736 parameters; the options are those of `vgg`."""
-    return vgg(13, batch_norm=True, **options)
+    return vgg(13, num_classes, batch_norm=True, **options)
 
 
-def vgg16(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg)
+def vgg16(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-16, 138,357,544 parameters; the options are those of `vgg`."""
-    return vgg(16, **options)
+    return vgg(16, num_classes, **options)
 
 
-def vgg16_bn(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg, given=("batch_norm",))
+def vgg16_bn(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-16 with BatchNorm, 138,365,992 parameters; the options are those of `vgg`."""
-    return vgg(16, batch_norm=True, **options)
+    return vgg(16, num_classes, batch_norm=True, **options)
 
 
-def vgg19(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg)
+def vgg19(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-19, 143,667,240 parameters; the options are those of `vgg`."""
-    return vgg(19, **options)
+    return vgg(19, num_classes, **options)
 
 
-def vgg19_bn(**options: Any) -> nn.Sequential:
+@takes_options_of(vgg, given=("batch_norm",))
+def vgg19_bn(num_classes: int = 1000, **options: Any) -> nn.Sequential:
     """VGG-19 with BatchNorm, 143,678,248 parameters; the options are those of `vgg`."""
-    return vgg(19, batch_norm=True, **options)
+    return vgg(19, num_classes, batch_norm=True, **options)

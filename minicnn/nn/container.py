@@ -70,6 +70,19 @@ class Sequential(_Indexed):
             return Sequential(dict(list(self._modules.items())[index]))
         return list(self)[index]
 
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Add a part under a name, at the end if it is a new one; see `Module.add_module`.
+
+        Raises:
+            TypeError: for None, which cannot be called in its turn.
+        """
+        if module is None:
+            raise TypeError(
+                f"{type(self).__name__}: {name!r} must be a Module, got None; leave it out, or write "
+                "nn.Identity()"
+            )
+        super().add_module(name, module)
+
     def forward(self, x: Any) -> Any:
         """Pass `x` through all modules, some of them joined, see `nn.fusion`."""
         names, layers = tuple(self._modules), tuple(self._modules.values())

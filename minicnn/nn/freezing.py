@@ -113,7 +113,8 @@ def unknown_name(name: object, known: Iterable[str]) -> str:
         hint = "; unpack it with *" if isinstance(name, list | tuple) else ""
         return f"there is no part {name!r}: names are texts{hint}"
     known = [other for other in known if other]  # the root has the name ""
-    similar = [other for other in known if other.endswith(f".{name}")][:5]
+    without_dot = name.rstrip(".")  # load_weights takes beginnings of names, which may end in a dot
+    similar = [other for other in known if other == without_dot or other.endswith(f".{name}")][:5]
     if not similar:
         same_depth = [other for other in known if other.count(".") == name.count(".")]
         similar = difflib.get_close_matches(name, same_depth, n=5)

@@ -34,6 +34,9 @@ class Linear(Module):
         bias: whether there is a b.
         device: where the parameters are; None is the default device.
 
+    Raises:
+        ValueError: for fewer than one output.
+
     Attributes:
         weight: (out_features, in_features).
         bias: (out_features,) or None.
@@ -44,6 +47,10 @@ class Linear(Module):
     ):
         super().__init__()
         check_whole(type(self).__name__, in_features=in_features, out_features=out_features)
+        if out_features < 1:
+            raise ValueError(
+                f"{type(self).__name__}: out_features must be at least 1, got {out_features}"
+            )
         self.in_features = in_features
         self.out_features = out_features
         # In memory, the order is (in, out), in which the kernels of the CPU read it.

@@ -9,9 +9,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minicnn.autograd import Tensor
 from minicnn.autograd.convert import array_of
-from minicnn.backend import to_device
+from minicnn.backend import to_device, xp_of
 from minicnn.kernels.shapes import Shape
 
 
@@ -55,7 +57,8 @@ class Stateful:
 
         Raises:
             TypeError: if `state_dict` is no mapping.
-            ValueError: listing missing and unexpected names, and shapes that differ.
+            ValueError: listing missing and unexpected names, shapes that differ, and numbers that
+                the network's dtype cannot hold.
         """
         where = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state_dict, Mapping):
@@ -79,6 +82,7 @@ class Stateful:
             and (array.shape != expected[name] or array.dtype.kind not in "fiub")
         ]
         problems = _first_few(differing, "of another shape")
+        problems = problems or _first_few(_too_large(arrays, self.state_dict()), "too large")
         if strict:
             problems += _first_few(
                 [f"missing: {name} {expected[name]}" for name in missing], "missing"
@@ -107,6 +111,22 @@ class Stateful:
 def dotted(prefix: str, name: str) -> str:
     """Return the name of a member of the module called `prefix`; the root's name is empty."""
     return f"{prefix}.{name}" if prefix else name
+
+
+def _too_large(arrays: Mapping[str, Any], own: Mapping[str, Tensor]) -> list[str]:
+    """Say which arrays hold finite numbers that would be infinite in the network: float64 beyond float32."""
+    problems = []
+    for name in [name for name in own if name in arrays]:
+        array, dtype = arrays[name], own[name].dtype
+        is_wider = array.dtype.kind == dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize
+        if is_wider and array.size:
+            xp = xp_of(array)
+            largest = float(xp.abs(xp.where(xp.isfinite(array), array, 0)).max())
+            if largest > float(np.finfo(dtype).max):
+                problems.append(
+                    f"{name}: {array.dtype} numbers of up to {largest:.3g}, which {dtype} cannot hold"
+                )
+    return problems
 
 
 def _first_few(problems: list[str], kind: str, most: int = 8) -> list[str]:

@@ -1,6 +1,7 @@
 """What to do about weights that do not fit: the cases that nearly everybody meets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 
@@ -32,6 +33,12 @@ def advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
             "weights there"
         )
     return ""
+
+
+def in_a_row(names: Iterable[str], most: int = 3) -> str:
+    """Write the first few names with commas between them: 'a', 'b', 'c', ..."""
+    first = [repr(name) for name in islice(names, most + 1)]
+    return ", ".join([*first[:most], *["..."] * (len(first) > most)]) or "no names"
 
 
 def _beginnings(name: str) -> list[str]:

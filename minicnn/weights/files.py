@@ -18,7 +18,7 @@ from minicnn.nn import Module
 from minicnn.nn.state import IncompatibleKeys
 from minicnn.serialization import arrays_to_save, in_words, read_npz, save
 from minicnn.weights import pytorch, safetensors
-from minicnn.weights.advice import advice
+from minicnn.weights.advice import advice, in_a_row
 from minicnn.weights.names import fit_names
 
 ZIP = (b"PK\3\4", b"PK\5\6")
@@ -51,10 +51,10 @@ def load_weights(
     Args:
         model: the network.
         path: a `.safetensors`, `.npz`, or `.pth`/`.pt` file; its contents decide, not its name.
-        strict: refuse missing and unexpected names; otherwise they are returned.
+        strict: refuse missing and unexpected names; otherwise they are returned, if any name fits.
         key: which entry of a checkpoint holds the weights, see `read_weights`.
         prefix: what names in the file begin with and those of the network do not, such as
-            "module." after training with torch.nn.DataParallel.
+            "module." after training with torch.nn.DataParallel; the last dot may be left out.
         skip: beginnings of names, such as ("fc.",), whose weights stay as they are in the network: for a
             head with another number of classes.
 
@@ -62,7 +62,7 @@ def load_weights(
         The missing and the unexpected names that were passed over.
 
     Raises:
-        TypeError: if `model` is no network.
+        TypeError: if `model` is no network, or another argument of the wrong kind.
         OSError: if the file cannot be read.
         ValueError: if it is damaged, holds something else, or weights of another network.
     """
@@ -72,6 +72,9 @@ def load_weights(
             "there is read_weights(path)"
         )
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
+    for argument, text in (("prefix", prefix), *(("skip", beginning) for beginning in skip)):
+        if not isinstance(text, str):
+            raise TypeError(f"load_weights: {argument}: expected a str, got {text!r}")
     own = model.state_dict()
     arrays = fit_names(read_weights(path, key=key), own, prefix, path)
     for beginning in skip:
@@ -83,6 +86,11 @@ def load_weights(
         for name, tensor in own.items()
         if name.startswith(skip) or (name.endswith(COUNTER) and name not in arrays)
     }
+    if own and not taken.keys() & own.keys() and (not strict or not taken):
+        raise ValueError(
+            f"{os.fspath(path)}: nothing to load: strict={strict} and skip={skip} leave no name that "
+            f"fits; the file has {in_a_row(arrays)}, the network {in_a_row(own)}{advice(own, taken)}"
+        )
     try:
         return model.load_state_dict(taken | kept, strict)
     except ValueError as error:
@@ -107,7 +115,7 @@ def read_weights(path: str | os.PathLike, *, key: str | None = None) -> dict[str
             names the file and the reason.
         ImportError: a safetensors file, without the package safetensors.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # no number of an open file, which open takes too
         try:
             return _read(file, os.fstat(file.fileno()).st_size, key)
         except ImportError:

@@ -15,6 +15,8 @@ def fit_names(
 ) -> dict[str, np.ndarray]:
     """Return the arrays of a file under the names that a network has for them, where these are known.
 
+    No name begins with a dot, so a prefix that leaves one before every name is meant with the dot.
+
     Args:
         arrays: names and arrays of the file.
         own: the network's names.
@@ -22,14 +24,26 @@ def fit_names(
         path: of the file, for messages.
 
     Raises:
-        ValueError: for a name without the prefix.
+        ValueError: for a name without the prefix; if an old and a new name mean the same weight.
     """
+    if prefix and all(name.startswith(f"{prefix}.") for name in arrays):
+        prefix += "."
     for name in arrays:
         if not name.startswith(prefix):
             raise ValueError(
                 f"{os.fspath(path)}: expected names that begin with {prefix!r}, got {name!r}"
             )
-    return {_today(name.removeprefix(prefix), own): array for name, array in arrays.items()}
+    fitted: dict[str, np.ndarray] = {}
+    taken_from: dict[str, str] = {}
+    for name, array in arrays.items():
+        today = _today(name.removeprefix(prefix), own)
+        if today in fitted:
+            raise ValueError(
+                f"{os.fspath(path)}: {taken_from[today]!r} and {name!r} are an old and a new name of "
+                f"the same weight, {today!r}; remove one of them from the file"
+            )
+        fitted[today], taken_from[today] = array, name
+    return fitted
 
 
 def _today(name: str, own: Container[str]) -> str:

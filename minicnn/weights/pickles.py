@@ -197,7 +197,8 @@ class Machine:
         if name not in self.known:
             raise ValueError(
                 f"the pickle asks for {name!r}, which is not among the names that rebuild tensors; "
-                "it was refused, and not run; weights alone need no other names"
+                "it was refused, and not run; weights alone need no other names: where the file comes from, "
+                "save them with torch.save(model.state_dict(), path)"
             )
         return self.known[name]
 

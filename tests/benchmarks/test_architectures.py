@@ -16,7 +16,7 @@ from architectures import (
 )
 
 from minicnn import models
-from tests.models.checks import without_drawing
+from minicnn.nn.init import without_drawing
 
 PAGE = Path(__file__).parents[2] / "docs" / "10-architectures.md"
 RECORDED = json.loads((RESULTS / "architectures.json").read_text())

@@ -5,7 +5,7 @@ import pytest
 import minicnn
 from minicnn import models, nn
 from minicnn.costs import cost
-from tests.models.checks import without_drawing
+from minicnn.nn.init import without_drawing
 
 VGG16 = [  # activations; weights without biases
     ("3.2M", 1_728),

@@ -9,8 +9,8 @@ import minicnn
 from minicnn import models, nn
 from minicnn.costs import cost
 from minicnn.nn import functional as F
+from minicnn.nn.init import without_drawing
 from tests.costs.oracle import box_computed, box_seen
-from tests.models.checks import without_drawing
 
 
 class Sum(nn.Module):
@@ -122,6 +122,26 @@ def test_transposed_convolutions_see_what_the_widest_of_their_positions_sees(tap
     for i, (first, last, _, _) in enumerate(boxes):  # computed for the average of the positions
         place = field.start[0] + (middle + i) * field.jump[0]
         assert abs(place - (first + last) / 2) <= 1  # half the jump of the convolution
+
+
+def test_what_comes_after_a_transposed_convolution_is_marked_as_about_right():
+    model = nn.Sequential(
+        conv(3), nn.ConvTranspose2d(2, 2, 2, stride=2), Sum(conv(3, padding=1), nn.Identity())
+    )
+    found = cost(model, (2, 9, 9))
+    assert [extent.exact for extent in found.rows[0].field] == [True, True]
+    assert not any(extent.exact for row in found.rows[1:] for extent in row.field)
+    assert not any(extent.exact for extent in found.field)
+    assert "Receptive field of the output: ~4x4 pixels" in str(found)
+    boxes = [box_seen(model, (2, 9, 9), (6 + i, 6)) for i in range(2)]
+    assert all(abs(last - first + 1 - 4) <= 1 for first, last, _, _ in boxes)
+
+
+def test_a_transposed_convolution_that_enlarges_nothing_is_exact():
+    model, shape = nn.Sequential(nn.ConvTranspose2d(2, 2, 3, padding=1), conv(3)), (2, 9, 9)
+    field = cost(model, shape).field
+    assert field.vertical.exact
+    assert box_computed(field, shape, (3, 3)) == box_seen(model, shape, (3, 3))
 
 
 def test_two_3x3_see_what_one_5x5_sees_and_three_what_a_7x7_sees():

@@ -1,21 +1,11 @@
 """What every network has to pass: the number of its parameters, that it learns, that its state comes back."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 from minicnn import Tensor, nn, no_grad, optim
-
-
-@contextmanager
-def without_drawing() -> Iterator[None]:
-    """Leave random weights at 0 while networks are built: zeros take no time, and no memory until they are read."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("uniform_", "normal_"):
-            patch.setattr(nn.init, name, lambda tensor, *_, **__: tensor)
-        yield
+from minicnn.nn.init import without_drawing
 
 
 def count_parameters(build: Callable[[], nn.Module], statistics: bool = False) -> int:

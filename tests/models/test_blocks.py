@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import nn
-from minicnn.models.blocks import conv_norm, initialize, leave_out_norm_scale, to_multiple
+from minicnn import models, nn
+from minicnn.models.blocks import (
+    PhotographNetwork,
+    conv_norm,
+    initialize,
+    leave_out_norm_scale,
+    to_multiple,
+)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, (1, 7), (3, 1)])
@@ -82,3 +88,25 @@ def test_shift_stays_without_scale():
 )
 def test_rounds_to_a_multiple_and_not_far_down(channels, multiple, expected):
     assert to_multiple(channels, multiple) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "zfnet", "nin", "vgg11", "densenet121", "inception_v3"]
+)
+def test_an_image_that_is_too_small_is_told_about_the_option(name):
+    with nn.init.without_drawing(), minicnn.no_grad():
+        network = models.create(name, in_channels=1).eval()
+        with pytest.raises(ValueError, match="larger than the padded image") as caught:
+            network(minicnn.zeros(2, 1, 28, 28))
+    hint = (
+        "this network is made for larger images than 28 x 28; for such, build it with small_images"
+    )
+    assert hint in caught.value.__notes__[-1]
+
+
+@pytest.mark.parametrize(("channels", "small"), [(2, False), (1, True)])
+def test_other_errors_are_not_told_about_it(channels, small):
+    network = PhotographNetwork(nn.Conv2d(1, 1, 100), small_images=small)
+    with pytest.raises(ValueError, match="channels" if channels == 2 else "larger") as caught:
+        network(minicnn.zeros(1, channels, 28, 28))
+    assert not any("small_images" in note for note in caught.value.__notes__)

@@ -18,8 +18,8 @@ from minicnn.models.design_space import (
     search,
 )
 from minicnn.models.regnet import AnyNet, Stage, regnet_stages
+from minicnn.nn.init import without_drawing
 from minicnn.summary import summary
-from tests.models.checks import without_drawing
 
 SPACES = {
     "A": ANYNET_A,

@@ -5,7 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import models, nn
-from tests.models.checks import without_drawing
+from minicnn.nn.init import without_drawing
 
 HEADS = {
     "lenet5": "11",

@@ -85,3 +85,12 @@ def test_a_mistyped_name_is_answered_with_those_like_it():
 def test_weights_are_no_option(option):
     with pytest.raises(TypeError, match=rf"resnet18 has no option '{option}'.*load_weights"):
         models.create("resnet18", **{option: True})
+
+
+def test_unknown_options_are_answered_with_the_known_ones():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'") as caught:
+        models.create("resnet18", colour=1)
+    (note,) = caught.value.__notes__
+    assert note.startswith("models.create: the options of resnet18 are num_classes, in_channels, ")
+    network = models.create("resnet50", width_per_group=8, num_classes=1)  # which few need to know
+    assert network.layer1[0].conv1.out_channels == 8

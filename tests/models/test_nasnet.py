@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import minicnn
 from minicnn import no_grad
 from minicnn.autograd.functions import cat
 from minicnn.models.nasnet import (
@@ -19,6 +20,7 @@ from minicnn.models.nasnet import (
     separable_twice,
 )
 from minicnn.nn import functional as F
+from minicnn.train import auxiliary_loss
 from tests.models.checks import (
     check_learns,
     check_state_round_trip,
@@ -145,6 +147,61 @@ def test_output_shape(stem, skip):
 
 def test_learns():
     check_learns(small(), images(6, 3, 12, 12), integers(3, 6), lr=0.05)
+
+
+@pytest.mark.parametrize(
+    ("build", "channels", "window"), [(nasnet_mobile, 528, 4), (nasnet_large, 2016, 6)]
+)
+def test_the_auxiliary_head_adds_its_parameters_and_nothing_else(build, channels, window):
+    convolutions = 128 * channels + 128 * 768 * window**2
+    added = convolutions + 2 * (128 + 768) + 768 * 1000 + 1000
+    with_head = count_parameters(partial(build, aux_logits=True))
+    assert with_head == count_parameters(build) + added
+
+
+def test_the_auxiliary_head_sees_what_the_last_reduction_sees():
+    network = small(aux_logits=True)
+    seen = []
+    network.aux.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    reduction = network.cells[3]
+    assert reduction.recipe is REDUCTION
+    reduction.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    scores, aux = network(images(2, 3, 28, 28))
+    assert scores.shape == aux.shape == (2, 3)
+    assert seen[0] is seen[1]
+    assert seen[0].shape == (2, 6 * 16, 14, 14)
+    assert network.eval()(images(2, 3, 28, 28)).shape == (2, 3)
+
+
+def test_learns_with_head_and_dropped_paths():
+    minicnn.manual_seed(0)
+    network = small(aux_logits=True, drop_path=0.1)
+    loss = auxiliary_loss()
+    check_learns(network, images(2, 3, 28, 28), integers(3, 2), loss_function=loss, steps=3)
+
+
+def test_dropped_paths_rise_linearly_with_depth():
+    network = NASNet(8, 1, 4, False, drop_path=0.7)
+    cells = [*network.stem_cells, *network.cells]
+    assert [cell.drop.p for cell in cells] == pytest.approx([0.1 * i for i in range(1, 8)])
+    network.set_drop_path(0)
+    assert [cell.drop.p for cell in cells] == [0] * 7
+    with pytest.raises(
+        ValueError, match=r"NASNet: drop_path: expected a number in \[0, 1\], got 2"
+    ):
+        network.set_drop_path(2)
+
+
+def test_all_paths_but_identities_are_dropped():
+    cell = Cell(NORMAL, 6, 5, 4)
+    cell.drop.p = 1.0
+    before, last = images(2, 5, 7, 7), images(2, 6, 7, 7, seed=1)
+    with no_grad():
+        p, h = cell.previous(before).array, cell.current(last).array
+        sums = np.split(cell(before, last).array, 6, axis=1)
+    zero = np.zeros_like(p)
+    for actual, expected in zip(sums, [p, zero, zero, p, zero, h], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_train_and_eval_differ():

@@ -1,9 +1,10 @@
 """The networks that torchvision has too: the same state gives the same outputs and gradients.
 
 The oracle has to be installed (pip install torchvision); without it these tests are skipped. Gradients
-are compared in float64. In float32 they would say little: BatchNorm divides by deviations of few
-numbers here, rounding grows from layer to layer, and the first layers' gradients differ by up to a
-tenth between two correct programs.
+are compared in float64. In float32 they would say little: a ReLU decides otherwise where its input is
+0 but for rounding, and the first layers' gradients differ by up to a tenth between two correct
+programs. `benchmarks/torchvision_agreement.py` takes the kinks away and compares them in float32 too, see
+tests/benchmarks/test_torchvision_agreement.py.
 """
 
 import copy
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from minicnn import Tensor, models, no_grad
-from tests.models.checks import without_drawing
+from minicnn.nn.init import without_drawing
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ def check_gradients_equal(ours, theirs):
 @each_network
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_float32_is_as_exact_as_theirs(torch, oracle, case, training):
-    """Within 1e-4 of the float64 result; where their own float32 is not, no more than three times as far."""
+    """Within 1e-4 of the float64 result; where their own float32 is not, no more than three times as far.
+
+    On small images BatchNorm divides by deviations of few numbers, and rounding grows from layer to layer.
+    """
     truth, ours = twins(torch, oracle, case)
     theirs = copy.deepcopy(truth).float()
     x = photographs(case, 4, "float32")

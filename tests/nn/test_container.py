@@ -40,6 +40,19 @@ def test_sequential_from_a_list_needs_a_star():
         nn.Sequential(parts)
 
 
+def test_none_in_a_chain_is_refused():
+    with pytest.raises(
+        TypeError, match=r"Sequential: '1' must be a Module, got None; leave it out"
+    ):
+        nn.Sequential(nn.ReLU(), None)
+    with pytest.raises(TypeError, match="'pool' must be a Module, got None"):
+        nn.Sequential({"pool": None})
+    chain = nn.Sequential(nn.ReLU())
+    with pytest.raises(TypeError, match="got None"):
+        chain[0] = None
+    assert len(chain) == 1
+
+
 def test_a_class_instead_of_a_layer_is_refused():
     with pytest.raises(TypeError, match=r"'0' must be a Module .*the class ReLU; write ReLU\(\)"):
         nn.Sequential(nn.ReLU)

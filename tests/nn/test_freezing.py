@@ -200,3 +200,9 @@ def test_an_unknown_name(model, method, name, message):
 def test_a_layer_without_parts_says_so():
     with pytest.raises(ValueError, match="the parts are none"):
         nn.ReLU().freeze("x")
+
+
+def test_a_dot_at_the_end_of_a_name_is_answered_with_the_name():
+    network = nn.Sequential({"features": nn.Sequential(nn.Linear(2, 2)), "fc": nn.Linear(2, 2)})
+    with pytest.raises(ValueError, match=r"no part 'features\.'; did you mean 'features'\?"):
+        network.freeze("features.")

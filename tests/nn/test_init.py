@@ -237,3 +237,39 @@ def test_dirac_refuses_other_shapes(shape, groups):
 def test_eye_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"eye_: expected a tensor of 2 dimensions, got .*\(3,\)"):
         init.eye_(empty(3))
+
+
+@pytest.mark.parametrize("function", DRAWING)
+def test_without_drawing_leaves_tensors_as_they_are(function):
+    tensor = Tensor(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    with init.without_drawing():
+        assert function(tensor) is tensor
+    np.testing.assert_array_equal(tensor.array.ravel(), np.arange(24))
+    assert tensor.version.count == 0
+
+
+def test_without_drawing_builds_layers_of_zeros_and_takes_no_random_numbers():
+    minicnn.manual_seed(0)
+    expected = init.normal_(empty(3)).array
+    minicnn.manual_seed(0)
+    with init.without_drawing():
+        layer = minicnn.nn.Sequential(minicnn.nn.Linear(3, 4), minicnn.nn.BatchNorm1d(4))
+    assert not layer[0].weight.array.any()
+    assert (layer[1].weight.array == 1).all()  # what is not drawn is written as always
+    np.testing.assert_array_equal(init.normal_(empty(3)).array, expected)
+
+
+def test_without_drawing_ends_with_its_block():
+    tensor = Tensor(np.zeros(5, np.float32))
+    with init.without_drawing():
+        with init.without_drawing():
+            pass
+        assert not init.normal_(tensor).array.any()
+    with pytest.raises(KeyError), init.without_drawing():
+        raise KeyError
+    assert init.normal_(tensor).array.all()
+
+
+def test_without_drawing_still_refuses_what_is_no_tensor():
+    with init.without_drawing(), pytest.raises(TypeError, match="normal_: expected a Tensor"):
+        init.normal_(np.zeros(3))

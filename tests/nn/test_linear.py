@@ -29,6 +29,13 @@ def test_linear_initial_values():
         assert abs(parameter.array.std() - bound / math.sqrt(3)) < 0.05 * bound
 
 
+@pytest.mark.parametrize("layer", [lambda n: nn.Linear(3, n), nn.LazyLinear])
+@pytest.mark.parametrize("count", [0, -1])
+def test_linear_without_outputs_is_refused(layer, count):
+    with pytest.raises(ValueError, match=f"Linear: out_features must be at least 1, got {count}"):
+        layer(count)
+
+
 def test_linear_errors_name_the_layer_and_hint_to_flatten():
     layer = nn.Linear(784, 10)
     with pytest.raises(ValueError, match=r"nn\.Flatten\(\)") as caught:

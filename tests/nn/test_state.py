@@ -68,6 +68,30 @@ def test_strict_false_loads_what_fits_in_name():
         module.load_state_dict({"first.bias": np.zeros(3)}, strict=False)
 
 
+def test_numbers_beyond_the_dtype_of_the_network_are_refused():
+    module = TwoLayers()
+    before = {name: t.array.copy() for name, t in module.state_dict().items()}
+    state = {name: np.ones(t.shape) for name, t in module.state_dict().items()}
+    state["second.weight"] = np.array([[np.inf, -1e39]])
+    with pytest.raises(
+        ValueError, match=r"second\.weight: float64 .* up to 1e\+39, which float32 can"
+    ):
+        module.load_state_dict(state)
+    for name, tensor in module.state_dict().items():
+        np.testing.assert_array_equal(tensor.array, before[name])
+
+
+def test_infinity_and_nan_are_no_numbers_beyond_a_dtype():
+    module = TwoLayers()
+    state = {
+        "second.weight": np.array([[np.inf, np.nan]]),
+        "first.bias": np.array([3.4e38, -1e-60]),
+    }
+    module.load_state_dict(state, strict=False)
+    np.testing.assert_array_equal(module.second.weight.array, np.float32(state["second.weight"]))
+    np.testing.assert_array_equal(module.first.bias.array, np.float32(state["first.bias"]))
+
+
 def test_load_state_dict_refuses_what_is_no_state():
     with pytest.raises(TypeError, match="mapping of names to tensors, got TwoLayers"):
         TwoLayers().load_state_dict(TwoLayers())

@@ -262,6 +262,49 @@ def test_a_prefix_is_named_and_can_be_removed(path, tmp_path, prefix):
         load_weights(model, path, prefix="module.")
 
 
+@pytest.mark.parametrize("prefix", ["module", "model.backbone"])
+def test_the_dot_of_a_prefix_may_be_left_out(path, tmp_path, prefix):
+    stored = read_weights(path)
+    other = tmp_path / "prefixed.npz"
+    write_weights({f"{prefix}.{name}": array for name, array in stored.items()}, other)
+    model = network()
+    load_weights(model, other, prefix=prefix)
+    assert_state(model, stored)
+
+
+def test_a_file_of_which_nothing_fits_is_refused_even_if_not_strict(path, tmp_path):
+    model = nn.Sequential({"another": nn.Linear(2, 2)})
+    message = "fits; the file has 'conv.weight', 'conv.bias', 'norm.weight', ..., the network "
+    with pytest.raises(ValueError, match=message + r"'another\.weight', 'another\.bias'$"):
+        load_weights(model, path, strict=False)
+    write_weights(
+        {f"module.{name}": a for name, a in read_weights(path).items()}, tmp_path / "a.npz"
+    )
+    with pytest.raises(ValueError, match=r"nothing to load: (.|\n)*pass prefix='module\.'"):
+        load_weights(network(), tmp_path / "a.npz", strict=False)
+    write_weights({}, tmp_path / "empty.npz")
+    with pytest.raises(ValueError, match="the file has no names, the network 'conv"):
+        load_weights(network(), tmp_path / "empty.npz", strict=False)
+
+
+def test_to_skip_everything_is_refused(path):
+    with pytest.raises(ValueError, match=r"nothing to load: strict=True and skip=\('',\) leave no"):
+        load_weights(network(), path, skip="")
+
+
+@pytest.mark.parametrize("arguments", [{"prefix": None}, {"skip": ("fc.", 1)}])
+def test_arguments_of_the_wrong_kind_are_named(path, arguments):
+    with pytest.raises(
+        TypeError, match=r"load_weights: (prefix|skip): expected a str, got (None|1)"
+    ):
+        load_weights(network(), path, **arguments)
+
+
+def test_the_number_of_an_open_file_is_no_path():
+    with pytest.raises(TypeError, match="not int"):
+        read_weights(0)
+
+
 def test_counters_of_batches_may_miss_as_in_pytorch(path):
     stored = read_weights(path)
     del stored["norm.num_batches_tracked"]
@@ -303,6 +346,17 @@ def test_old_names_of_densenets_are_understood(tmp_path):
     )
     assert load_weights(other, tmp_path / "old.npz") == ([], [])
     assert_state(other, state_of(model))
+
+
+def test_an_old_and_a_new_name_of_one_weight_are_refused(tmp_path):
+    model = nn.Sequential({"denselayer1": nn.Sequential({"conv1": nn.Conv2d(2, 2, 1, bias=False)})})
+    before = state_of(model)
+    both = {f"denselayer1.conv{dot}1.weight": np.zeros((2, 2, 1, 1)) for dot in ("", ".")}
+    write_weights(both, tmp_path / "both.npz")
+    names = r"'denselayer1\.conv1\.weight' and 'denselayer1\.conv\.1\.weight' are an old and a new"
+    with pytest.raises(ValueError, match=names):
+        load_weights(model, tmp_path / "both.npz", strict=False)
+    assert_state(model, before)
 
 
 def test_a_published_network_comes_back(tmp_path):

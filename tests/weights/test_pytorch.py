@@ -265,3 +265,11 @@ def test_states_of_optimizers_are_passed_over(torch, tmp_path):
     torch.save({"model": model, "optimizer": optimizer}, tmp_path / "checkpoint.pth")
     expected = {name: tensor.numpy() for name, tensor in model.items()}
     assert_same(read_weights(tmp_path / "checkpoint.pth"), expected)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.filterwarnings("ignore:.*legacy.*")
+def test_a_whole_network_of_pytorch_is_refused_with_what_to_save_instead(tmp_path, torch, legacy):
+    torch.save(torch.nn.Linear(2, 3), tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=r"torch\.save\(model\.state_dict\(\), path\)"):
+        read_weights(tmp_path / "a.pth")
