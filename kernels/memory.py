@@ -8,7 +8,7 @@ library also cuts small arrays out of the holes that larger ones left: such a ho
 same gradient in the next step, and the heap grows.
 
 `empty` therefore cuts arrays of half a MiB and more out of arenas, one for middling arrays and one for
-large ones. An array takes the smallest hole that holds it, and
+large ones. An array takes the smallest hole that holds it, in the oldest piece of the arena that has one, and
 leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
 joined with the holes on both sides (Knuth, The Art of Computer Programming, volume 1, section 2.5:
 best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
@@ -147,13 +147,20 @@ class Arena:
         self._lock = threading.Lock()
 
     def _smallest_hole(self, size: int) -> tuple[_Chunk, int] | None:
-        """Find the chunk, and the number in it, of the smallest hole of at least `size` bytes."""
-        best, least = None, math.inf
+        """Find the first chunk with a hole of at least `size` bytes, and the number in it of the smallest such hole.
+
+        The first one, even if a later one has a smaller hole: what was never written to takes no memory yet, and lies
+        in the last chunk.
+        """
         for chunk in self.chunks:
-            for i, (start, stop) in enumerate(chunk.holes):
-                if size <= stop - start < least:
-                    best, least = (chunk, i), stop - start
-        return best
+            fitting = [
+                (stop - start, i)
+                for i, (start, stop) in enumerate(chunk.holes)
+                if stop - start >= size
+            ]
+            if fitting:
+                return chunk, min(fitting)[1]
+        return None
 
     def _reserve(self, size: int) -> tuple[_Chunk, int]:
         """Add a chunk for at least `size` bytes, as large as all before, so that there are few; find its hole.

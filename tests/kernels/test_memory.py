@@ -182,6 +182,20 @@ def test_chunks_double_what_is_reserved(arena):
     del quarter
 
 
+def test_holes_of_the_first_chunk_are_used_before_what_was_never_written_to(arena):
+    first = arena.empty((arena._chunk - LARGE,), np.dtype(np.uint8))
+    second = arena.empty((LARGE,), np.dtype(np.uint8))  # fills the first chunk
+    third = arena.empty((arena._chunk // 2,), np.dtype(np.uint8))  # begins another one
+    expected = address(first)
+    del first
+    again = arena.empty(
+        (LARGE,), np.dtype(np.uint8)
+    )  # would fit into the smaller rest of the second, too
+    assert address(again) == expected
+    assert arena.reserved == 2 * arena._chunk
+    del second, third
+
+
 def test_chunks_that_are_too_small_do_not_stay(arena):
     for size in (CHUNK // 2, 2 * CHUNK, 5 * CHUNK):  # one after the other
         array = arena.empty((size,), np.dtype(np.uint8))
