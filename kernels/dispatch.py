@@ -68,11 +68,22 @@ def own_products() -> Iterator[None]:
         _products_are_own.reset(before)
 
 
+LEAST_CAPABILITY = 8
+"""The compute capability that the kernels in gpu/ need, that of Ampere (2020): they copy while they compute."""
+
+
 def suits_cuda(array: Array) -> bool:
-    """Whether the kernels in gpu/ compute with `array`: on a GPU, in float32 or float64."""
+    """Whether the kernels in gpu/ compute with `array`: on a GPU that is young enough, in float32 or float64."""
     if isinstance(array, np.ndarray) or array.dtype not in COMPILED_DTYPES:
         return False
-    return _cuda_kernels_are_on.get() and hasattr(xp_of(array), "RawModule")
+    return _cuda_kernels_are_on.get() and _runs_kernels(xp_of(array), array.device.id)
+
+
+@functools.cache
+def _runs_kernels(xp: ModuleType, device: int) -> bool:
+    if not hasattr(xp, "RawModule"):
+        return False
+    return xp.cuda.Device(device).attributes["ComputeCapabilityMajor"] >= LEAST_CAPABILITY
 
 
 def place_of(array: Array) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gpu.cuda_on_host.host_module import HostModule, has_compiler
+from tests.gpu.cuda_on_host.host_module import HostModule, equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 
@@ -19,4 +19,4 @@ def cupy(monkeypatch):
 
 
 LIBRARY = make_cupy()
-LIBRARY.RawModule = HostModule
+equip(LIBRARY)

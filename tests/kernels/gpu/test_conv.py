@@ -103,6 +103,15 @@ def test_the_gradient_of_weights_in_several_parts(on_device, parts, K, monkeypat
     check_against(im2col, on_device, "conv2d_grad_weight", case)
 
 
+@pytest.mark.parametrize(("shared_bytes", "stages"), [(227, 3), (99, 2)])
+def test_cards_with_less_shared_memory(on_device, cupy, monkeypatch, shared_bytes, stages):
+    monkeypatch.setattr(conv, "_shared_bytes", lambda xp, device: shared_bytes * 2**10)
+    assert conv._tile(cupy.zeros(1, np.float32), 128).stages == stages
+    case = simple_case(C=24, K=72, size=5, padding=1)
+    for function in FUNCTIONS:
+        check_against(im2col, on_device, function, case)
+
+
 def test_scale_bias_and_relu(on_device):
     case = simple_case(C=6, K=7)
     bias, scale = np.random.default_rng(3).standard_normal((2, 7)).astype(np.float32)

@@ -47,8 +47,21 @@ def test_kernels_can_be_switched_off(cupy):
     assert dispatch.sibling("clip", x) is not clip
 
 
-def test_a_cupy_without_kernels(cupy, monkeypatch):
+@pytest.fixture
+def forgetful():
+    """What is known about a card is forgotten before and after the test."""
+    dispatch._runs_kernels.cache_clear()
+    yield
+    dispatch._runs_kernels.cache_clear()
+
+
+def test_a_cupy_without_kernels(cupy, monkeypatch, forgetful):
     monkeypatch.delattr(cupy, "RawModule")
+    assert dispatch.sibling("clip", cupy.zeros(3, np.float32)) is clip
+
+
+def test_a_card_that_is_too_old(cupy, monkeypatch, forgetful):
+    monkeypatch.setitem(cupy.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
     assert dispatch.sibling("clip", cupy.zeros(3, np.float32)) is clip
 
 

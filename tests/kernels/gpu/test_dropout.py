@@ -21,6 +21,11 @@ def test_the_same_numbers_are_dropped_as_on_the_cpu(cupy, size, dtype, p):
     np.testing.assert_array_equal(y, numpy_dropout.dropout(x, p, KEY))
 
 
+def test_a_single_number(cupy):
+    y = dropout.dropout(cupy.ones((), np.float32), 0.5, KEY)
+    assert (y.shape, y.item()) == ((), numpy_dropout.dropout(np.ones((), "f4"), 0.5, KEY).item())
+
+
 def test_more_numbers_than_threads(cupy, monkeypatch):
     monkeypatch.setattr(dropout, "blocks_for", lambda count: (1,))
     x = normal(9001, dtype="float32")
