@@ -93,10 +93,10 @@ def place_of(array: Array) -> str:
 
 def sibling(name: str, array: Array) -> ModuleType:
     """Return `cpu.<name>` or `gpu.<name>` if there is one that suits `array`, and `<name>` otherwise."""
-    place = place_of(array)
-    if place == "gpu" and name not in CUDA_KERNELS:
-        place = "gpu" if name == "linear" and _products_are_own.get() else ""
-    return _module(name, place)
+    if suits_compiled(array):
+        return _module(name, "cpu")
+    in_cuda = name in CUDA_KERNELS or (name == "linear" and _products_are_own.get())
+    return _module(name, "gpu" if in_cuda and suits_cuda(array) else "")
 
 
 def compiled_module(name: str) -> ModuleType:

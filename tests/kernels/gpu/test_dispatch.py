@@ -55,14 +55,14 @@ def forgetful():
     dispatch._runs_kernels.cache_clear()
 
 
-def test_a_cupy_without_kernels(cupy, monkeypatch, forgetful):
-    monkeypatch.delattr(cupy, "RawModule")
-    assert dispatch.sibling("clip", cupy.zeros(3, np.float32)) is clip
+def test_a_cupy_without_kernels(on_host, monkeypatch, forgetful):
+    monkeypatch.delattr(on_host, "RawModule")
+    assert dispatch.sibling("clip", on_host.zeros(3, np.float32)) is clip
 
 
-def test_a_card_that_is_too_old(cupy, monkeypatch, forgetful):
-    monkeypatch.setitem(cupy.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
-    assert dispatch.sibling("clip", cupy.zeros(3, np.float32)) is clip
+def test_a_card_that_is_too_old(on_host, monkeypatch, forgetful):
+    monkeypatch.setitem(on_host.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
+    assert dispatch.sibling("clip", on_host.zeros(3, np.float32)) is clip
 
 
 def run(cupy, case, function, **options):
