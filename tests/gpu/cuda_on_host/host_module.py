@@ -4,6 +4,11 @@ cuda_on_host.h tells how threads run. This file compiles, once for each source a
 launches: it takes the arguments that CuPy's kernels take, and refuses what a card would misread
 without a word: an argument of another size or kind than the kernel declares, a block that is no
 whole number of warps, a grid of no blocks.
+
+AddressSanitizer sees what is read or written outside of arrays:
+
+    MINICNN_CUDA_ON_HOST_SANITIZE=1 LD_PRELOAD=$(g++ -print-file-name=libasan.so) \\
+        ASAN_OPTIONS=detect_leaks=0 python -m pytest tests/kernels/gpu
 """
 
 import ctypes
