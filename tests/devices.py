@@ -22,13 +22,19 @@ DEVICES = ["cpu", "cuda"]
 on_every_device = pytest.mark.usefixtures("device")
 """Marks a test that makes its tensors with the helpers of this file and of tests/checks.py."""
 
+EXAMPLES = 8
+"""How many of the examples that hypothesis draws for a test are tried on the stand-in, to save time."""
+
 _places = ["cpu"]
+_tried = 0
 
 
 @contextmanager
 def tensors_on(device: str) -> Iterator[None]:
     """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed."""
+    global _tried
     gpu = installed(make_cupy()) if device != "cpu" else contextlib.nullcontext()
+    _tried = 0
     _places.append(device)
     try:
         with gpu:
@@ -42,6 +48,13 @@ def tensors_on(device: str) -> Iterator[None]:
 def on_gpu() -> bool:
     """Whether tensors live on the stand-in now."""
     return _places[-1] != "cpu"
+
+
+def enough_examples() -> bool:
+    """Whether the test that asks, once for each of its examples, has seen enough of them where its tensors live."""
+    global _tried
+    _tried += 1
+    return on_gpu() and _tried > EXAMPLES
 
 
 def placed(array: Array | None) -> Array | None:
