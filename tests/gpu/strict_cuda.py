@@ -304,6 +304,17 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
         def compute_capability(self) -> str:
             return "90"
 
+        @property
+        def attributes(self) -> dict[str, int]:
+            """What a small card might say of itself."""
+            return {
+                "MultiProcessorCount": 4,
+                "MaxThreadsPerBlock": 1024,
+                "MaxSharedMemoryPerBlock": 48 * 2**10,
+                "MaxSharedMemoryPerBlockOptin": 227 * 2**10,
+                "WarpSize": 32,
+            }
+
     def current_device() -> int:
         if devices is None:
             raise CUDARuntimeError()
