@@ -5,8 +5,11 @@ tensors, `leaf` of tests/checks.py and the helpers around it, asks here where to
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -29,11 +32,36 @@ _places = ["cpu"]
 _tried = 0
 
 
+with_own_kernels = pytest.mark.parametrize(
+    "own_kernels",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                find_spec("tests.gpu.cuda_on_host") is None or shutil.which("g++") is None,
+                reason="needs g++, to compile the CUDA kernels for the CPU",
+            ),
+        ),
+    ],
+    ids=["CuPy's functions", "own kernels"],
+)
+"""Runs a test with the functions of CuPy alone, and again with the CUDA kernels of kernels/gpu, compiled for the CPU."""
+
+
 @contextmanager
-def tensors_on(device: str) -> Iterator[None]:
-    """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed."""
+def tensors_on(device: str, own_kernels: bool = False) -> Iterator[None]:
+    """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed.
+
+    The stand-in has `cupy.RawModule`, from which the CUDA kernels come, on request only.
+    """
     global _tried
-    gpu = installed(make_cupy()) if device != "cpu" else contextlib.nullcontext()
+    gpu = contextlib.nullcontext()
+    if device != "cpu":
+        cupy = make_cupy()
+        if own_kernels:
+            cupy.RawModule = import_module("tests.gpu.cuda_on_host.host_module").HostModule
+        gpu = installed(cupy)
     _tried = 0
     _places.append(device)
     try:
