@@ -46,7 +46,7 @@ with_own_kernels = pytest.mark.parametrize(
     ],
     ids=["CuPy's functions", "own kernels"],
 )
-"""Runs a test with the functions of CuPy alone, and again with the CUDA kernels of kernels/gpu, compiled for the CPU."""
+"""Runs a test with the functions of CuPy alone, and again with CUDA kernels, compiled for the CPU."""
 
 
 @contextmanager
