@@ -67,7 +67,8 @@ def in_memory(array: Array, order: str) -> Array:
     The values are the same, but for "broadcast", where the first one along the first axis repeats.
     On a GPU, nothing is read-only.
     """
-    array, xp = array.copy(order="C"), xp_of(array)
+    xp = xp_of(array)
+    array = np.array(array, order="C") if xp is np else array.copy(order="C")
     if order == "read-only" and xp is np:
         array.flags.writeable = False
     if array.ndim == 0:
