@@ -99,7 +99,7 @@ def test_one_hot_like_torch(torch, shape, classes):
 def test_one_hot_refuses():
     with pytest.raises(ValueError, match=r"\[0, 3\), got 3 at index\[1\]"):
         F.one_hot(Tensor([1, 3]), 3)
-    with pytest.raises(ValueError, match=r"got values from -1 to 2"):
+    with pytest.raises(ValueError, match=r"got -1 at index\[0\]"):
         F.one_hot(Tensor([-1, 2]))
     with pytest.raises(ValueError, match="num_classes"):
         F.one_hot(Tensor(np.zeros(0, "int64")))
