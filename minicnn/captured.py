@@ -210,8 +210,6 @@ class Replay:
     def _begin(self, inputs: tuple[Tensor, ...]) -> None:
         for own, new in zip(self._inputs, inputs, strict=True):
             own.array[...] = new.array
-        for leaf, gradient in self._step.gradients.values():
-            leaf.grad = gradient.tensor
 
     def _rehearse(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> None:
         """Replay the recording up to the optimizer, compare with the usual way, and go on if all bits are the same."""
@@ -249,7 +247,8 @@ class _State:
     """What a step may change before the optimizer does: arrays outside the capture's memory, gradients, chance."""
 
     def __init__(self, step: StepCapture):
-        self._leaves = [(leaf, leaf.grad) for leaf, _ in step.gradients.values()]
+        leaves = [leaf for leaf, _ in step.gradients.values()] + [*step.cleared.values()]
+        self._leaves = [(leaf, leaf.grad) for leaf in leaves]
         self._arrays = step.outer_arrays()
         self._arrays += [grad.array for _, grad in self._leaves if grad is not None]
         self._generator = random.generator()

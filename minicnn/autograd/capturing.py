@@ -41,6 +41,7 @@ class StepCapture(Capture):
         modules: what was called.
         gradients: leaves, and what became of their `.grad`.
         had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
+        cleared: tensors whose `.grad` was forgotten.
         run_again: functions whose forward is called again in each replay.
     """
 
@@ -50,6 +51,7 @@ class StepCapture(Capture):
         self.modules: dict[int, Any] = {}
         self.gradients: dict[int, tuple[Any, Gradient]] = {}
         self.had_gradient: dict[int, bool] = {}
+        self.cleared: dict[int, Any] = {}
         self.run_again: set[Function] = set()
 
 
@@ -62,11 +64,30 @@ def note_inputs(tensors: Iterable) -> None:
                 capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
 
 
-def note_clearing(tensors: Iterable) -> None:
-    """Remember which leaves had a gradient, which is now forgotten."""
-    if capture.here.active is not None:
-        for tensor in tensors:
-            capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
+    """Forget the `.grad` of tensors, or fill it with zeros; a replay does so at the same moment.
+
+    It is done for all tensors then: those that this step gives no gradient may have one from elsewhere.
+    """
+    step = capture.here.active
+    if step is None:
+        _clear(tensors, set_to_none)
+        return
+    tensors = list(tensors)
+    for tensor in tensors:
+        step.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+        step.cleared[id(tensor)] = tensor
+    with step.paused():
+        _clear(tensors, set_to_none)
+    step.note(_clear, tensors, set_to_none)
+
+
+def _clear(tensors: Iterable, set_to_none: bool) -> None:
+    for tensor in tensors:
+        if set_to_none:
+            tensor.grad = None
+        elif tensor.grad is not None:
+            tensor.grad.zero_()
 
 
 def note_module(module: Any) -> None:
@@ -83,6 +104,12 @@ def note_gradient(tensor: Any, is_sum: bool) -> None:
         is_sum = is_sum if known is None or known[1].tensor is not tensor.grad else known[1].is_sum
         had_one = step.had_gradient.get(id(tensor), False)
         step.gradients[id(tensor)] = tensor, Gradient(tensor.grad, is_sum, had_one)
+        if not is_sum:
+            step.note(_set_gradient, tensor, tensor.grad)
+
+
+def _set_gradient(tensor: Any, gradient: Any) -> None:
+    tensor.grad = gradient
 
 
 @np.errstate(all="ignore")
