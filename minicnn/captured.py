@@ -43,6 +43,7 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
+from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
@@ -109,8 +110,14 @@ class CapturedStep:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
 
+    def release(self) -> None:
+        """Forget the recording, and give its memory back. Gradients that it computed move to memory of their own."""
+        if self._replay is not None:
+            self._replay.move_gradients()
+            self._replay = None
+
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
-        return _mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+        return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
@@ -124,9 +131,9 @@ class CapturedStep:
         step = StepCapture()
         with step.in_force():
             returned = self._step(*own)
-        if not _holds_tensors_only(returned):
+        if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
-        if step.keeps_tensors_outside(_tensors_in(returned)):
+        if step.keeps_tensors_outside(tensors_in(returned)):
             step.problem = step.problem or (
                 "a tensor that it makes is kept outside of it, where a later step may read it; return it, or "
                 "write it into a tensor made before (copy_)"
@@ -211,6 +218,11 @@ class Replay:
             for leaf, gradient in self._step.gradients.values()
         )
 
+    def move_gradients(self) -> None:
+        """Copy the gradients, which would keep the memory of the whole recording."""
+        for _, gradient in self._step.gradients.values():
+            gradient.tensor.array = gradient.tensor.array.copy(order="K")
+
     def run(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> Any:
         """Replay the recording for new inputs.
 
@@ -247,7 +259,7 @@ class Replay:
             try:
                 with rehearsal():
                     returned = step(*inputs)
-                expected = [tensor.array.copy() for tensor in _tensors_in(returned)]
+                expected = [tensor.array.copy() for tensor in tensors_in(returned)]
             except EndOfRehearsal:
                 expected = None
             gradients = [_copy_of(leaf.grad) for leaf, _ in self._step.gradients.values()]
@@ -261,7 +273,7 @@ class Replay:
         found += [array for _, array, _ in self._tensors]
         same = all(map(_same_bits, found, gradients + changed))
         if expected is not None:
-            own = [tensor.array for tensor in _tensors_in(self._returned)]
+            own = [tensor.array for tensor in tensors_in(self._returned)]
             same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
         if not same:
             state.restore()
@@ -354,43 +366,11 @@ def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
 
 
 def _copied(returned: Any) -> Any:
-    return _mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
+    return mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
 
 
 def _copy_of(grad: Tensor | None) -> Array | None:
     return None if grad is None else grad.array.copy()
-
-
-def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to all tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _mapped(function, member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        members = [_mapped(function, member) for member in value]
-        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
-    return value
-
-
-def _tensors_in(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _mapped(note, value)
-    return found
-
-
-def _holds_tensors_only(value: Any) -> bool:
-    """Whether there is nothing in nested tuples, lists and dicts but tensors and None."""
-    if isinstance(value, dict):
-        return all(map(_holds_tensors_only, value.values()))
-    if isinstance(value, tuple | list):
-        return all(map(_holds_tensors_only, value))
-    return value is None or isinstance(value, Tensor)
 
 
 def _same_bits(a: Array | None, b: Array | None) -> bool:
