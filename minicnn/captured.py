@@ -22,12 +22,14 @@ What a recording holds is what was *computed*, not the program. So the rules are
   and gradient clipping are called in each step as ever.
 - The step must not read numbers: what depends on `loss.item()` would be decided once and for all. It returns tensors,
   which are read outside.
+- `.grad` is the same tensor in each replay: who wants to keep its numbers takes a copy.
 - Random numbers are drawn by layers such as dropout, which draw new ones in each step.
 
 What breaks these rules is noticed where that is possible: the step then runs as usual, and says so once. Before a
 recording is trusted, it is held against the usual way, bit for bit, on the first batch of other numbers.
-Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, the precision. For these,
-and for batches of another shape, such as the last one of an epoch, the step runs as usual.
+Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, settings of layers, the
+precision, the number of threads. For these, and for batches of another shape, such as the last one of an epoch,
+the step runs as usual.
 """
 
 import functools
