@@ -33,6 +33,7 @@ the step runs as usual.
 """
 
 import functools
+import itertools
 import operator
 import sys
 import threading
@@ -209,7 +210,7 @@ class Replay:
         if len(inputs) != len(self._inputs) or any(
             new.array.shape != own.array.shape
             or new.array.dtype != own.array.dtype
-            or _order(new.array) != _order(own.array)
+            or not _lie_alike(new.array, own.array)
             for new, own in zip(inputs, self._inputs, strict=True)
         ):
             return False
@@ -348,12 +349,17 @@ def _settings() -> tuple:
 
 def _values_of(dictionaries: list[dict[str, Any]]) -> list[Any]:
     """All values, in order."""
-    return [value for dictionary in dictionaries for value in dictionary.values()]
+    return list(itertools.chain.from_iterable(map(dict.values, dictionaries)))
 
 
 def _are_the_same(values: list[Any], others: list[Any]) -> bool:
     """Whether two lists hold the same objects."""
     return len(values) == len(others) and all(map(operator.is_, values, others))
+
+
+def _lie_alike(a: Array, b: Array) -> bool:
+    """Whether the axes of two arrays follow one another alike in memory."""
+    return a.strides == b.strides or _order(a) == _order(b)
 
 
 def _order(array: Array) -> list[int]:
