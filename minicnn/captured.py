@@ -22,15 +22,21 @@ What a recording holds is what was *computed*, not the program. So the rules are
   and gradient clipping are called in each step as ever.
 - The step must not read numbers: what depends on `loss.item()` would be decided once and for all. It returns tensors,
   which are read outside.
+- `.grad` is the same tensor in each replay: who wants to keep its numbers takes a copy.
 - Random numbers are drawn by layers such as dropout, which draw new ones in each step.
 
 What breaks these rules is noticed where that is possible: the step then runs as usual, and says so once. Before a
 recording is trusted, it is held against the usual way, bit for bit, on the first batch of other numbers.
-Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, the precision. For these,
-and for batches of another shape, such as the last one of an epoch, the step runs as usual.
+Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, settings of layers, the
+precision, the number of threads. For these, and for batches of another shape, such as the last one of an epoch,
+the step runs as usual.
 """
 
 import functools
+import itertools
+import operator
+import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -40,12 +46,13 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
+from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.nn.functional.precision import precision_in_force
-from minicnn.nn.fusion import fusion_in_force, has_hooks
+from minicnn.nn.fusion import fusion_in_force
 
 
 class CapturedStep:
@@ -60,6 +67,7 @@ class CapturedStep:
         self._step = step
         self._warm_up = warm_up
         self._replay: Replay | None = None
+        self._in_use = threading.Lock()
         functools.update_wrapper(self, step)
 
     @property
@@ -81,8 +89,20 @@ class CapturedStep:
         is_part = here.active is not None or here.is_rehearsal  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
+        if not self._in_use.acquire(blocking=False):  # another thread is in the recording's memory
+            return self._as_usual(inputs)
+        try:
+            return self._from_recording(inputs)
+        finally:
+            self._in_use.release()
+
+    def _from_recording(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Replay the recording if there is one that suits, or make it."""
         if self._replay is not None and not self._replay.holds():
-            self.forget()
+            self.release()
+            self._warm_up = max(
+                self._warm_up, 1
+            )  # what changes in each step is not recorded each time
         if self._replay is None:
             return self._record(inputs)
         if not self._replay.suits(inputs):
@@ -93,14 +113,14 @@ class CapturedStep:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
 
-    def forget(self) -> None:
-        """Drop the recording and its memory; a later call records anew. Gradients keep their numbers."""
+    def release(self) -> None:
+        """Forget the recording, and give its memory back. Gradients that it computed move to memory of their own."""
         if self._replay is not None:
             self._replay.move_gradients()
             self._replay = None
 
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
-        return _mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+        return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
@@ -112,8 +132,13 @@ class CapturedStep:
         step = StepCapture()
         with step.in_force():
             returned = self._step(*own)
-        if not _holds_tensors_only(returned):
+        if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
+        if step.keeps_tensors_outside(tensors_in(returned)):
+            step.problem = step.problem or (
+                "a tensor that it makes is kept outside of it, where a later step may read it; return it, or "
+                "write it into a tensor made before (copy_)"
+            )
         if step.problem:
             self._give_up(step.problem)
         else:
@@ -122,7 +147,7 @@ class CapturedStep:
         return _copied(returned)
 
     def _give_up(self, problem: str) -> None:
-        self.forget()
+        self.release()
         self.problem = problem
         warnings.warn(
             f"capture: {getattr(self, '__name__', 'this step')} runs as usual, not from a recording: {problem}",
@@ -148,6 +173,7 @@ class Replay:
         self._step = step
         self._inputs = inputs
         self._returned = returned
+        self._is_tried = False
         self._doubted = [tensor.array.size > 0 for tensor in inputs]
         modules = [part for module in step.modules.values() for part in module.modules()]
         tensors = [
@@ -156,7 +182,11 @@ class Replay:
             for tensor in (*module._parameters.values(), *module._buffers.values())
             if tensor is not None
         ] + [tensor for tensor, _ in step.leaves.values()]
-        self._modes = [(module, module.training) for module in modules]
+        self._members = [members for part in modules for members in (vars(part), part._modules)]
+        self._values = _values_of(self._members)
+        self._hooks = [
+            hooks for part in modules for hooks in (part._forward_pre_hooks, part._forward_hooks)
+        ]
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
 
@@ -170,12 +200,12 @@ class Replay:
         """Whether the step would still do what was recorded."""
         return (
             self._settings == _settings()
+            and not any(self._hooks)
+            and _are_the_same(self._values, _values_of(self._members))
             and all(
-                module.training == training and not has_hooks(module)
-                for module, training in self._modes
-            )
-            and all(
-                tensor.array is array and (tensor.node is not None) == requires_grad
+                tensor.array is array
+                and (tensor.node is not None) == requires_grad
+                and not (requires_grad and tensor.node.hooks)
                 for tensor, array, requires_grad in self._tensors
             )
         )
@@ -183,7 +213,9 @@ class Replay:
     def suits(self, inputs: tuple[Tensor, ...]) -> bool:
         """Whether the recording is for inputs like these, and for gradients as they are now."""
         if len(inputs) != len(self._inputs) or any(
-            new.array.shape != own.array.shape or new.array.dtype != own.array.dtype
+            new.array.shape != own.array.shape
+            or new.array.dtype != own.array.dtype
+            or not _lie_alike(new.array, own.array)
             for new, own in zip(inputs, self._inputs, strict=True)
         ):
             return False
@@ -193,6 +225,11 @@ class Replay:
             else gradient.had_one or leaf.grad is None
             for leaf, gradient in self._step.gradients.values()
         )
+
+    def move_gradients(self) -> None:
+        """Copy the gradients, which would keep the memory of the whole recording."""
+        for _, gradient in self._step.gradients.values():
+            gradient.tensor.array = gradient.tensor.array.copy(order="K")
 
     def run(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> Any:
         """Replay the recording for new inputs.
@@ -206,8 +243,9 @@ class Replay:
             for i, doubted in enumerate(self._doubted)
             if doubted and not _same_bits(inputs[i].array, self._inputs[i].array)
         ]
-        if new:
+        if new or not self._is_tried:
             self._rehearse(inputs, step)
+            self._is_tried = True
             for i in new:
                 self._doubted[i] = False
         else:
@@ -221,17 +259,15 @@ class Replay:
     def _begin(self, inputs: tuple[Tensor, ...]) -> None:
         for own, new in zip(self._inputs, inputs, strict=True):
             own.array[...] = new.array
-        for leaf, gradient in self._step.gradients.values():
-            leaf.grad = gradient.tensor
 
     def _rehearse(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> None:
         """Replay the recording up to the optimizer, compare with the usual way, and go on if all bits are the same."""
-        state = _State(self._step)
+        state = _State(self._step, self._members, [tensor for tensor, _, _ in self._tensors])
         try:
             try:
                 with rehearsal():
                     returned = step(*inputs)
-                expected = [tensor.array.copy() for tensor in _tensors_in(returned)]
+                expected = [tensor.array.copy() for tensor in tensors_in(returned)]
             except EndOfRehearsal:
                 expected = None
             gradients = [_copy_of(leaf.grad) for leaf, _ in self._step.gradients.values()]
@@ -245,7 +281,7 @@ class Replay:
         found += [array for _, array, _ in self._tensors]
         same = all(map(_same_bits, found, gradients + changed))
         if expected is not None:
-            own = [tensor.array for tensor in _tensors_in(self._returned)]
+            own = [tensor.array for tensor in tensors_in(self._returned)]
             same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
         if not same:
             state.restore()
@@ -257,10 +293,17 @@ class Replay:
 
 
 class _State:
-    """What a step may change before the optimizer does: arrays outside the capture's memory, gradients, chance."""
+    """What a step may change: arrays outside the capture's memory, gradients, modules, frozen parameters, chance.
 
-    def __init__(self, step: StepCapture):
-        self._leaves = [(leaf, leaf.grad) for leaf, _ in step.gradients.values()]
+    A rehearsal ends where the optimizer begins. What the step would have changed back after that, such as the mode of
+    a module, must not stay as it was in between.
+    """
+
+    def __init__(self, step: StepCapture, members: list[dict[str, Any]], tensors: list[Tensor]):
+        leaves = [leaf for leaf, _ in step.gradients.values()] + [*step.cleared.values()]
+        self._leaves = [(leaf, leaf.grad) for leaf in leaves]
+        self._nodes = [(tensor, tensor.node) for tensor in tensors]
+        self._members = [(names, names.copy()) for names in members]
         self._arrays = step.outer_arrays()
         self._arrays += [grad.array for _, grad in self._leaves if grad is not None]
         self._generator = random.generator()
@@ -273,6 +316,12 @@ class _State:
             array[...] = old
         for leaf, grad in self._leaves:
             leaf.grad = grad
+        for tensor, node in self._nodes:
+            tensor.node = node
+        for names, old in self._members:
+            for name in names.keys() - old.keys():
+                del names[name]
+            names.update(old)
         self._generator.bit_generator.state = self._chance
 
 
@@ -298,7 +347,30 @@ def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
 
 def _settings() -> tuple:
     """What else decides over how a step is computed."""
-    return precision_in_force(), modes.state.recording, fusion_in_force()
+    loops = sys.modules.get("minicnn.kernels.cpu.compiled")
+    threads = 1 if loops is None else loops.thread_count()  # each sums its part
+    return precision_in_force(), modes.state.recording, fusion_in_force(), threads
+
+
+def _values_of(dictionaries: list[dict[str, Any]]) -> list[Any]:
+    """All values, in order."""
+    return list(itertools.chain.from_iterable(map(dict.values, dictionaries)))
+
+
+def _are_the_same(values: list[Any], others: list[Any]) -> bool:
+    """Whether two lists hold the same objects."""
+    return len(values) == len(others) and all(map(operator.is_, values, others))
+
+
+def _lie_alike(a: Array, b: Array) -> bool:
+    """Whether the axes of two arrays follow one another alike in memory."""
+    return a.strides == b.strides or _order(a) == _order(b)
+
+
+def _order(array: Array) -> list[int]:
+    """The axes from the outermost in memory to the innermost, without those of one element."""
+    axes = [axis for axis, size in enumerate(array.shape) if size > 1]
+    return sorted(axes, key=lambda axis: -abs(array.strides[axis]))
 
 
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
@@ -307,43 +379,11 @@ def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
 
 
 def _copied(returned: Any) -> Any:
-    return _mapped(lambda tensor: Tensor(tensor.array.copy()), returned)
+    return mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
 
 
 def _copy_of(grad: Tensor | None) -> Array | None:
     return None if grad is None else grad.array.copy()
-
-
-def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to all tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _mapped(function, member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        members = [_mapped(function, member) for member in value]
-        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
-    return value
-
-
-def _tensors_in(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _mapped(note, value)
-    return found
-
-
-def _holds_tensors_only(value: Any) -> bool:
-    """Whether there is nothing in nested tuples, lists and dicts but tensors and None."""
-    if isinstance(value, dict):
-        return all(map(_holds_tensors_only, value.values()))
-    if isinstance(value, tuple | list):
-        return all(map(_holds_tensors_only, value))
-    return value is None or isinstance(value, Tensor)
 
 
 def _same_bits(a: Array | None, b: Array | None) -> bool:
