@@ -190,12 +190,6 @@ class Replay:
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
 
-    def move_gradients(self) -> None:
-        """Copy gradients out of the memory of the recording, which they would keep."""
-        for leaf, gradient in self._step.gradients.values():
-            if leaf.grad is gradient.tensor:
-                leaf.grad = Tensor(leaf.grad.array.copy(order="K"))
-
     def holds(self) -> bool:
         """Whether the step would still do what was recorded."""
         return (
