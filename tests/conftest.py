@@ -27,7 +27,7 @@ def seed():
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy."""
+    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy or a GPU."""
     settings.load_profile("minicnn" if request.param == "cpu" else "stand-in")
     with tensors_on(request.param):
         yield request.param

@@ -1,4 +1,4 @@
-"""Where the tensors of a test live: on the CPU, and again on a stand-in for a GPU.
+"""Where the tensors of a test live: on the CPU, and again on a stand-in for a GPU, or on a GPU (gpu/library.py).
 
 A test that takes the fixture `device`, or is marked with `on_every_device`, runs on both. What makes its
 tensors, `leaf` of tests/checks.py and the helpers around it, asks here where to put them.
@@ -15,7 +15,7 @@ import pytest
 from minicnn import deferred
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
-from tests.gpu.strict_cupy import installed, make_cupy
+from tests.gpu.library import gpu_library
 
 DEVICES = ["cpu", "cuda"]
 
@@ -27,8 +27,8 @@ _places = ["cpu"]
 
 @contextmanager
 def tensors_on(device: str) -> Iterator[None]:
-    """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed."""
-    gpu = installed(make_cupy()) if device != "cpu" else contextlib.nullcontext()
+    """Let tensors live on `device` inside the block; for "cuda", the library of gpu/library.py is there."""
+    gpu = gpu_library() if device != "cpu" else contextlib.nullcontext()
     _places.append(device)
     try:
         with gpu:
@@ -40,7 +40,7 @@ def tensors_on(device: str) -> Iterator[None]:
 
 
 def on_gpu() -> bool:
-    """Whether tensors live on the stand-in now."""
+    """Whether tensors live on the GPU, or its stand-in, now."""
     return _places[-1] != "cpu"
 
 
