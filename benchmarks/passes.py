@@ -156,7 +156,7 @@ class Pass:
         """Return the loss and the gradients of all parameters as NumPy arrays; nothing is changed."""
         self.forward()
         self.backward()
-        found = {"loss": self.outputs.cpu().numpy()}
+        found = {"loss": self.outputs.detach().cpu().numpy()}
         for name, parameter in self.model.named_parameters():
             found[name] = parameter.grad.cpu().numpy()
         self.optimizer.zero_grad()
