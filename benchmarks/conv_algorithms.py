@@ -238,9 +238,19 @@ def tables(records: list[dict]) -> list[Table]:
 
     times = [[*row, quickest(r)] for row, r in zip(rows("milliseconds"), records, strict=True)]
     return [
-        Table("Milliseconds", ["", *names, "quickest in sum"], times, cells),
-        Table("GFLOP/s, of the definition's operations", ["", *names], rows("gflops"), cells),
-        Table("Largest error, relative to the largest result", ["", *names], rows("errors"), cells),
+        Table("Convolutions: milliseconds", ["", *names, "quickest in sum"], times, cells),
+        Table(
+            "Convolutions: GFLOP/s, of the definition's operations",
+            ["", *names],
+            rows("gflops"),
+            cells,
+        ),
+        Table(
+            "Convolutions: largest error, relative to the largest result",
+            ["", *names],
+            rows("errors"),
+            cells,
+        ),
     ]
 
 
@@ -265,8 +275,11 @@ def draw(records: list[dict], path: Path) -> bool:
         ("channels, at 14 x 14, batch 8", "C", [asdict(case) for case in CHANNELS]),
         ("pixels a side, 64 channels, batch 4", "H", [asdict(case) for case in SIZES]),
     ]
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    panels = figure.subplots(len(sweeps), len(PARTS), sharey=True)
+    sweeps = [sweep for sweep in sweeps if any(r["case"] in sweep[2] for r in records)]
+    if not sweeps:
+        return False
+    figure = Figure(figsize=(11, 3.25 * len(sweeps)), layout="constrained")
+    panels = figure.subplots(len(sweeps), len(PARTS), sharey=True, squeeze=False)
     for row, (title, axis, cases) in zip(panels, sweeps, strict=True):
         members = [record for record in records if record["case"] in cases]
         for i, panel in enumerate(row):

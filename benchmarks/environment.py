@@ -38,10 +38,10 @@ def describe_threads() -> dict[str, str | int]:
 
 
 def describe_gpu() -> dict[str, str | int]:
-    """Return the GPU in use with its driver and libraries; without a usable GPU, what is missing."""
+    """Return the GPU in use with its driver and libraries; or that there is none."""
     problem = cuda_problem()
     if problem is not None:
-        return {"gpu": f"none: {problem}"}
+        return {"gpu": "none"}
     import cupy
 
     runtime = cupy.cuda.runtime

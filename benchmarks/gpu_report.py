@@ -69,7 +69,7 @@ Part = Callable[[Allowance], Findings]
 # --- parts that stand in other files, or in other processes ---------------------------------------
 
 
-def tests(out: Path, paths: Sequence[Sequence[str]], allowance: Allowance) -> Findings:
+def run_tests_on_gpu(out: Path, paths: Sequence[Sequence[str]], allowance: Allowance) -> Findings:
     """Run tests on the GPU, in processes of their own, so that a kernel that fails takes no more with it.
 
     Args:
@@ -150,7 +150,7 @@ def devices(out: Path, allowance: Allowance) -> Findings:
     """See cpu_vs_gpu.py; networks first."""
     names, batches = [*WHOLE_NETWORKS, *LAYERS], BATCHES
     if allowance.is_tiny:
-        names, batches = ["mlp", "relu"], (1, 2)
+        names, batches = ["relu"], (1, 2)
     compared = DEVICES if allowance.device == "cuda" else (allowance.device,)
     results, not_run = cpu_vs_gpu.measure(
         names, compared, batches, allowance.pace, 0.2, allowance.deadline
@@ -169,7 +169,7 @@ def parts_of(out: Path) -> dict[str, tuple[float, Part]]:
         [*DEVICE_TESTS, "-k", "cuda"],
     ]
     return {
-        "tests": (0.34, functools.partial(tests, out, selection)),
+        "tests": (0.34, functools.partial(run_tests_on_gpu, out, selection)),
         "gradients": (0.06, gpu_parts.gradients),
         "bandwidth": (0.06, gpu_parts.bandwidth),
         "convolutions": (0.08, gpu_parts.convolutions),

@@ -78,9 +78,16 @@ def random_batch(subject: Subject, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """
     rng = np.random.default_rng(0)
     examples = rng.standard_normal((batch, *subject.shape), dtype=np.float32)
-    if subject.classes is None and examples.ndim == 4:
-        examples = np.ascontiguousarray(examples.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if subject.classes is None:
+        examples = channels_last_in_memory(examples)
     return examples, rng.integers(0, subject.classes or 1, batch)
+
+
+def channels_last_in_memory(array: np.ndarray) -> np.ndarray:
+    """Return images (N, C, H, W) as a view of memory in the order (N, H, W, C), and other arrays as they are."""
+    if array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 class Pass:
@@ -97,6 +104,7 @@ class Pass:
         minicnn.manual_seed(0)
         examples, labels = random_batch(subject, batch)
         self.host_batch = examples.astype(dtype, copy=False), labels
+        self.device = device
         self.is_layer = subject.classes is None
         self.model = subject.build(nn).to(dtype).to(device)
         self.inputs = minicnn.Tensor(to_device(self.host_batch[0], device), self.is_layer)
@@ -114,7 +122,9 @@ class Pass:
         if not self.is_layer:
             self.outputs = nn.functional.cross_entropy(self.outputs, self.labels)
         elif self._grad is None:
-            self._grad = self.outputs.detach() * 0.5  # any numbers, in the order of the outputs
+            numbers = np.random.default_rng(1).standard_normal(self.outputs.shape)
+            numbers = channels_last_in_memory(numbers.astype(self.host_batch[0].dtype))
+            self._grad = minicnn.Tensor(to_device(numbers, self.device))
 
     def backward(self) -> None:
         """Compute the gradients of all parameters; for a layer, that of its input too."""
@@ -153,12 +163,12 @@ class Pass:
         return (lambda: step(self.inputs, self.labels)) if step.is_recorded else None
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Return the loss and the gradients of all parameters as NumPy arrays; nothing is changed."""
+        """Return the loss, or a layer's outputs, and the gradients as NumPy arrays; no parameter is changed."""
         self.forward()
         self.backward()
-        found = {"loss": self.outputs.detach().cpu().numpy()}
+        found = {"outputs": self.outputs.detach().cpu().numpy()}
         for name, parameter in self.model.named_parameters():
             found[name] = parameter.grad.cpu().numpy()
-        self.optimizer.zero_grad()
-        self.outputs = None
+        if self.is_layer:
+            found["input"] = self.inputs.grad.cpu().numpy()
         return found
