@@ -14,11 +14,13 @@ memory, as inside a network. Results go to --out (benchmarks/results): conv_algo
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401
 import numpy as np
 from convolutions import PARTS, Convolution
 from device_timing import clock_of, milliseconds
@@ -136,24 +138,33 @@ def cudnn_calls(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
     step, around = [case.stride] * 2, [case.padding] * 2
     geometry = step, around, [1, 1], False, [0, 0], case.groups
 
-    def set_up() -> None:
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = way.precision == "tf32"
-
     def forward() -> Any:
-        set_up()
-        return torch.conv2d(x, w, None, step, around, 1, case.groups)
+        with cudnn_settings(way.precision):
+            return torch.conv2d(x, w, None, step, around, 1, case.groups)
 
     def gradient(index: int) -> Any:
-        set_up()
         wanted = [index == i for i in range(3)]
-        return torch.ops.aten.convolution_backward(g, x, w, None, *geometry, wanted)[index]
+        with cudnn_settings(way.precision):
+            return torch.ops.aten.convolution_backward(g, x, w, None, *geometry, wanted)[index]
 
     return {
         "forward": forward,
         "input gradient": lambda: gradient(0),
         "weight gradient": lambda: gradient(1),
     }
+
+
+@contextmanager
+def cudnn_settings(precision: str) -> Iterator[None]:
+    """Let cuDNN try its algorithms, and round to TF32 or not, inside a `with` block."""
+    from torch.backends import cudnn
+
+    before = cudnn.benchmark, cudnn.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32 = True, precision == "tf32"
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32 = before
 
 
 def exact_results(case: Convolution) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401
 from device_timing import WHOLE, clock_of, first_call, milliseconds, time_phases
 from environment import describe, describe_gpu, describe_threads
 from passes import LAYERS, WHOLE_NETWORKS, Pass, Subject

@@ -32,6 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import checkout
 import conv_algorithms
 import cpu_vs_gpu
 import gpu_parts
@@ -45,7 +46,6 @@ from timing import Pace
 
 from minicnn.backend import cuda_problem
 
-ROOT = Path(__file__).resolve().parents[1]
 NO_GPU = 2
 
 KERNEL_TESTS = ("tests/kernels/gpu", "tests/gpu")
@@ -116,8 +116,9 @@ def run_tests(arguments: Sequence[str], log: Path, seconds: float) -> int | None
         "--tb=short",
         "-p",
         "no:cacheprovider",
+        *("-W", "default"),  # CuPy warns, for instance where it finds no CUDA toolkit
     ]
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    paths = [str(checkout.ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         "MINICNN_TEST_GPU": "1",
@@ -127,7 +128,7 @@ def run_tests(arguments: Sequence[str], log: Path, seconds: float) -> int | None
         try:
             return subprocess.run(
                 [*command, *arguments],
-                cwd=ROOT,
+                cwd=checkout.ROOT,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -169,7 +170,7 @@ def parts_of(out: Path) -> dict[str, tuple[float, Part]]:
         [*DEVICE_TESTS, "-k", "cuda"],
     ]
     return {
-        "tests": (0.34, functools.partial(run_tests_on_gpu, out, selection)),
+        "tests": (0.30, functools.partial(run_tests_on_gpu, out, selection)),
         "gradients": (0.06, gpu_parts.gradients),
         "bandwidth": (0.06, gpu_parts.bandwidth),
         "convolutions": (0.08, gpu_parts.convolutions),

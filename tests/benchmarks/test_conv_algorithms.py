@@ -48,6 +48,15 @@ def test_on_a_gpu_tf32_rounds_more():
     assert errors["GPU direct"] < 1e-5 < errors["GPU direct TF32"] < 1e-2
 
 
+@pytest.mark.parametrize("precision", ["exact", "tf32"])
+def test_settings_of_cudnn_do_not_stay(torch, precision):
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.allow_tf32
+    with conv_algorithms.cudnn_settings(precision):
+        assert (cudnn.benchmark, cudnn.allow_tf32) == (True, precision == "tf32")
+    assert (cudnn.benchmark, cudnn.allow_tf32) == before
+
+
 def test_after_the_deadline_cases_are_named():
     assert measure([], QUICK_CASES, QUICK, time.perf_counter() - 1) == (
         [],

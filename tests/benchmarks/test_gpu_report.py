@@ -1,6 +1,8 @@
 """The report of a GPU, with the stand-in as the GPU: all parts run, and what goes wrong is told."""
 
 import json
+import os
+import subprocess
 import sys
 import time
 
@@ -55,6 +57,14 @@ def test_without_a_gpu_there_is_a_message_and_a_status(tmp_path, monkeypatch, ca
     assert main(["--out", str(tmp_path / "new")]) == NO_GPU
     assert "nothing to report without a GPU: CuPy cannot be imported" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_minicnn_need_not_be_installed(tmp_path):
+    (tmp_path / "cupy.py").write_text("raise ImportError('broken')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, gpu_report.__file__, "--out", str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, "CuPy cannot be imported (broken)" in done.stderr) == (NO_GPU, True)
 
 
 def test_a_part_that_does_not_exist(gpu, tmp_path, capsys):
