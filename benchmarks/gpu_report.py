@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_report.py --out DIR
 
-needs CuPy and a GPU, and neither Numba nor a network. It takes at most --minutes (8), and writes report.md,
+needs CuPy and a GPU, and neither Numba nor a network. It is made for --minutes (8), and writes report.md,
 report.json, the output of the tests, and pictures where Matplotlib is installed. In turn:
 
     tests            those of the CUDA kernels and of the devices, with CuPy itself in the place of the stand-in
