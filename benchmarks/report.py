@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, UNCAPTURED
+from tables import digits, joined
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS = ("training step", "inference", "epoch", "operation")
@@ -106,11 +107,6 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def joined(cells: Sequence[str]) -> str:
-    """Return a line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def cells_of(row: dict) -> list[str]:
     """Return the cells below HEADINGS."""
     times = row["milliseconds"]
@@ -145,13 +141,6 @@ def memory_cell(row: dict) -> str:
         return "-"
     theirs = min(added[name] for name in (NCHW.name, CHANNELS_LAST.name))
     return f"{added[MINICNN.name]:.0f}, {theirs:.0f}"
-
-
-def digits(milliseconds: float) -> str:
-    """Return a time with three significant digits, and without an exponent."""
-    if milliseconds >= 100:
-        return f"{milliseconds:.0f}"
-    return f"{milliseconds:.1f}" if milliseconds >= 10 else f"{milliseconds:.3g}"
 
 
 # --- picture --------------------------------------------------------------------------------------

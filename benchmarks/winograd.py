@@ -15,9 +15,10 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from convolutions import PARTS, Convolution
 from environment import describe
 from libraries import CHANNELS_LAST, MINICNN, NCHW, thread_settings, use_threads
-from operations import PARTS, Convolution, minicnn_convolution, torch_convolution, weight_in
+from operations import minicnn_convolution, torch_convolution, weight_in
 from peaks import measure_peaks
 from timing import Contestant, Pace, alternate, medians
 

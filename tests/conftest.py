@@ -26,7 +26,7 @@ def seed():
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy."""
+    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy or a GPU."""
     with tensors_on(request.param):
         yield request.param
 

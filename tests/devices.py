@@ -1,4 +1,4 @@
-"""Where the tensors of a test live: on the CPU, and again on a stand-in for a GPU.
+"""Where the tensors of a test live: on the CPU, and again on a stand-in for a GPU, or on a GPU (gpu/library.py).
 
 A test that takes the fixture `device`, or is marked with `on_every_device`, runs on both. What makes its
 tensors, `leaf` of tests/checks.py and the helpers around it, asks here where to put them.
@@ -18,7 +18,8 @@ import pytest
 from minicnn import deferred
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
-from tests.gpu.strict_cupy import installed, make_cupy
+from tests.gpu.library import gpu_library
+from tests.gpu.strict_cupy import make_cupy
 
 DEVICES = ["cpu", "cuda"]
 
@@ -51,17 +52,17 @@ with_own_kernels = pytest.mark.parametrize(
 
 @contextmanager
 def tensors_on(device: str, own_kernels: bool = False) -> Iterator[None]:
-    """Let tensors live on `device` inside the block; for "cuda", the stand-in is installed.
+    """Let tensors live on `device` inside the block; for "cuda", the library of gpu/library.py is there.
 
     The stand-in has `cupy.RawModule`, from which the CUDA kernels come, on request only.
     """
     global _tried
     gpu = contextlib.nullcontext()
     if device != "cpu":
-        cupy = make_cupy()
+        stand_in = make_cupy()
         if own_kernels:
-            cupy.RawModule = import_module("tests.gpu.cuda_on_host.host_module").HostModule
-        gpu = installed(cupy)
+            stand_in.RawModule = import_module("tests.gpu.cuda_on_host.host_module").HostModule
+        gpu = gpu_library(stand_in)
     _tried = 0
     _places.append(device)
     try:
@@ -74,7 +75,7 @@ def tensors_on(device: str, own_kernels: bool = False) -> Iterator[None]:
 
 
 def on_gpu() -> bool:
-    """Whether tensors live on the stand-in now."""
+    """Whether tensors live on the GPU, or its stand-in, now."""
     return _places[-1] != "cpu"
 
 

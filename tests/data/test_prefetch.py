@@ -8,6 +8,7 @@ from minicnn.data import DataLoader, TensorDataset
 from minicnn.data.prefetch import _Road, sent_ahead
 from tests.checks import normal
 from tests.devices import host, on_every_device, on_gpu, placed, tensors_on
+from tests.gpu.library import needs_stand_in
 from tests.gpu.strict_cupy import ndarray
 
 X, LABELS = normal(10, 2, 3, 3, dtype="float32"), np.arange(10)
@@ -82,6 +83,7 @@ def test_the_source_may_change_after_the_batch_was_sent():
     assert [array[0] for array in arrived] == [0, 1, 2, 3]
 
 
+@needs_stand_in
 def test_without_the_wait_for_the_copy_there_would_be_nothing_to_read():
     with tensors_on("cuda"):
         road = _Road("cuda")

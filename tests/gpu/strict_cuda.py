@@ -10,7 +10,9 @@ fast machine:
   `OutOfMemoryError`, a MemoryError, as from CuPy.
 """
 
+import math
 import threading
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -152,10 +154,12 @@ class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess=False):
         self._stream: Stream | None = None
         self._position = 0
+        self.seconds = math.nan
 
     def record(self, stream: "Stream | None" = None) -> None:
         self._stream = Stream.current() if stream is None else stream
         self._position = self._stream.queued
+        self.seconds = time.perf_counter()
 
     @property
     def done(self) -> bool:
@@ -170,6 +174,13 @@ class Event:
         """Let everything before the mark happen."""
         if self._stream is not None:
             self._stream.run_until(self._position)
+
+
+def get_elapsed_time(start: Event, end: Event) -> float:
+    """Return the milliseconds between two events that have happened."""
+    if not (start.done and end.done):
+        raise CUDARuntimeError("cudaErrorNotReady: device not ready")
+    return 1e3 * (end.seconds - start.seconds)
 
 
 class Stream:
@@ -351,6 +362,7 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
         pools=pools,
         is_available=lambda: bool(devices),
         get_current_stream=Stream.current,
+        get_elapsed_time=get_elapsed_time,
         alloc_pinned_memory=alloc_pinned_memory,
     )
     return cuda

@@ -7,7 +7,10 @@ from minicnn import models, nn, optim
 from minicnn.nn import functional as F
 from tests.checks import normal
 from tests.devices import constant, tensors_on, with_own_kernels
+from tests.gpu.library import needs_stand_in
 from tests.gpu.strict_cupy import ndarray
+
+pytestmark = needs_stand_in
 
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
