@@ -271,9 +271,7 @@ def _repeat(
     try:
         for array in inputs:
             array *= 0.5
-            if (
-                array.ndim
-            ):  # and one half of it once more, for functions that scaling does not change
+            if array.ndim:  # one half once more, for functions that scaling does not change
                 array[: len(array) // 2] *= 0.5
         again = results(compute())
         expected = [other for other, array in zip(again, arrays, strict=True) if array is not None]
