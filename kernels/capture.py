@@ -33,7 +33,7 @@ Note = tuple[Callable, tuple]
 
 
 class Capture:
-    """The notes of one computation, which is what happens inside `with recording.in_force():`.
+    """The notes of one computation, which is what happens inside `with capture.in_force():`.
 
     Attributes:
         notes: in the order of the calls.
@@ -197,7 +197,7 @@ def refuse(reason: str) -> None:
 
 
 def as_a_whole(function: Callable) -> Callable:
-    """Decorate a function: a recording notes the call of it, and nothing of what it calls."""
+    """Decorate a function: a capture notes the call of it, and nothing of what it calls."""
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:

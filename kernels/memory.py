@@ -8,8 +8,8 @@ library also cuts small arrays out of the holes that larger ones left: such a ho
 same gradient in the next step, and the heap grows.
 
 `empty` therefore cuts arrays of half a MiB and more out of arenas, one for middling arrays and one for
-large ones. An array takes the smallest hole that holds it, in the oldest piece of the arena that has one, and
-leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
+large ones. An array takes the smallest hole that holds it, in the oldest piece of the arena that has one,
+and leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
 joined with the holes on both sides (Knuth, The Art of Computer Programming, volume 1, section 2.5:
 best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
 back, what it made on its way forward leaves hardly any hole unused.
