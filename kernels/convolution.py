@@ -18,7 +18,7 @@ import numpy as np
 
 from . import activation
 from .arrays import Array, check_float_array, check_shape, xp_of
-from .dispatch import COMPILED_DTYPES, can_compile, place_of, suits_cuda
+from .dispatch import COMPILED_DTYPES, LEAST_CAPABILITY, can_compile, place_of, suits_cuda
 from .shapes import (
     IntOrPair,
     Padding,
@@ -264,7 +264,8 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
     if xp_of(array) is not np:
         raise RuntimeError(
-            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off; use "auto" or "im2col"'
+            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off, or need a card of compute '
+            f'capability {LEAST_CAPABILITY} or later; use "auto" or "im2col"'
         )
     if not can_compile():
         raise RuntimeError(
