@@ -112,9 +112,8 @@ class Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an array with arbitrary elements in a hole of the arena."""
-        count = operator.index(
-            math.prod(shape)
-        )  # refuses what is no shape, before the books are changed
+        # What is no shape is refused here, before the books are changed.
+        count = operator.index(math.prod(shape))
         size = -(-count * dtype.itemsize // CACHE_LINE) * CACHE_LINE
         if self._staggered:
             size += (STAGGER - size) % PAGE
@@ -210,6 +209,7 @@ class Pool:
         self._small = Arena(SMALL_CHUNK)
         self._middling = Arena(SMALL_CHUNK, staggered=True)
         self._large = Arena(staggered=True)
+        self._arenas = self._small, self._middling, self._large
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """See the function below."""
@@ -222,17 +222,18 @@ class Pool:
 
     def holds(self, array: np.ndarray) -> bool:
         """Whether an array, perhaps a borrowed one, lies in this pool."""
-        chunks = [*self._small.chunks, *self._middling.chunks, *self._large.chunks]
-        return any(0 <= _address(array) - _address(chunk) < chunk.size for chunk in chunks)
+        address = _address(array)
+        chunks = (chunk for arena in self._arenas for chunk in arena.chunks)
+        return any(0 <= address - _address(chunk) < chunk.size for chunk in chunks)
 
     def release(self) -> None:
         """Give the memory that waits for its next array back to the system."""
-        for arena in (self._small, self._middling, self._large):
+        for arena in self._arenas:
             arena.release()
 
     def after_fork(self) -> None:
-        """Called in the child."""
-        for arena in (self._small, self._middling, self._large):
+        """Make the arenas usable in a process that was forked while another thread used them."""
+        for arena in self._arenas:
             arena.after_fork()
 
 
