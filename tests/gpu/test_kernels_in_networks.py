@@ -10,7 +10,7 @@ from minicnn.kernels.dispatch import cuda_kernels
 from minicnn.nn import functional as F
 from tests.checks import normal
 from tests.devices import constant, host, tensors_on
-from tests.gpu.cuda_on_host.host_module import has_compiler
+from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.strict_cupy import ndarray
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="needs g++, to compile for the CPU")
@@ -24,8 +24,9 @@ OPTIMIZERS = {
 
 @pytest.fixture(autouse=True)
 def gpu():
-    with tensors_on("cuda", own_kernels=True):
-        yield
+    with tensors_on("cuda"):
+        equip(ndarray.cupy)
+        yield ndarray.cupy
 
 
 class Residual(nn.Module):
