@@ -26,8 +26,8 @@ lint: $(VENV)/installed-test,plot,dev  ## check style and formatting
 docs: EXTRAS = test,plot,dev
 docs: $(VENV)/installed-test,plot,dev  ## build the API reference from the docstrings into build/reference
 	$(RUN) -m pdoc --docformat google --output-directory build/reference minicnn \
-		minicnn.archives minicnn.backend minicnn.costs minicnn.gradcheck minicnn.graph minicnn.ops \
-		minicnn.photograph minicnn.serialization minicnn.summary minicnn.trained
+		minicnn.archives minicnn.backend minicnn.captured minicnn.costs minicnn.deferred minicnn.gradcheck \
+		minicnn.graph minicnn.ops minicnn.photograph minicnn.serialization minicnn.summary minicnn.trained
 
 accuracy: $(INSTALLED)  ## train the networks of the README's table on the full data sets (two seeds each)
 	$(RUN) benchmarks/accuracy.py

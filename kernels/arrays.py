@@ -52,7 +52,6 @@ def keeping_order(function: Callable[..., Array], *arrays: Array) -> Array:
 
     Arrays may broadcast, if they have the same number of axes.
 
-
     NumPy keeps it by itself. CuPy's results are in row-major order, whatever that of the operands is: an
     image with channels innermost would come out with its columns innermost, and the next kernel would
     have to copy it. So CuPy gets to see the axes as they lie in memory.

@@ -33,7 +33,7 @@ Note = tuple[Callable, tuple]
 
 
 class Capture:
-    """The notes of one computation, which is what happens inside `with recording.in_force():`.
+    """The notes of one computation, which is what happens inside `with capture.in_force():`.
 
     Attributes:
         notes: in the order of the calls.
@@ -207,7 +207,7 @@ def refuse(reason: str) -> None:
 
 
 def as_a_whole(function: Callable) -> Callable:
-    """Decorate a function: a recording notes the call of it, and nothing of what it calls."""
+    """Decorate a function: a capture notes the call of it, and nothing of what it calls."""
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
@@ -279,9 +279,7 @@ def _repeat(
     try:
         for array in inputs:
             array *= 0.5
-            if (
-                array.ndim
-            ):  # and one half of it once more, for functions that scaling does not change
+            if array.ndim:  # one half once more, for functions that scaling does not change
                 array[: len(array) // 2] *= 0.5
         again = results(compute())
         expected = [other for other, array in zip(again, arrays, strict=True) if array is not None]

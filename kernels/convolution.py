@@ -18,8 +18,16 @@ import numpy as np
 
 from . import activation
 from .arrays import Array, check_float_array, check_shape, xp_of
-from .dispatch import COMPILED_DTYPES, can_compile, place_of, suits_cuda
-from .shapes import IntOrPair, Padding, Shape, conv2d_shape, hashable, window_of
+from .dispatch import COMPILED_DTYPES, LEAST_CAPABILITY, can_compile, place_of, suits_cuda
+from .shapes import (
+    IntOrPair,
+    Padding,
+    Shape,
+    conv2d_shape,
+    hashable,
+    is_depthwise,
+    window_of,
+)
 
 ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
 PRECISIONS = ("fast", "exact", "tf32")
@@ -142,8 +150,9 @@ def choose_algorithm(
 ) -> str:
     """Return what "auto" stands for: "winograd", "direct" or "im2col".
 
-    In float16, and where there is no Numba, that is im2col; on a GPU, direct. Otherwise it is direct; or
-    Winograd, where `cpu.winograd.suits` says that it is quicker and `precision` is not "exact".
+    Where neither the compiled loops nor the kernels in gpu/ suit `array` (see `dispatch.place_of`; they never
+    compute in float16), that is im2col. Otherwise it is direct; or Winograd, on the CPU, where
+    `cpu.winograd.suits` says that it is quicker and `precision` is not "exact".
 
     Args:
         function: "conv2d", "conv2d_grad_input" or "conv2d_grad_weight".
@@ -235,8 +244,8 @@ def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: 
         return ".im2col"
     if algorithm == "winograd":
         return ".cpu.winograd"
-    is_depthwise = groups == x_shape[1] == w_shape[0]
-    return f".{place or 'cpu'}.{'depthwise' if is_depthwise else 'conv'}"
+    name = "depthwise" if is_depthwise(x_shape, w_shape, groups) else "conv"
+    return f".{place or 'cpu'}.{name}"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:
@@ -255,7 +264,8 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
         )
     if xp_of(array) is not np:
         raise RuntimeError(
-            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off; use "auto" or "im2col"'
+            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off, or need a card of compute '
+            f'capability {LEAST_CAPABILITY} or later; use "auto" or "im2col"'
         )
     if not can_compile():
         raise RuntimeError(

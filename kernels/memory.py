@@ -8,8 +8,8 @@ library also cuts small arrays out of the holes that larger ones left: such a ho
 same gradient in the next step, and the heap grows.
 
 `empty` therefore cuts arrays of half a MiB and more out of arenas, one for middling arrays and one for
-large ones. An array takes the smallest hole that holds it, in the oldest piece of the arena that has one, and
-leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
+large ones. An array takes the smallest hole that holds it, in the oldest piece of the arena that has one,
+and leaves the rest of the hole; when the array and all views of it are gone, its place is a hole again,
 joined with the holes on both sides (Knuth, The Art of Computer Programming, volume 1, section 2.5:
 best fit with boundary tags). The next array may thus have any size, and a step that frees, on its way
 back, what it made on its way forward leaves hardly any hole unused.
@@ -112,9 +112,8 @@ class Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an array with arbitrary elements in a hole of the arena."""
-        count = operator.index(
-            math.prod(shape)
-        )  # refuses what is no shape, before the books are changed
+        # What is no shape is refused here, before the books are changed.
+        count = operator.index(math.prod(shape))
         size = -(-count * dtype.itemsize // CACHE_LINE) * CACHE_LINE
         if self._staggered:
             size += (STAGGER - size) % PAGE
@@ -210,6 +209,7 @@ class Pool:
         self._small = Arena(SMALL_CHUNK)
         self._middling = Arena(SMALL_CHUNK, staggered=True)
         self._large = Arena(staggered=True)
+        self._arenas = self._small, self._middling, self._large
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """See the function below."""
@@ -222,8 +222,9 @@ class Pool:
 
     def holds(self, array: np.ndarray) -> bool:
         """Whether an array, perhaps a borrowed one, lies in this pool."""
-        chunks = [*self._small.chunks, *self._middling.chunks, *self._large.chunks]
-        return any(0 <= _address(array) - _address(chunk) < chunk.size for chunk in chunks)
+        address = _address(array)
+        chunks = (chunk for arena in self._arenas for chunk in arena.chunks)
+        return any(0 <= address - _address(chunk) < chunk.size for chunk in chunks)
 
     def borrowed(self, array: np.ndarray) -> np.ndarray:
         """Return a view of an array that does not keep its place in this pool: it is lent again when `array` is gone.
@@ -243,12 +244,12 @@ class Pool:
 
     def release(self) -> None:
         """Give the memory that waits for its next array back to the system."""
-        for arena in (self._small, self._middling, self._large):
+        for arena in self._arenas:
             arena.release()
 
     def after_fork(self) -> None:
-        """Called in the child."""
-        for arena in (self._small, self._middling, self._large):
+        """Make the arenas usable in a process that was forked while another thread used them."""
+        for arena in self._arenas:
             arena.after_fork()
 
 

@@ -244,6 +244,11 @@ def conv2d_shape(
     return x_shape[0], w_shape[0], OH, OW
 
 
+def is_depthwise(x_shape: Shape, w_shape: Shape, groups: int) -> bool:
+    """Whether a convolution has one input and one output channel a group."""
+    return groups == x_shape[1] == w_shape[0]
+
+
 def pool2d_shape(
     x_shape: Shape,
     kernel: IntOrPair,

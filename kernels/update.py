@@ -108,3 +108,8 @@ def rmsprop(
             velocity += change
             change = velocity
         param -= lr * change
+
+
+def chosen(indices: Sequence[int], *columns: Arrays | None) -> list[Arrays | None]:
+    """Return these rows of each column, for the parameters that a sibling leaves to this file; None stays None."""
+    return [column and [column[index] for index in indices] for column in columns]

@@ -25,6 +25,7 @@ __all__ = [
     "device",
     "device_of",
     "get_default_device",
+    "gpu_named",
     "in_memory_order",
     "inverse_order",
     "is_array",
@@ -199,8 +200,7 @@ def to_device(array: Array, name: str) -> Array:
     """
     if parse_device(name)[0] == "cpu":
         return array if xp_of(array) is np else to_host(array)
-    cupy = _cupy_for(name)
-    target = _gpu(cupy, name)
+    cupy, target = gpu_named(name)
     if xp_of(array) is cupy and array.device == target:
         return array
     in_memory, order = in_memory_order(array)
@@ -244,6 +244,16 @@ def library_of(name: str) -> ModuleType:
     return np if parse_device(name)[0] == "cpu" else _cupy_for(name)
 
 
+def gpu_named(name: str) -> tuple[ModuleType, Any]:
+    """Return CuPy and its object for the GPU called `name`; "cuda" is the one in use.
+
+    Raises:
+        RuntimeError: for a GPU that this machine cannot use, with the reason.
+    """
+    cupy, index = _cupy_for(name), device(name).index
+    return cupy, cupy.cuda.Device() if index is None else cupy.cuda.Device(index)
+
+
 def _cupy_for(name: str) -> ModuleType:
     """Return CuPy, after making sure that the GPU called `name` is there."""
     problem = cuda_problem()
@@ -255,12 +265,6 @@ def _cupy_for(name: str) -> ModuleType:
     if parse_device(name)[1] >= count:
         raise RuntimeError(f'device "{name}" does not exist: this machine has {count} GPU(s)')
     return cupy
-
-
-def _gpu(cupy: ModuleType, name: str) -> Any:
-    """Return CuPy's object for the GPU called `name`; "cuda" is the one in use."""
-    index = device(name).index
-    return cupy.cuda.Device() if index is None else cupy.cuda.Device(index)
 
 
 def check_one_device(where: str, **arrays: Array | None) -> None:

@@ -164,7 +164,7 @@ class Replay:
     """A recorded step, and what must hold for it to be replayed.
 
     Args:
-        step: the recording.
+        step: the capture that has ended, with its notes.
         inputs: the tensors that it began with.
         returned: what the step returned.
     """

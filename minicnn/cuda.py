@@ -1,7 +1,8 @@
 """The GPUs of this machine: whether there are any, what they are called, and how much memory is in use.
 
 Only `is_available` and `device_count` may be called on a machine without a GPU; the others raise a
-RuntimeError that says what is missing. A GPU works through what it is given in order, while Python
+RuntimeError that says what is missing. Where they take the name of a device, one that is no GPU's is a
+ValueError. A GPU works through what it is given in order, while Python
 goes on; `synchronize` waits for it, as every reading of a number does (see docs/14-devices.md).
 """
 
@@ -9,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from minicnn import deferred
-from minicnn.backend import cuda_is_available, cuda_problem, device, library_of
+from minicnn.backend import cuda_is_available, cuda_problem, device, gpu_named, library_of
 
 __all__ = [
     "current_device",
@@ -86,7 +87,9 @@ def empty_cache() -> None:
 
 def _gpu(index: int | str | None) -> tuple[ModuleType, Any]:
     """Return CuPy and its object for a GPU, given by number or name; None is the one in use."""
-    name = "cuda" if index is None else device(f"cuda:{index}" if isinstance(index, int) else index)
-    cupy = library_of(name)
-    number = device(name).index
-    return cupy, cupy.cuda.Device() if number is None else cupy.cuda.Device(number)
+    name = device("cuda" if index is None else f"cuda:{index}" if isinstance(index, int) else index)
+    if name.type != "cuda":
+        raise ValueError(
+            f'cuda: expected the number of a GPU, "cuda" or "cuda:<index>", got {index!r}'
+        )
+    return gpu_named(name)

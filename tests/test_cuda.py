@@ -133,3 +133,10 @@ def test_a_model_that_does_not_fit_stays_where_it_is(gpu):
     with pytest.raises(MemoryError, match=r"to\('cuda'\): .*\(100, 100\)"):
         model.to("cuda")
     assert {parameter.device for parameter in model.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", -1])
+def test_what_is_no_gpu_is_refused(gpu, name):
+    for call in (cuda.synchronize, cuda.set_device, cuda.memory_allocated, cuda.get_device_name):
+        with pytest.raises(ValueError, match=f"expected .*got .*{name}"):
+            call(name)

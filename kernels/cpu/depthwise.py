@@ -28,7 +28,7 @@ import numpy as np
 from ..arrays import channels_first
 from ..capture import do, zeros
 from ..memory import CACHE_LINE, empty
-from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, window_of
+from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, is_depthwise, window_of
 from .compiled import compiled, on_threads, thread_count
 from .depthwise_simd import add_products, multiply_pixels
 from .images import images_in_order
@@ -42,11 +42,6 @@ With TILE_VECTORS vectors each and as many of weights this takes 10 registers. A
 for 8 multiply-adds, of which a processor does two each in a cycle. More pixels would save little, and
 rows of small images would be cut badly.
 """
-
-
-def suits(x_shape: Shape, w_shape: Shape, groups: int) -> bool:
-    """Whether a convolution is depthwise, one input and one output channel a group: what this file is for."""
-    return groups == x_shape[1] == w_shape[0]
 
 
 def conv2d(
@@ -126,7 +121,7 @@ def conv2d_grad_weight(
 
 
 def _check_suits(x_shape: Shape, w_shape: Shape, groups: int) -> None:
-    if not suits(x_shape, w_shape, groups):
+    if not is_depthwise(x_shape, w_shape, groups):
         raise ValueError(
             "depthwise: groups: expected as many groups as input and output channels, got groups="
             f"{groups}, x {tuple(x_shape)}, w {tuple(w_shape)}; use the convolution of `conv`"

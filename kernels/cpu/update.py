@@ -7,16 +7,10 @@ see table.py.
 import math
 
 from .. import update as numpy_update
-from ..update import Arrays, adam_factors
+from ..update import Arrays, adam_factors, chosen
 from .compiled import compiled, on_threads
 from .flat import share
 from .table import END, GRAD, MEMORY, PARAM, part_of, run
-
-
-def chosen(indices: list[int], *columns: Arrays | None) -> list[Arrays | None]:
-    """Return these rows of each column; None stays None."""
-    return [column and [column[index] for index in indices] for column in columns]
-
 
 # --- SGD ------------------------------------------------------------------------------------------
 

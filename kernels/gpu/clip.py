@@ -17,9 +17,8 @@ def norm(arrays: Arrays) -> Array:
     """See ../clip.py; squares are added in float64, so that none overflows and few digits are lost."""
     xp, result = xp_of(arrays[0]), xp_of(arrays[0]).zeros((), arrays[0].dtype)
     launches, alive = [], []
-    while (
-        arrays
-    ):  # those with gaps are copied, and those that share memory go into tables of their own
+    # Arrays with gaps are copied, and those that share memory go into tables of their own.
+    while arrays:
         alive.append(arrays)
         tables = tables_of(arrays)
         launches += tables.launches

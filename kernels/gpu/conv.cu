@@ -22,8 +22,8 @@
 // sum).
 //
 // TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be
-// copied at a time: of channels of x, and of output channels) and STAGES (see
-// tiles.cuh) are given when the file is compiled.
+// copied at a time: of channels of x, and of output channels) and STAGES (see tiles.cuh) are given when the
+// file is compiled.
 
 #include "tiles.cuh"
 
@@ -109,10 +109,6 @@ __device__ __forceinline__ void copy_columns(const real* matrix, Index row_size,
         copy_async(tile + (row + k) * B_ROW + column, from, CHUNK_K * sizeof(real), exists);
     }
 }
-
-struct alignas(2 * sizeof(real)) Pair {
-    real at[2];
-};
 
 // Write two neighbouring numbers, of which `count` exist.
 __device__ __forceinline__ void store_pair(real* to, real first, real second, int count) {

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import Array, channels_first, channels_last, xp_of
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
-from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, struct
+from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, parameter, struct
 
 OTHER_SHARED_BYTES = 2**12
 """Shared memory that a kernel needs beside its tiles, and the driver for itself, at most."""
@@ -63,7 +63,7 @@ def conv2d(
         plan = _forward_plan(x.shape, shape, window, groups)
         weights = contiguous(w.transpose(2, 3, 1, 0))  # (R, S, C / groups, K)
         images = contiguous(channels_last(x))
-        _convolve(plan, images, weights, _parameter(scale), _parameter(bias), relu, y, precision)
+        _convolve(plan, images, weights, parameter(scale), parameter(bias), relu, y, precision)
     return channels_first(y)
 
 
@@ -150,10 +150,6 @@ def _turned(w: Array, groups: int) -> Array:
     K, C_per_group, R, S = w.shape
     filters = w.reshape(groups, K // groups, C_per_group, R, S)
     return contiguous(filters.transpose(3, 4, 1, 0, 2))
-
-
-def _parameter(values: Array | None) -> Any:
-    return NO_ARRAY if values is None else contiguous(values)
 
 
 # --- what follows from shapes and settings --------------------------------------------------------

@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, channels_first, channels_last, xp_of
-from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
+from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, is_depthwise, window_of
 from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
-from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function
+from .launch import THREADS, blocks_for, contiguous, function, parameter
 from .windows import packs_of, windows_of
 
 PIXELS, TAPS_AT_ONCE = 4, 4
 """As in depthwise.cu."""
-
-
-def suits(x_shape: Shape, w_shape: Shape, groups: int) -> bool:
-    """Whether a convolution is depthwise, one input and one output channel a group: what this file is for."""
-    return groups == x_shape[1] == w_shape[0]
 
 
 def conv2d(
@@ -46,7 +41,7 @@ def conv2d(
     if y.size:
         windows = windows_of(x.shape, (OH, OW), window_of(w.shape[2:], stride, padding, dilation))
         packs = packs_of(y, PIXELS)
-        factors = _parameter(bias), _parameter(scale)
+        factors = parameter(bias), parameter(scale)
         arguments = contiguous(channels_last(x)), _weight_rows(w), *factors, windows
         compute = function("depthwise", "depthwise", x)
         compute(blocks_for(packs), (THREADS,), (*arguments, np.int32(relu), packs, y))
@@ -115,7 +110,7 @@ def conv2d_grad_weight(
 def _output_shape(x_shape: Shape, w_shape: Shape, *settings: Any) -> Shape:
     """The shape (N, C, OH, OW) of the result, after checks."""
     y_shape = conv2d_shape(x_shape, w_shape, *settings)
-    if not suits(x_shape, w_shape, settings[-1]):
+    if not is_depthwise(x_shape, w_shape, settings[-1]):
         raise ValueError(
             "depthwise: groups: expected as many groups as input and output channels, got groups="
             f"{settings[-1]}, x {tuple(x_shape)}, w {tuple(w_shape)}; use the convolution of `conv`"
@@ -126,7 +121,3 @@ def _output_shape(x_shape: Shape, w_shape: Shape, *settings: Any) -> Shape:
 def _weight_rows(w: Array) -> Array:
     """Weights (C, 1, R, S) as rows of channels (R, S, 1, C), one for each tap: their order in memory, usually."""
     return contiguous(w.transpose(2, 3, 1, 0))
-
-
-def _parameter(values: Array | None) -> Any:
-    return NO_ARRAY if values is None else contiguous(values)

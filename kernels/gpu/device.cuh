@@ -19,6 +19,10 @@ struct alignas(LANES * sizeof(T)) PackOf {
 };
 typedef PackOf<real> Pack;
 
+struct alignas(2 * sizeof(real)) Pair {
+    real at[2];
+};
+
 template <typename T>
 __device__ __forceinline__ bool starts_a_pack(const T* address) {
     return (unsigned long long)address % sizeof(PackOf<T>) == 0;

@@ -13,10 +13,6 @@
 
 const int ROUNDS = 7, COUNTERS = 64;
 
-struct alignas(2 * sizeof(real)) Pair {
-    real at[2];
-};
-
 struct Words {
     unsigned at[4];
 };

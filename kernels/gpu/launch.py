@@ -60,9 +60,8 @@ def function(
     if real is None:
         raise TypeError(f"{file}.{name}: expected an array of float32 or float64, got {like.dtype}")
     xp = xp_of(like)
-    device = (
-        xp.cuda.Device().id if shared_bytes else None
-    )  # what a kernel is allowed, it is on one device
+    # What a kernel is allowed, it is allowed on one device.
+    device = xp.cuda.Device().id if shared_bytes else None
     defined = (("REAL", real), *defines.items())
     return _function(xp, file, name, defined, shared_bytes, device)
 
@@ -111,6 +110,11 @@ def blocks_for(size: int, threads: int = THREADS) -> Grid:
 def struct(names: Sequence[str], *values: int, dtype: type = np.int32) -> np.ndarray:
     """Return what a kernel takes as a struct of these members, all of one type."""
     return np.array([values], [(name, dtype) for name in names])
+
+
+def parameter(values: Array | None) -> Any:
+    """Return an array as a kernel takes it, or what stands for none."""
+    return NO_ARRAY if values is None else contiguous(values)
 
 
 def contiguous(array: Array) -> Array:

@@ -7,7 +7,7 @@ not to be looked at in a training step, but when somebody reads the loss:
     losses, probabilities, weight, wrong = cross_entropy(scores, labels, weights, -100, 0.0)
     ...
     if int(wrong) >= 0:  # waits for the device
-        raise IndexError(f"row {int(wrong)} has a label that is no class")
+        raise ValueError(f"row {int(wrong)} has a label that is no class")
 
 Until then nothing is wrong but the numbers: the loss of such a row is NaN, and a wrong label is never
 used as an index.

@@ -1,12 +1,10 @@
 """Batch normalisation on a GPU: two passes over memory each way, see norm.cu; contracts in ../norm.py."""
 
-from typing import Any
-
 import numpy as np
 
 from ..arrays import Array, xp_of
 from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
-from .launch import NO_ARRAY, contiguous, function
+from .launch import NO_ARRAY, contiguous, function, parameter
 
 
 def batch_norm(
@@ -55,7 +53,7 @@ def _normalize(x, rows, mean, inverse_std, weight, bias, residual, relu) -> Arra
         count, C = rows.shape
         grid, block, rows_per_block = divide(count, C, _lanes(x))
         added = NO_ARRAY if residual is None else _rows(residual)
-        channels = mean, inverse_std, _parameter(weight), _parameter(bias)
+        channels = mean, inverse_std, parameter(weight), parameter(bias)
         sizes = np.int64(count), np.int32(C), rows_per_block
         arguments = rows, added, *channels, *sizes, np.int32(relu), y
         function("norm", "normalize", x)(grid, block, arguments)
@@ -81,7 +79,7 @@ def batch_norm_grad(
     if rows.size:
         images = _rows(grad), rows, _rows(y) if is_kept else NO_ARRAY
         inverse_std = _exact(inverse_std)
-        channels = _exact(mean), inverse_std, _parameter(weight), _parameter(bias)
+        channels = _exact(mean), inverse_std, parameter(weight), parameter(bias)
         sizes, relu_flag = (np.int64(count), np.int32(C)), np.int32(relu)
 
         grid, block, rows_per_block = divide(count, C, _lanes(x), MOST_PARTS)
@@ -114,10 +112,6 @@ def _images(rows: Array, like: Array) -> Array:
     """View rows as an array of the shape (N, C, ...) of `like`."""
     N, C, *size = like.shape
     return xp_of(rows).moveaxis(rows.reshape(N, *size, C), -1, 1)
-
-
-def _parameter(values: Array | None) -> Any:
-    return NO_ARRAY if values is None else contiguous(values)
 
 
 def _exact(values: Array) -> Array:

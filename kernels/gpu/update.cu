@@ -10,8 +10,8 @@
 
 #include "table.cuh"
 
-const int PARAM = 0, GRAD = 1,
-          MEMORY = 2;  // arrays of a line; what a rule remembers is in MEMORY, MEMORY + 1, ...
+// The arrays of a line; what a rule remembers is in MEMORY, MEMORY + 1, ...
+const int PARAM = 0, GRAD = 1, MEMORY = 2;
 
 // The gradient with that of the penalty decay / 2 w^2; an infinite weight does not matter if decay is 0.
 __device__ __forceinline__ real decayed(real g, real w, real decay) { return decay != 0 ? g + decay * w : g; }

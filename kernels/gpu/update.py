@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import update as array_update
 from ..arrays import Array
+from ..update import chosen
 from .launch import NO_ARRAY, struct
 from .table import Arrays, run
 
@@ -38,7 +39,7 @@ def sgd(
     memory = [] if velocities is None else [velocities]
     left = run("update", "sgd", params, grads, memory, _options(SGD, rate, *settings), rate_at)
     if left:
-        array_update.sgd(*_chosen(left, params, grads, velocities), lr, *settings)
+        array_update.sgd(*chosen(left, params, grads, velocities), lr, *settings)
 
 
 def adam(
@@ -65,7 +66,7 @@ def adam(
     left = run("update", "adam", params, grads, memory, options, count_at, rate_at)
     if left:
         _refuse_arrays("adam", params[left[0]], step, lr)
-        columns = _chosen(left, params, grads, means, squares, largest)
+        columns = chosen(left, params, grads, means, squares, largest)
         array_update.adam(*columns, step, lr, betas, eps, weight_decay, decoupled)
 
 
@@ -88,7 +89,7 @@ def rmsprop(
     options = _options(RMSPROP, rate, alpha, eps, weight_decay, momentum, *flags)
     left = run("update", "rmsprop", params, grads, memory, options, rate_at)
     if left:
-        columns = _chosen(left, params, grads, squares, means, velocities)
+        columns = chosen(left, params, grads, squares, means, velocities)
         array_update.rmsprop(*columns, lr, alpha, eps, weight_decay, momentum)
 
 
@@ -101,11 +102,6 @@ def _number(value: Number, dtype: type) -> tuple[float, Any]:
     if isinstance(value, float | int | np.generic):
         return float(value), NO_ARRAY
     return 0.0, value.astype(dtype, copy=False)
-
-
-def _chosen(indices: list[int], *columns: Arrays | None) -> list[Arrays | None]:
-    """Return these rows of each column; None stays None."""
-    return [column and [column[index] for index in indices] for column in columns]
 
 
 def _refuse_arrays(rule: str, param: Array, *numbers: Number) -> None:

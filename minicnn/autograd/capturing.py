@@ -1,4 +1,4 @@
-"""What a recording sees of functions and tensors; `minicnn.capture` tells what recordings are for.
+"""What a capture sees of functions and tensors; `minicnn.capture` tells what captures are for.
 
 A function of the tape is one step of a recording. If everything that it computes is noted while it runs
 (compiled loops are), these notes repeat it, without the Python around them. Otherwise, and for functions that
@@ -27,7 +27,7 @@ class Gradient(NamedTuple):
     Attributes:
         tensor: that it is now.
         is_sum: whether the gradient was added to the tensor that was there before.
-        had_one: whether there was one when the recording began.
+        had_one: whether there was one when the capture began.
     """
 
     tensor: Any
@@ -36,7 +36,7 @@ class Gradient(NamedTuple):
 
 
 class StepCapture(Capture):
-    """A recording of operations on tensors.
+    """A capture of operations on tensors.
 
     Attributes:
         leaves: tensors that the user made and that require a gradient, with their arrays.
@@ -139,7 +139,7 @@ def _set_gradient(tensor: Any, gradient: Any) -> None:
 
 @np.errstate(all="ignore")
 def forward(function: Function, arrays: Arrays) -> Array:
-    """Call a function's forward while somebody is recording; for infinity and NaN, without warnings."""
+    """Call a function's forward while a capture is in force; for infinity and NaN, without warnings."""
     step = capture.here.active
     held = [array for array in (*arrays, *_arrays_of(function)) if array is not None]
     compute = _Repeatable(function, lambda: _as_array(function.forward(*arrays)))
@@ -165,7 +165,7 @@ def _forward_again(function: Function, arrays: Arrays, kept: Arrays, left: Array
 
 
 def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
-    """Call a function's backward while somebody is recording."""
+    """Call a function's backward while a capture is in force."""
     step = capture.here.active
     compute = _Repeatable(function, lambda: _as_arrays(function.backward(grad)))
     # A forward that is called again decides anew what backward does, such as which numbers to drop.

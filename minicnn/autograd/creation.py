@@ -49,9 +49,7 @@ def full(
     place = new_device(device)
     if library_of(place) is np:
         return Tensor(np.full(size, fill_value, dtype), requires_grad)
-    one = to_device(
-        np.full((), fill_value, dtype), place
-    )  # an array of its device makes more there
+    one = to_device(np.full((), fill_value, dtype), place)  # full_like makes more where it lies
     return Tensor(xp_of(one).full_like(one, fill_value, shape=size), requires_grad)
 
 

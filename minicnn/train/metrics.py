@@ -23,7 +23,7 @@ IGNORED = -100
 """The label of positions that do not count, as in `cross_entropy` where nothing else is said."""
 
 
-def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float | Tensor:
+def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> Number:
     """The share of examples whose label has the highest score.
 
     Args:
@@ -43,7 +43,7 @@ def accuracy(outputs: Tensor | Array, targets: Tensor | Array) -> float | Tensor
     return top_k_accuracy(outputs, targets, k=1)
 
 
-def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5) -> float | Tensor:
+def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5) -> Number:
     """The share of examples whose label is among the `k` highest scores.
 
     Args:
@@ -66,7 +66,7 @@ def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5)
         return _number(right.sum() / counted.sum())
 
 
-def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> float | Tensor:
+def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> Number:
     """The mean of |output - target| over all elements; on a GPU, see `accuracy`.
 
     Args:
@@ -85,7 +85,7 @@ def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> flo
     return _number(abs(predicted - expected).mean())
 
 
-def _number(value: Array) -> float | Tensor:
+def _number(value: Array) -> Number:
     """Return a single number: a float, or a tensor where reading it would be a wait for a GPU."""
     return float(value) if xp_of(value) is np else Tensor(value)
 

@@ -320,15 +320,6 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
         def synchronize(self) -> None:
             traffic.syncs.append("Device.synchronize")
 
-        @property
-        def mem_info(self) -> tuple[int, int]:
-            total = 2**30
-            return total - pools[self.id].total_bytes(), total
-
-        @property
-        def compute_capability(self) -> str:
-            return "90"
-
     def current_device() -> int:
         if devices is None:
             raise CUDARuntimeError()

@@ -6,13 +6,14 @@
 Code that runs on it unchanged has not mixed up host and device: the stand-in has CuPy's names and no
 others, never becomes a NumPy array by itself, takes no NumPy array as an operand or a value to
 assign, returns 0-d arrays where NumPy returns scalars, computes into new arrays in row-major order,
-whatever that of the operands is, and wraps an index that is out of range round,
-as CuPy does, instead of raising. `cupy.traffic` lists what passed between host and device: each
+whatever that of the operands is, and wraps an index that is out of range round, as CuPy does, instead
+of raising. `cupy.traffic` lists what passed between host and device: each
 moment in which the host waits for the device costs a GPU more than a small layer does.
 
 Names and signatures were compared with those of CuPy 14.2 (`test_strict_cupy.py` does it again where
 CuPy is installed); the rules of indexing stand in its cupy/_core/_routines_indexing.pyx. What runs on
-the stand-in can still be wrong on a GPU: it knows nothing of rounding, of speed, and of kernels.
+the stand-in can still be wrong on a GPU: it knows nothing of rounding and of speed. Kernels are another
+part of it, `equip` in cuda_on_host/host_module.py.
 """
 
 import sys

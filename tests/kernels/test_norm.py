@@ -32,6 +32,16 @@ def norm_cases(draw, max_channels=5):
     return x, weight, bias, residual, draw(st.booleans()), grad
 
 
+def a_case(shape, dtype="float32", relu=True, seed=0):
+    """Images in channels-last memory, with all that may be added to them."""
+    rng = np.random.default_rng(seed)
+    N, C, *size = shape
+    images = [rng.standard_normal((N, *size, C)).astype(dtype) for _ in range(3)]
+    x, residual, grad = (np.moveaxis(image, -1, 1) for image in images)
+    weight, bias = rng.standard_normal((2, C)).astype(dtype)
+    return x, weight, bias, residual, relu, grad
+
+
 def expected_forward(x, weight, bias, residual, relu, statistics=None):
     """The definition, in float64, and x_hat."""
     x = x.astype(np.float64)

@@ -201,3 +201,16 @@ def test_adaptive_pool2d_shape(size, expected):
 def test_adaptive_pool2d_shape_refuses_zero():
     with pytest.raises(ValueError, match="adaptive pooling: output_size: expected numbers >= 1"):
         shapes.adaptive_pool2d_shape((4, 3, 5, 7), 0)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "groups", "expected"),
+    [
+        ((2, 8, 5, 5), (8, 1, 3, 3), 8, True),
+        ((2, 8, 5, 5), (16, 1, 3, 3), 8, False),
+        ((2, 8, 5, 5), (8, 2, 3, 3), 4, False),
+        ((2, 1, 5, 5), (1, 1, 3, 3), 1, True),
+    ],
+)
+def test_depthwise_is_one_filter_a_channel(x_shape, w_shape, groups, expected):
+    assert shapes.is_depthwise(x_shape, w_shape, groups) == expected

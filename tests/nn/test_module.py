@@ -224,32 +224,6 @@ def test_zero_grad():
     assert module.first.weight.grad is None
 
 
-def test_to_dtype_converts_what_is_floating():
-    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    weight = module[0].weight
-    module(minicnn.rand(4, 3)).sum().backward()
-    assert module.double() is module
-    assert module[0].weight is weight
-    assert weight.dtype == weight.grad.dtype == np.float64
-    assert module[1].running_mean.dtype == np.float64
-    assert module[1].num_batches_tracked.dtype == np.int64
-    module.zero_grad()
-    module(minicnn.rand(4, 3, dtype="float64")).sum().backward()
-    assert weight.grad.dtype == np.float64
-    assert module.to("float32")[0].weight.dtype == np.float32
-
-
-@pytest.mark.parametrize("dtype", ["int64", bool])
-def test_to_refuses_dtypes_without_gradients(dtype):
-    with pytest.raises(TypeError, match="floating-point dtype"):
-        nn.Linear(1, 1).to(dtype)
-
-
-def test_to_keeps_shared_parameters_shared():
-    module = net().double()
-    assert module.tied is module.heads["a"].weight
-
-
 # --- copies ---------------------------------------------------------------------------------------
 
 

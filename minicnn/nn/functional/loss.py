@@ -290,9 +290,7 @@ def _refuse_no_probabilities(
 ) -> None:
     shape = array.shape
     outside = (array < -rounding) | (array > 1 + rounding)
-    seen = (
-        array if xp_of(array) is np else None
-    )  # what is on a GPU is not held until somebody reads
+    seen = array if xp_of(array) is np else None  # a note must not hold what is on a GPU
 
     def error(place: int, _: int) -> ValueError:
         position = [int(i) for i in np.unravel_index(place, shape)]

@@ -2,6 +2,8 @@
 
 import threading
 
+from minicnn.kernels.convolution import PRECISIONS
+
 
 class _State(threading.local):
     """What is in force, for each thread by itself."""
@@ -32,7 +34,7 @@ class precision:  # noqa: N801 (used like a function)
     """
 
     def __init__(self, name: str):
-        if name not in ("fast", "exact", "tf32"):
+        if name not in PRECISIONS:
             raise ValueError(f'precision: expected "fast", "exact" or "tf32", got {name!r}')
         self.name, self.outer = name, _state.name
         _state.name = name

@@ -46,12 +46,8 @@ def has_compiler() -> bool:
 
 
 def equip(cupy: ModuleType) -> None:
-    """Let a stand-in for CuPy run kernels, as if it had an H200."""
+    """Let a stand-in for CuPy run kernels."""
     cupy.RawModule = HostModule
-    cupy.cuda.Device.attributes = {
-        "ComputeCapabilityMajor": 9,
-        "MaxSharedMemoryPerBlockOptin": MOST_SHARED_BYTES,
-    }
 
 
 class HostModule:
@@ -182,8 +178,8 @@ def _compile(code: str, options: Sequence[str]) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     library = folder / f"{name}.so"
     if not library.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as workplace:
-            text, made = Path(workplace, "kernel.cpp"), Path(workplace, "kernel.so")
+        with tempfile.TemporaryDirectory(dir=folder) as new:
+            text, made = Path(new, "kernel.cpp"), Path(new, "kernel.so")
             text.write_text(source)
             done = subprocess.run(
                 ["g++", *flags, "-o", str(made), str(text)], capture_output=True, text=True

@@ -5,14 +5,9 @@ import pytest
 
 from minicnn.kernels import clip as numpy_clip
 from minicnn.kernels.cpu import clip
-from tests.checks import in_memory, normal
+from tests.kernels.clip_cases import grads
 
 MODULES = pytest.mark.parametrize("module", [clip, numpy_clip], ids=["compiled", "numpy"])
-SHAPES = [(3, 2, 5, 5), (), (0,), (300, 200)]
-
-
-def grads(dtype, order="contiguous"):
-    return [in_memory(normal(*shape, dtype=dtype), order) for shape in SHAPES]
 
 
 @MODULES

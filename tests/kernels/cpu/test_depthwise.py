@@ -137,19 +137,6 @@ def test_output_begins_with_a_cache_line():
     assert y.ctypes.data % 64 == 0
 
 
-@pytest.mark.parametrize(
-    ("x_shape", "w_shape", "groups", "suits"),
-    [
-        ((2, 8, 5, 5), (8, 1, 3, 3), 8, True),
-        ((2, 8, 5, 5), (16, 1, 3, 3), 8, False),
-        ((2, 8, 5, 5), (8, 2, 3, 3), 4, False),
-        ((2, 1, 5, 5), (1, 1, 3, 3), 1, True),
-    ],
-)
-def test_suits_one_filter_a_channel(x_shape, w_shape, groups, suits):
-    assert depthwise.suits(x_shape, w_shape, groups) == suits
-
-
 def test_refuses_other_convolutions():
     with pytest.raises(ValueError, match=r"depthwise: groups: expected as many groups"):
         depthwise.conv2d(np.ones((1, 4, 5, 5)), np.ones((8, 1, 3, 3)), groups=4)

@@ -7,16 +7,7 @@ from hypothesis import given
 
 from minicnn.kernels import norm as sibling
 from minicnn.kernels.cpu import norm
-from tests.kernels.test_norm import EPS, check_against_the_definition, norm_cases
-
-
-def a_case(shape, dtype="float32", relu=True, seed=0):
-    rng = np.random.default_rng(seed)
-    N, C, *size = shape
-    images = [rng.standard_normal((N, *size, C)).astype(dtype) for _ in range(3)]
-    x, residual, grad = (np.moveaxis(image, -1, 1) for image in images)
-    weight, bias = rng.standard_normal((2, C)).astype(dtype)
-    return x, weight, bias, residual, relu, grad
+from tests.kernels.test_norm import EPS, a_case, check_against_the_definition, norm_cases
 
 
 @given(norm_cases())

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 
 from minicnn.kernels.gpu import clip
-from tests.checks import in_memory, normal
 from tests.gpu.cuda_on_host.host_module import HostModule
+from tests.kernels.clip_cases import grads
 from tests.kernels.gpu.on_device import up
-
-SHAPES = [(3, 2, 5, 5), (), (0,), (300, 20)]
-
-
-def grads(dtype, order="contiguous"):
-    return [in_memory(normal(*shape, dtype=dtype), order) for shape in SHAPES]
 
 
 @pytest.mark.parametrize("order", ["contiguous", "channels last"])

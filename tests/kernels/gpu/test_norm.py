@@ -7,21 +7,12 @@ from hypothesis import given, settings
 from minicnn.kernels.gpu import norm
 from tests.gpu.cuda_on_host.host_module import HostModule
 from tests.kernels.gpu.on_device import OnDevice
-from tests.kernels.test_norm import EPS, check_against_the_definition, norm_cases
+from tests.kernels.test_norm import EPS, a_case, check_against_the_definition, norm_cases
 
 
 @pytest.fixture
 def on_device(cupy):
     return OnDevice(norm, cupy)
-
-
-def a_case(shape, dtype="float32", relu=True, seed=0):
-    rng = np.random.default_rng(seed)
-    N, C, *size = shape
-    images = [rng.standard_normal((N, *size, C)).astype(dtype) for _ in range(3)]
-    x, residual, grad = (np.moveaxis(image, -1, 1) for image in images)
-    weight, bias = rng.standard_normal((2, C)).astype(dtype)
-    return x, weight, bias, residual, relu, grad
 
 
 @settings(max_examples=15)
