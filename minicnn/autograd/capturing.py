@@ -42,7 +42,10 @@ class StepCapture(Capture):
         gradients: leaves, and what became of their `.grad`.
         had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
         run_again: functions whose forward is called again in each replay.
+        needs_rehearsal: whether something may have been computed that was not noted.
     """
+
+    needs_rehearsal = True
 
     def __init__(self) -> None:
         super().__init__()
