@@ -72,7 +72,17 @@ class Capture:
 
     def note(self, function: Callable, *args: Any) -> None:
         """Note a call that has been made."""
-        self.notes.append((function, borrowed(args)))
+        self.notes.append((function, self._borrowed(args)))
+
+    def _borrowed(self, value: Any) -> Any:
+        """Return arguments such that they remember the places of arrays in the pool without keeping them occupied."""
+        if isinstance(value, np.ndarray):
+            return self._pool.borrowed(value)
+        if type(value) in (tuple, list):
+            return type(value)(map(self._borrowed, value))
+        if isinstance(value, tuple):  # a named one
+            return type(value)(*map(self._borrowed, value))
+        return value
 
     def refuse(self, reason: str) -> None:
         """Note that the computation did what notes cannot repeat; a step that does is run again instead."""
@@ -218,10 +228,19 @@ def as_a_whole(function: Callable) -> Callable:
         args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
         with capture.paused():
             returned = function(*args, **named)
-        capture.note_whole(functools.partial(function, **named), *args)
+        if returned is not None and not hasattr(returned, "array"):
+            capture.refuse(f"{function.__name__} returned something else than a tensor")
+        capture.note_whole(_call_again, functools.partial(function, **named), args, returned)
         return returned
 
     return call
+
+
+def _call_again(function: Callable, args: tuple, returned: Any) -> None:
+    """Call a function, and copy the tensor that it returns to where it was when the recording was made."""
+    new = function(*args)
+    if returned is not None:
+        returned.array[...] = new.array
 
 
 class EndOfRehearsal(BaseException):
@@ -251,17 +270,6 @@ def _arrays_in(value: Any) -> Iterator[np.ndarray]:
     elif isinstance(value, tuple | list):
         for member in value:
             yield from _arrays_in(member)
-
-
-def borrowed(value: Any) -> Any:
-    """Return arguments such that they remember the places of arrays without keeping them occupied."""
-    if isinstance(value, np.ndarray):
-        return memory.borrowed(value)
-    if type(value) in (tuple, list):
-        return type(value)(map(borrowed, value))
-    if isinstance(value, tuple):  # a named one
-        return type(value)(*map(borrowed, value))
-    return value
 
 
 def _repeat(

@@ -225,6 +225,18 @@ class Pool:
         chunks = [*self._small.chunks, *self._middling.chunks, *self._large.chunks]
         return any(0 <= _address(array) - _address(chunk) < chunk.size for chunk in chunks)
 
+    def borrowed(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of an array that does not keep its place in this pool: it is lent again when `array` is gone.
+
+        An array of somebody else's is returned itself: its place would be lent to others.
+        """
+        owner = owner_of(array)
+        if not isinstance(owner, _Loan) or owner.arena not in (self._small, self._middling, self._large):
+            return array
+        chunk = owner.place[0]
+        offset = _address(array) - _address(chunk)
+        return np.ndarray(array.shape, array.dtype, chunk, offset, array.strides)
+
     def release(self) -> None:
         """Give the memory that waits for its next array back to the system."""
         for arena in (self._small, self._middling, self._large):
@@ -283,16 +295,6 @@ def owner_of(array: Array | None) -> object:
     while base is not None and not getattr(array, "arena", None):
         array, base = base, getattr(base, "base", None)
     return array
-
-
-def borrowed(array: np.ndarray) -> np.ndarray:
-    """Return a view of an array that does not keep its place in an arena: it is lent again when `array` is gone."""
-    owner = owner_of(array)
-    if not isinstance(owner, _Loan):
-        return array
-    chunk = owner.place[0]
-    offset = _address(array) - _address(chunk)
-    return np.ndarray(array.shape, array.dtype, chunk, offset, array.strides)
 
 
 def _address(array: np.ndarray) -> int:

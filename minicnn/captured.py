@@ -31,7 +31,9 @@ and for batches of another shape, such as the last one of an epoch, the step run
 """
 
 import functools
+import operator
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -48,7 +50,7 @@ from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
 from minicnn.kernels.dispatch import own_products
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.nn.functional.precision import precision_in_force
-from minicnn.nn.fusion import fusion_in_force, has_hooks
+from minicnn.nn.fusion import fusion_in_force
 
 
 class CapturedStep:
@@ -64,6 +66,7 @@ class CapturedStep:
         self._warm_up = warm_up
         self._usual_calls = 0
         self._replay: Replay | None = None
+        self._in_use = threading.Lock()
         functools.update_wrapper(self, step)
 
     @property
@@ -85,8 +88,18 @@ class CapturedStep:
         is_part = here.active is not None or here.is_rehearsal  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
+        if not self._in_use.acquire(blocking=False):  # another thread is in the recording's memory
+            return self._as_usual(inputs)
+        try:
+            return self._from_recording(inputs)
+        finally:
+            self._in_use.release()
+
+    def _from_recording(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Replay the recording if there is one that suits, or make it."""
         if self._replay is not None and not self._replay.holds():
-            self.forget()
+            self._replay = None
+            self._usual_calls, self._warm_up = 0, max(self._warm_up, 1)  # not recorded in each step
         if self._replay is None:
             return self._record(inputs)
         if not self._replay.suits(inputs):
@@ -101,7 +114,6 @@ class CapturedStep:
         """Drop the recording and its memory; a later call records anew. Gradients keep their numbers."""
         if self._replay is not None:
             self._replay.move_gradients()
-            self._usual_calls = self._replay.calls_to_keep
             self._replay = None
 
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
@@ -131,6 +143,11 @@ class CapturedStep:
             raise
         if not _holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
+        if step.keeps_tensors_outside(_tensors_in(returned)):
+            step.problem = step.problem or (
+                "a tensor that it makes is kept outside of it, where a later step may read it; return it, or "
+                "write it into a tensor made before (copy_)"
+            )
         if step.problem:
             self._give_up(step.problem)
         else:
@@ -165,6 +182,7 @@ class Replay:
         self._step = step
         self._inputs = inputs
         self._returned = returned
+        self._is_tried = not step.needs_rehearsal
         self._doubted = [step.needs_rehearsal and tensor.array.size > 0 for tensor in inputs]
         modules = [part for module in step.modules.values() for part in module.modules()]
         tensors = [
@@ -173,14 +191,13 @@ class Replay:
             for tensor in (*module._parameters.values(), *module._buffers.values())
             if tensor is not None
         ] + [tensor for tensor, _ in step.leaves.values()]
-        self._modes = [(module, module.training) for module in modules]
+        self._members = [members for part in modules for members in (vars(part), part._modules)]
+        self._values = _values_of(self._members)
+        self._hooks = [
+            hooks for part in modules for hooks in (part._forward_pre_hooks, part._forward_hooks)
+        ]
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
-
-    @property
-    def calls_to_keep(self) -> int:
-        """How many of the usual calls before this recording serve another one too: graphs need kernels anew."""
-        return sys.maxsize if self._step.needs_rehearsal else 0
 
     def move_gradients(self) -> None:
         """Copy gradients out of the memory of the recording, which they would keep."""
@@ -192,12 +209,12 @@ class Replay:
         """Whether the step would still do what was recorded."""
         return (
             self._settings == _settings()
+            and not any(self._hooks)
+            and _are_the_same(self._values, _values_of(self._members))
             and all(
-                module.training == training and not has_hooks(module)
-                for module, training in self._modes
-            )
-            and all(
-                tensor.array is array and (tensor.node is not None) == requires_grad
+                tensor.array is array
+                and (tensor.node is not None) == requires_grad
+                and not (requires_grad and tensor.node.hooks)
                 for tensor, array, requires_grad in self._tensors
             )
         )
@@ -205,7 +222,9 @@ class Replay:
     def suits(self, inputs: tuple[Tensor, ...]) -> bool:
         """Whether the recording is for inputs like these, and for gradients as they are now."""
         if len(inputs) != len(self._inputs) or any(
-            new.array.shape != own.array.shape or new.array.dtype != own.array.dtype
+            new.array.shape != own.array.shape
+            or new.array.dtype != own.array.dtype
+            or _order(new.array) != _order(own.array)
             for new, own in zip(inputs, self._inputs, strict=True)
         ):
             return False
@@ -228,8 +247,9 @@ class Replay:
             for i, doubted in enumerate(self._doubted)
             if doubted and not _same_bits(inputs[i].array, self._inputs[i].array)
         ]
-        if new:
+        if new or not self._is_tried:
             self._rehearse(inputs, step)
+            self._is_tried = True
             for i in new:
                 self._doubted[i] = False
         else:
@@ -243,12 +263,10 @@ class Replay:
     def _begin(self, inputs: tuple[Tensor, ...]) -> None:
         for own, new in zip(self._inputs, inputs, strict=True):
             own.array[...] = new.array
-        for leaf, gradient in self._step.gradients.values():
-            leaf.grad = gradient.tensor
 
     def _rehearse(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> None:
         """Replay the recording up to the optimizer, compare with the usual way, and go on if all bits are the same."""
-        state = _State(self._step)
+        state = _State(self._step, self._members, [tensor for tensor, _, _ in self._tensors])
         try:
             try:
                 with rehearsal():
@@ -279,10 +297,17 @@ class Replay:
 
 
 class _State:
-    """What a step may change before the optimizer does: arrays outside the capture's memory, gradients, chance."""
+    """What a step may change: arrays outside the capture's memory, gradients, modules, frozen parameters, chance.
 
-    def __init__(self, step: StepCapture):
-        self._leaves = [(leaf, leaf.grad) for leaf, _ in step.gradients.values()]
+    A rehearsal ends where the optimizer begins. What the step would have changed back after that, such as the mode of
+    a module, must not stay as it was in between.
+    """
+
+    def __init__(self, step: StepCapture, members: list[dict[str, Any]], tensors: list[Tensor]):
+        leaves = [leaf for leaf, _ in step.gradients.values()] + [*step.cleared.values()]
+        self._leaves = [(leaf, leaf.grad) for leaf in leaves]
+        self._nodes = [(tensor, tensor.node) for tensor in tensors]
+        self._members = [(names, names.copy()) for names in members]
         self._arrays = step.outer_arrays()
         self._arrays += [grad.array for _, grad in self._leaves if grad is not None]
         self._generator = random.generator()
@@ -295,6 +320,12 @@ class _State:
             array[...] = old
         for leaf, grad in self._leaves:
             leaf.grad = grad
+        for tensor, node in self._nodes:
+            tensor.node = node
+        for names, old in self._members:
+            for name in names.keys() - old.keys():
+                del names[name]
+            names.update(old)
         self._generator.bit_generator.state = self._chance
 
 
@@ -320,7 +351,25 @@ def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
 
 def _settings() -> tuple:
     """What else decides over how a step is computed."""
-    return precision_in_force(), modes.state.recording, fusion_in_force()
+    loops = sys.modules.get("minicnn.kernels.cpu.compiled")
+    threads = 1 if loops is None else loops.thread_count()  # each sums its part
+    return precision_in_force(), modes.state.recording, fusion_in_force(), threads
+
+
+def _values_of(dictionaries: list[dict[str, Any]]) -> list[Any]:
+    """All values, in order."""
+    return [value for dictionary in dictionaries for value in dictionary.values()]
+
+
+def _are_the_same(values: list[Any], others: list[Any]) -> bool:
+    """Whether two lists hold the same objects."""
+    return len(values) == len(others) and all(map(operator.is_, values, others))
+
+
+def _order(array: Array) -> list[int]:
+    """The axes from the outermost in memory to the innermost, without those of one element."""
+    axes = [axis for axis, size in enumerate(array.shape) if size > 1]
+    return sorted(axes, key=lambda axis: -abs(array.strides[axis]))
 
 
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
@@ -334,7 +383,7 @@ def _are_on_gpu(inputs: tuple[Tensor, ...]) -> bool:
 
 
 def _copied(returned: Any) -> Any:
-    return _mapped(lambda tensor: Tensor(tensor.array.copy()), returned)
+    return _mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
 
 
 def _copy_of(grad: Tensor | None) -> Array | None:

@@ -18,13 +18,14 @@ The facts about CUDA are those of the CUDA C++ Programming Guide, "CUDA Graphs",
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from minicnn import deferred, random
-from minicnn.autograd.capturing import StepCapture
+from minicnn.autograd.capturing import StepCapture, on_tensors
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.capture import here
 from minicnn.kernels.dispatch import own_products
@@ -75,6 +76,7 @@ class GraphCapture(StepCapture):
         self._kept: dict[
             int, Array
         ] = {}  # arrays from elsewhere, whose addresses are in the graphs
+        self._is_launched = False
         self._open: ExitStack | None = None
         self._keys: _Keys | None = None
 
@@ -97,7 +99,7 @@ class GraphCapture(StepCapture):
         except Exception as error:
             self._abandon()
             self.problem = f"{type(error).__name__}: {error}"
-            if self._parts:
+            if self._is_launched:
                 raise
             chance.bit_generator.state = before
             deferred.forget_all_but(flags)
@@ -118,11 +120,13 @@ class GraphCapture(StepCapture):
         self._begin()
 
     def note(self, function: Callable, *args: Any) -> None:
-        """Nothing: the driver has noted it."""
+        """Note what only the host can do; the driver has noted all else."""
+        if on_tensors(function):
+            self._parts.append(partial(function, *args))
 
     def note_whole(self, function: Callable, *args: Any) -> None:
         """Note a call that is made anew in each step."""
-        self._parts.append(lambda: function(*args))
+        self._parts.append(partial(function, *args))
 
     def refuse(self, reason: str) -> None:
         """End capturing, since the host wants to know something: let what was captured be computed."""
@@ -183,6 +187,7 @@ class GraphCapture(StepCapture):
             keys.fill()
             graph.launch()
 
+        self._is_launched = True
         keys.fill_as_drawn()
         graph.launch()
         self._parts.append(launch)

@@ -6,6 +6,8 @@ users write, the step is noted as a call of the function's own forward or backwa
 where they were when the recording was made.
 """
 
+import gc
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -41,7 +43,9 @@ class StepCapture(Capture):
         modules: what was called.
         gradients: leaves, and what became of their `.grad`.
         had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
+        cleared: tensors whose `.grad` was forgotten.
         run_again: functions whose forward is called again in each replay.
+        made: the tensors that the step has made, as far as they are still there.
         needs_rehearsal: whether something may have been computed that was not noted.
     """
 
@@ -53,7 +57,26 @@ class StepCapture(Capture):
         self.modules: dict[int, Any] = {}
         self.gradients: dict[int, tuple[Any, Gradient]] = {}
         self.had_gradient: dict[int, bool] = {}
+        self.cleared: dict[int, Any] = {}
         self.run_again: set[Function] = set()
+        self.made: list[weakref.ref] = []
+
+    def keeps_tensors_outside(self, returned: list) -> bool:
+        """Whether a tensor that the step has made is still there, and neither returned nor a gradient.
+
+        Somebody else has it then, perhaps for a later step to begin with, and a replay would not make a new one.
+        """
+        known = {id(tensor) for tensor in returned}
+        known |= self.leaves.keys() | self.gradients.keys()
+        known |= {id(gradient.tensor) for _, gradient in self.gradients.values()}
+        if not self._others(known):
+            return False
+        gc.collect()  # what only waits for that
+        return self._others(known)
+
+    def _others(self, known: set[int]) -> bool:
+        found = [made() for made in self.made]
+        return any(tensor is not None and id(tensor) not in known for tensor in found)
 
 
 def note_inputs(tensors: Iterable) -> None:
@@ -65,11 +88,43 @@ def note_inputs(tensors: Iterable) -> None:
                 capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
 
 
-def note_clearing(tensors: Iterable) -> None:
-    """Remember which leaves had a gradient, which is now forgotten."""
-    if capture.here.active is not None:
-        for tensor in tensors:
-            capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
+    """Forget the `.grad` of tensors, or fill it with zeros; a replay does so at the same moment.
+
+    It is done for all tensors then: those that this step gives no gradient may have one from elsewhere.
+    """
+    step = capture.here.active
+    if step is None:
+        _clear(tensors, set_to_none)
+        return
+    tensors = list(tensors)
+    for tensor in tensors:
+        step.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+        step.cleared[id(tensor)] = tensor
+    if set_to_none:
+        _clear(tensors, set_to_none)
+    else:
+        with step.paused():
+            _clear(tensors, set_to_none)
+    step.note(_clear, tensors, set_to_none)
+
+
+def _clear(tensors: Iterable, set_to_none: bool) -> None:
+    for tensor in tensors:
+        if set_to_none:
+            tensor.grad = None
+        elif tensor.grad is not None:
+            tensor.grad.zero_()
+
+
+def on_tensors(function: Callable) -> bool:
+    """Whether a noted function changes the `.grad` of tensors, and is repeated by the host even for a GPU."""
+    return function in (_clear, _set_gradient)
+
+
+def note_made(tensor: Any) -> None:
+    """Remember a tensor made while somebody is recording, as long as it is there."""
+    capture.here.active.made.append(weakref.ref(tensor))
 
 
 def note_module(module: Any) -> None:
@@ -86,6 +141,12 @@ def note_gradient(tensor: Any, is_sum: bool) -> None:
         is_sum = is_sum if known is None or known[1].tensor is not tensor.grad else known[1].is_sum
         had_one = step.had_gradient.get(id(tensor), False)
         step.gradients[id(tensor)] = tensor, Gradient(tensor.grad, is_sum, had_one)
+        if not is_sum:
+            step.note(_set_gradient, tensor, tensor.grad)
+
+
+def _set_gradient(tensor: Any, gradient: Any) -> None:
+    tensor.grad = gradient
 
 
 @np.errstate(all="ignore")
@@ -96,26 +157,32 @@ def forward(function: Function, arrays: Arrays) -> Array:
     compute = _Repeatable(function, lambda: _as_array(function.forward(*arrays)))
     output, left = step.step(compute, held, lambda output: [output, *_arrays_of(function)])
     compute.restore()
+    kept = [output, *_arrays_of(function)]
     if left:
         left = list(map(_memory_of_its_own, left))
         output = output if left[0] is None else left[0]
-        step.note(_forward_again, function, arrays, left)
+        step.note(_forward_again, function, arrays, kept, left)
         step.run_again.add(function)
     return output
 
 
-def _forward_again(function: Function, arrays: Arrays, left: Arrays) -> None:
-    output = function.forward(*arrays)
-    _copy([output, *_arrays_of(function)], left)
+def _forward_again(function: Function, arrays: Arrays, kept: Arrays, left: Arrays) -> None:
+    """Call forward again; what it saves and other attributes are then as its backward needs them."""
+    found = [function.forward(*arrays), *_arrays_of(function)]
+    if list(map(np.shape, found)) != list(
+        map(np.shape, kept)
+    ):  # other numbers may need other arrays
+        found, left = found[:1], left[:1]
+    _copy(found, left)
 
 
 def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
     """Call a function's backward while somebody is recording."""
     step = capture.here.active
-    saved = function.saved
     compute = _Repeatable(function, lambda: _as_arrays(function.backward(grad)))
     # A forward that is called again decides anew what backward does, such as which numbers to drop.
     is_pure = function not in step.run_again
+    saved = function.saved if is_pure else None  # None: what forward has saved in the replay
     parts, left = step.step(compute, [grad, *_arrays_of(function)], _members, is_pure)
     compute.restore()
     if left:
@@ -125,8 +192,9 @@ def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
     return parts
 
 
-def _backward_again(function: Function, saved: tuple, grad: Array, left: Arrays) -> None:
-    function.saved = saved
+def _backward_again(function: Function, saved: tuple | None, grad: Array, left: Arrays) -> None:
+    if saved is not None:
+        function.saved = saved
     _copy(_as_arrays(function.backward(grad)), left)
 
 

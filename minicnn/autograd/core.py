@@ -139,6 +139,8 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
         self.grad: Tensor | None = None
         self.node: Node | None = None
         self.version = data.version if isinstance(data, Tensor) else Version()
+        if capture.here.active is not None:
+            capturing.note_made(self)
         if requires_grad:
             self.requires_grad_()
 
@@ -149,6 +151,8 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
         tensor.array = np.asarray(array) if isinstance(array, np.generic) else array
         tensor.grad = tensor.node = None
         tensor.version = Version()
+        if capture.here.active is not None:
+            capturing.note_made(tensor)
         return tensor
 
     # --- what it is -------------------------------------------------------------------------------

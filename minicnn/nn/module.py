@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from minicnn.autograd import Tensor
-from minicnn.autograd.capturing import note_clearing, note_module
+from minicnn.autograd.capturing import clear_gradients, note_module
 from minicnn.autograd.tape import RemovableHook
 from minicnn.backend import as_dtype, is_device_name, to_device
 from minicnn.kernels.capture import refuse
@@ -332,12 +332,7 @@ class Module(Stateful, Freezable, Observable):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or set them to zero."""
-        note_clearing(self.parameters())
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
+        clear_gradients(self.parameters(), set_to_none)
 
     def to(self, target: Any) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda:0"), or floating ones to a dtype, in place.

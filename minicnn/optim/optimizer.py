@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, enable_grad
-from minicnn.autograd.capturing import note_clearing
+from minicnn.autograd.capturing import clear_gradients
 from minicnn.backend import Array, check_one_device, device_of, is_array, to_device, xp_of
 from minicnn.kernels.capture import as_a_whole
 
@@ -153,12 +153,7 @@ class Optimizer:
         out of the next step, with zeros it still moves by its momentum and weight decay.
         """
         for group in self.param_groups:
-            note_clearing(group["params"])
-            for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad.zero_()
+            clear_gradients(group["params"], set_to_none)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters, for example those of layers that were frozen until now.

@@ -154,6 +154,24 @@ def test_gradients_add_up_over_captured_steps():
 
 
 @needs_compiler
+def test_what_a_call_between_graphs_returns_is_new_in_each_step():
+    def results(is_captured):
+        trainer = Trainer(NETWORKS["dense"])
+
+        def step(x, labels):
+            loss = F.cross_entropy(trainer.model(x), labels)
+            trainer.rule.zero_grad(set_to_none=False)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(trainer.model.parameters(), 0.1)
+            trainer.rule.step()
+            return norm * 2
+
+        return run(trainer, minicnn.capture(step) if is_captured else step)
+
+    assert equal(results(True), results(False))
+
+
+@needs_compiler
 def test_arrays_that_a_graph_uses_stay():
     model = nn.Linear(3, 3).to("cuda")
     weights = [constant(np.array([1, 2, 3], "float32"))]

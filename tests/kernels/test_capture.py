@@ -64,7 +64,7 @@ def test_a_note_writes_to_the_place_of_an_array_that_is_gone():
     with notes.in_force():
         array = memory.empty((100,), FLOAT)
         capture.do(np.ndarray.fill, array, 7)
-        kept = memory.borrowed(array)
+        kept = notes._pool.borrowed(array)
         del array
     kept[...] = 0
     notes.replay()
@@ -198,8 +198,49 @@ def test_named_tuples_stay_what_they_are():
     from minicnn.kernels.shapes import Window
 
     window = Window((1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1))
-    assert capture.borrowed((window, [1]))[0] == window
-    assert type(capture.borrowed(window)) is Window
+    notes = Capture()
+    notes.note(print, window, [1])
+    ((_, (noted, _)),) = notes.notes
+    assert noted == window
+    assert type(noted) is Window
+
+
+def test_an_array_of_others_stays_theirs_as_long_as_a_note_has_it():
+    size = (memory.LARGE,)
+    array = memory.empty(size, np.dtype(np.uint8))
+    notes = Capture()
+    with notes.in_force():
+        capture.do(np.ndarray.fill, array, 1)
+    del array
+    new = memory.empty(size, np.dtype(np.uint8))
+    new.fill(5)
+    notes.replay()
+    assert (new == 5).all()
+
+
+class Holder:
+    """Has an array, as tensors have."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+def test_the_result_of_a_function_as_a_whole_is_new_in_each_replay():
+    numbers = np.ones(3)
+    total = capture.as_a_whole(lambda array: Holder(np.asarray(array.sum())))
+    notes = Capture()
+    with notes.in_force():
+        result = total(numbers)
+    numbers[...] = 2
+    notes.replay()
+    assert result.array == 6
+
+
+def test_a_number_of_a_function_as_a_whole_is_refused():
+    notes = Capture()
+    with notes.in_force():
+        capture.as_a_whole(lambda: 3.0)()
+    assert "something else than a tensor" in notes.problem
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool])

@@ -28,20 +28,37 @@ from minicnn.ops.function import Function
 class NegativeLogLikelihood(Function):
     """l_n = -w_n x[n, y_n] for log-probabilities x and labels y; dL/dx is -w_n dL/dl_n at y_n, and 0 elsewhere.
 
-    `factors` holds w_n, or None for 1 everywhere.
+    w_n is the weight of the label's class, 1 where there are no weights, and 0 for `ignore_index`. "mean" divides
+    the sum of the losses by that of all w_n.
     """
 
-    def __init__(self, labels: Array, factors: Array | None):
+    def __init__(self, labels: Array, weights: Array | None, ignore_index: int, reduction: str):
         self.labels = labels
-        self.factors = factors
+        self.settings = weights, ignore_index
+        self.reduction = reduction
 
-    def forward(self, x):  # (N, C, d1, ...) -> (N, d1, ...)
-        self.shape = x.shape
-        return times(-x[places(self.labels)], self.factors)
+    def forward(self, x):  # (N, C, d1, ...) -> (), or (N, d1, ...) for "none"
+        capture.refuse("the labels say what is computed")
+        self.shape, xp = x.shape, xp_of(x)
+        self.classes, self.factors = _classes_and_factors(self.labels, x, *self.settings)
+        losses = times(-x[places(self.classes)], self.factors)
+        if self.reduction == "none":
+            return losses
+        total = losses.sum(dtype=sum_dtype(x.dtype))
+        if self.reduction == "mean":
+            self.weight = xp.asarray(
+                losses.size if self.factors is None else self.factors.sum(dtype=total.dtype)
+            )
+            total = total / self.weight
+        return xp.asarray(total, x.dtype)
 
     def backward(self, grad):
-        grad_x = xp_of(grad).zeros(self.shape, grad.dtype)
-        grad_x[places(self.labels)] = -times(grad, self.factors)
+        xp = xp_of(grad)
+        if self.reduction == "mean":
+            grad = (grad / self.weight).astype(grad.dtype, copy=False)
+        grad_x = xp.zeros(self.shape, grad.dtype)
+        share = xp.broadcast_to(grad, self.classes.shape)
+        grad_x[places(self.classes)] = -times(share, self.factors)
         return (grad_x,)
 
 
@@ -136,23 +153,22 @@ def nll_loss(
     x = input
     if input.ndim == 1:  # one example: a batch of one
         x, labels = input.unsqueeze(0), labels[None]
-    xp = xp_of(labels)
     weights = None if weight is None else _checked_weights(where, weight, x)
-    ignored = _ignored_labels(where, labels, x.shape[1], ignore_index)
+    loss = apply(NegativeLogLikelihood(labels, weights, ignore_index, reduction), x)
+    return loss.squeeze(0) if input.ndim == 1 and reduction == "none" else loss
 
-    factors = None
-    if ignored is not None:
-        labels = xp.where(ignored, 0, labels)
-    if ignored is not None or weights is not None:
-        factor_of_class = xp.ones(x.shape[1], x.dtype) if weights is None else weights
-        factors = factor_of_class[labels]  # (N, d1, ...)
-    if ignored is not None:
-        factors = xp.where(ignored, 0, factors)
 
-    losses = apply(NegativeLogLikelihood(labels, factors), x)
-    if reduction == "mean" and factors is not None:
-        return losses.sum() / Tensor(factors).sum()
-    return reduce(losses.squeeze(0) if input.ndim == 1 else losses, reduction)
+def _classes_and_factors(
+    labels: Array, x: Array, weights: Array | None, ignore_index: int
+) -> tuple[Array, Array | None]:
+    """Return the class of each label, 0 for those that are ignored, and w_n, or None for 1 everywhere."""
+    xp = xp_of(labels)
+    ignored = _ignored_labels("nll_loss", labels, x.shape[1], ignore_index)
+    if ignored is None:
+        return labels, None if weights is None else weights[labels]
+    classes = xp.where(ignored, 0, labels)
+    of_class = xp.ones(x.shape[1], x.dtype) if weights is None else weights
+    return classes, xp.where(ignored, 0, of_class[classes])
 
 
 def cross_entropy(
