@@ -22,12 +22,14 @@ What a recording holds is what was *computed*, not the program. So the rules are
   and gradient clipping are called in each step as ever.
 - The step must not read numbers: what depends on `loss.item()` would be decided once and for all. It returns tensors,
   which are read outside.
+- `.grad` is the same tensor in each replay: who wants to keep its numbers takes a copy.
 - Random numbers are drawn by layers such as dropout, which draw new ones in each step.
 
 What breaks these rules is noticed where that is possible: the step then runs as usual, and says so once. Before a
 recording is trusted, it is held against the usual way, bit for bit, on the first batch of other numbers.
-Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, the precision. For these,
-and for batches of another shape, such as the last one of an epoch, the step runs as usual.
+Changes between steps are noticed too: train() and eval(), frozen parameters, loaded weights, settings of layers, the
+precision, the number of threads. For these, and for batches of another shape, such as the last one of an epoch,
+the step runs as usual.
 """
 
 import functools
@@ -44,6 +46,7 @@ import numpy as np
 from minicnn import graphs, random
 from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
+from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
@@ -110,8 +113,8 @@ class CapturedStep:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
 
-    def forget(self) -> None:
-        """Drop the recording and its memory; a later call records anew. Gradients keep their numbers."""
+    def release(self) -> None:
+        """Forget the recording, and give its memory back. Gradients that it computed move to memory of their own."""
         if self._replay is not None:
             self._replay.move_gradients()
             self._replay = None
@@ -119,7 +122,7 @@ class CapturedStep:
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
         is_for_graphs = not self.problem and here.active is None and _are_on_gpu(inputs)
         with own_products() if is_for_graphs else nullcontext():
-            return _mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+            return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
@@ -141,9 +144,9 @@ class CapturedStep:
             if on_gpu:  # in the midst of the step, which cannot be begun again
                 self._give_up(step.problem)
             raise
-        if not _holds_tensors_only(returned):
+        if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
-        if step.keeps_tensors_outside(_tensors_in(returned)):
+        if step.keeps_tensors_outside(tensors_in(returned)):
             step.problem = step.problem or (
                 "a tensor that it makes is kept outside of it, where a later step may read it; return it, or "
                 "write it into a tensor made before (copy_)"
@@ -156,8 +159,7 @@ class CapturedStep:
         return _copied(returned)
 
     def _give_up(self, problem: str) -> None:
-        self.forget()
-        self.problem = problem
+        self.problem, self._replay = problem, None
         warnings.warn(
             f"capture: {getattr(self, '__name__', 'this step')} runs as usual, not from a recording: {problem}",
             RuntimeWarning,
@@ -199,12 +201,6 @@ class Replay:
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
 
-    def move_gradients(self) -> None:
-        """Copy gradients out of the memory of the recording, which they would keep."""
-        for leaf, gradient in self._step.gradients.values():
-            if leaf.grad is gradient.tensor:
-                leaf.grad = Tensor(leaf.grad.array.copy(order="K"))
-
     def holds(self) -> bool:
         """Whether the step would still do what was recorded."""
         return (
@@ -234,6 +230,11 @@ class Replay:
             else gradient.had_one or leaf.grad is None
             for leaf, gradient in self._step.gradients.values()
         )
+
+    def move_gradients(self) -> None:
+        """Copy the gradients, which would keep the memory of the whole recording."""
+        for _, gradient in self._step.gradients.values():
+            gradient.tensor.array = gradient.tensor.array.copy(order="K")
 
     def run(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> Any:
         """Replay the recording for new inputs.
@@ -271,7 +272,7 @@ class Replay:
             try:
                 with rehearsal():
                     returned = step(*inputs)
-                expected = [tensor.array.copy() for tensor in _tensors_in(returned)]
+                expected = [tensor.array.copy() for tensor in tensors_in(returned)]
             except EndOfRehearsal:
                 expected = None
             gradients = [_copy_of(leaf.grad) for leaf, _ in self._step.gradients.values()]
@@ -285,7 +286,7 @@ class Replay:
         found += [array for _, array, _ in self._tensors]
         same = all(map(_same_bits, found, gradients + changed))
         if expected is not None:
-            own = [tensor.array for tensor in _tensors_in(self._returned)]
+            own = [tensor.array for tensor in tensors_in(self._returned)]
             same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
         if not same:
             state.restore()
@@ -383,43 +384,11 @@ def _are_on_gpu(inputs: tuple[Tensor, ...]) -> bool:
 
 
 def _copied(returned: Any) -> Any:
-    return _mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
+    return mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
 
 
 def _copy_of(grad: Tensor | None) -> Array | None:
     return None if grad is None else grad.array.copy()
-
-
-def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to all tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _mapped(function, member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        members = [_mapped(function, member) for member in value]
-        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
-    return value
-
-
-def _tensors_in(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _mapped(note, value)
-    return found
-
-
-def _holds_tensors_only(value: Any) -> bool:
-    """Whether there is nothing in nested tuples, lists and dicts but tensors and None."""
-    if isinstance(value, dict):
-        return all(map(_holds_tensors_only, value.values()))
-    if isinstance(value, tuple | list):
-        return all(map(_holds_tensors_only, value))
-    return value is None or isinstance(value, Tensor)
 
 
 def _same_bits(a: Array | None, b: Array | None) -> bool:

@@ -1,7 +1,9 @@
 """What changes between the calls of a captured step, or around them, counts as without a capture."""
 
+import gc
 import threading
 import warnings
+import weakref
 
 import numba
 import numpy as np
@@ -12,6 +14,7 @@ from minicnn import Tensor, nn, optim
 from minicnn.captured import capture
 from minicnn.nn import functional as F
 from minicnn.nn.utils import clip_grad_norm_
+from minicnn.train import fit
 
 FROM = 5
 """The batch from which on something is different; the step is recorded long before."""
@@ -287,3 +290,31 @@ def test_labels_that_are_ignored_in_some_batches_only():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="capture")
         both_ways(train)
+
+
+def test_after_training_nothing_waits_for_the_search_for_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        model = dense()
+        inputs, labels = batches((64, 20))[0]
+        fit(model, (inputs, labels), epochs=2, batch_size=8, progress=False, capture=True)
+        assert all(p.grad is not None for p in model.parameters())
+        is_there = weakref.ref(model)
+        del model
+        assert is_there() is None
+    finally:
+        gc.enable()
+
+
+def test_released_gradients_stay_what_they_were():
+    model = dense()
+    step = capture(trained(model, optim.SGD(model.parameters(), lr=0.1)))
+    for batch in batches():
+        step(*batch)
+    before = [p.grad.array.copy() for p in model.parameters()]
+    step.release()
+    assert not step.is_recorded
+    for parameter, gradient in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.grad.array, gradient)
+        assert parameter.grad.array.base is None

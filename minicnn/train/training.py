@@ -6,7 +6,6 @@ this for some epochs and keeps the books; everything that can go wrong with numb
 the place and the likely reason.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -131,7 +130,7 @@ def fit(
         if validation is None and early_stopping.monitor.startswith("val_"):
             raise ValueError(f"fit: {early_stopping.monitor!r} to stop by needs validation_data")
         early_stopping.reset()
-    with mode(model, training=True), contextlib.closing(trainer):
+    with trainer, mode(model, training=True):
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             record = trainer.train_epoch(loader, epoch, bar)
@@ -171,11 +170,14 @@ class _Trainer:
         if self.is_captured:
             self.gradients = captured.capture(self.compute_gradients)
 
-    def close(self) -> None:
-        """Give the memory of a captured step back."""
+    def __enter__(self) -> "_Trainer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the memory of a recording back at once, and not when Python looks for cycles of references."""
         if self.is_captured:
-            self.gradients.forget()
-            self.gradients = self.compute_gradients
+            self.gradients.release()
+        del self.gradients
 
     def train_epoch(self, loader: Iterable, epoch: int, bar: Progress) -> dict[str, float]:
         """Go through the training data once, and return the averages over it."""
