@@ -96,7 +96,7 @@ class GraphCapture(StepCapture):
                 self._begin()
                 yield
                 self._end()
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C too: no stream must go on capturing
             self._abandon()
             self.problem = f"{type(error).__name__}: {error}"
             if self._is_launched:
@@ -106,6 +106,8 @@ class GraphCapture(StepCapture):
             for leaf, gradient in self.gradients.values():
                 if not gradient.is_sum:
                     leaf.grad = None
+            if not isinstance(error, Exception):
+                raise
             raise CaptureFailedError(self.problem) from error
         if deferred.keys() != flags:
             self.problem = (

@@ -251,6 +251,28 @@ def test_an_error_of_the_step_is_raised_as_usual():
         captured(x)
 
 
+@needs_compiler
+def test_an_interrupted_capture_leaves_nothing_behind():
+    trainer, calls = Trainer(NETWORKS["dropout"], has_update=False), []
+
+    @minicnn.capture
+    def step(x, labels):
+        loss = trainer.step(x, labels)
+        calls.append(loss)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss.detach()
+
+    for seed in range(2):
+        step(*batch(4, seed))
+    calls[:] = [None, None]
+    with pytest.raises(KeyboardInterrupt):
+        step(*batch(4, 2))
+    assert not ndarray.cupy.cuda.get_current_stream().is_capturing()
+    assert all(p.grad is None for p in trainer.model.parameters())
+    assert np.isfinite(trainer.step(*batch(4, 2)).item())
+
+
 def test_steps_without_kernels_of_our_own_are_captured_too():
     del ndarray.cupy.RawModule
     weight = constant(normal(3)).requires_grad_()
