@@ -90,6 +90,10 @@ class Capture:
         if not self._in_step:
             self.problem = self.problem or reason
 
+    def number(self, draw: Callable[[], int]) -> Any:
+        """Return the number that `draw` returns; or memory, if it is to hold another one in each replay."""
+        return draw()
+
     def note_whole(self, function: Callable, *args: Any) -> None:
         """Note the call of a function marked by `as_a_whole`."""
         if self._first_whole is None:
@@ -204,6 +208,11 @@ def refuse(reason: str) -> None:
     """Say that what comes cannot be repeated from notes, see `Capture.refuse`."""
     if here.active is not None:
         here.active.refuse(reason)
+
+
+def number(draw: Callable[[], int]) -> Any:
+    """Return a random number of the host: an integer; for a graph on a GPU, memory there with a new one each time."""
+    return draw() if here.active is None else here.active.number(draw)
 
 
 def as_a_whole(function: Callable) -> Callable:

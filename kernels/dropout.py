@@ -24,7 +24,7 @@ Each half of a word decides over one number, the lower half first.
 """
 
 
-def dropout(x: Array, p: float, key: int) -> Array:
+def dropout(x: Array, p: float, key: int | Array) -> Array:
     """Set each number of `x` to 0 with probability `p`, and multiply the rest by 1 / (1 - p).
 
     The function is its own gradient: with the same key, dL/dx is dropout(dL/dy, p, key).
@@ -32,7 +32,7 @@ def dropout(x: Array, p: float, key: int) -> Array:
     Args:
         x: numbers of any float dtype, counted in row-major order.
         p: in [0, 1], rounded to a multiple of 2^-16.
-        key: an integer in [0, 2^64).
+        key: an integer in [0, 2^64); or where x lives, an array of one uint64 without axes.
 
     Returns:
         A new array of the same shape and dtype, in row-major order.
@@ -52,12 +52,12 @@ def limit_and_factor(p: float) -> tuple[int, float]:
     return round(p * 2**16), 1 / (1 - p) if p < 1 else 0.0
 
 
-def philox(counters: Array, key: int, rounds: int = ROUNDS) -> list[Array]:
+def philox(counters: Array, key: int | Array, rounds: int = ROUNDS) -> list[Array]:
     """Return four words of 32 random bits for each counter.
 
     Args:
         counters: uint64, any shape.
-        key: an integer in [0, 2^64).
+        key: see `dropout`.
         rounds: how often the words are mixed.
 
     Returns:

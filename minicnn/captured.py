@@ -39,17 +39,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from minicnn import random
+from minicnn import graphs, random
 from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
 from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
+from minicnn.kernels.dispatch import own_products
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force
@@ -66,6 +68,7 @@ class CapturedStep:
         self.problem = ""
         self._step = step
         self._warm_up = warm_up
+        self._usual_calls = 0
         self._replay: Replay | None = None
         self._in_use = threading.Lock()
         functools.update_wrapper(self, step)
@@ -100,9 +103,7 @@ class CapturedStep:
         """Replay the recording if there is one that suits, or make it."""
         if self._replay is not None and not self._replay.holds():
             self.release()
-            self._warm_up = max(
-                self._warm_up, 1
-            )  # what changes in each step is not recorded each time
+            self._usual_calls, self._warm_up = 0, max(self._warm_up, 1)  # not recorded in each step
         if self._replay is None:
             return self._record(inputs)
         if not self._replay.suits(inputs):
@@ -120,18 +121,30 @@ class CapturedStep:
             self._replay = None
 
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
-        return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+        is_for_graphs = not self.problem and here.active is None and _are_on_gpu(inputs)
+        with own_products() if is_for_graphs else nullcontext():
+            return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
-        if self._warm_up > 0:
-            self._warm_up -= 1
-            return self._as_usual(inputs)
+        on_gpu = _are_on_gpu(inputs)
+        if self._usual_calls < (max(self._warm_up, graphs.WARM_UP) if on_gpu else self._warm_up):
+            self._usual_calls += 1
+            with graphs.warming_up() if on_gpu else nullcontext():
+                return self._as_usual(inputs)
         memory.release()  # what the usual way used
         own = tuple(Tensor(tensor.array.copy(order="K")) for tensor in inputs)
-        step = StepCapture()
-        with step.in_force():
-            returned = self._step(*own)
+        step = graphs.GraphCapture(own[0].array) if on_gpu else StepCapture()
+        try:
+            with step.in_force():
+                returned = self._step(*own)
+        except graphs.CaptureFailedError as failure:
+            self._give_up(str(failure))
+            return self._as_usual(inputs)
+        except Exception:
+            if on_gpu:  # in the midst of the step, which cannot be begun again
+                self._give_up(step.problem)
+            raise
         if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
         if step.keeps_tensors_outside(tensors_in(returned)):
@@ -173,8 +186,8 @@ class Replay:
         self._step = step
         self._inputs = inputs
         self._returned = returned
-        self._is_tried = False
-        self._doubted = [tensor.array.size > 0 for tensor in inputs]
+        self._is_tried = not step.needs_rehearsal
+        self._doubted = [step.needs_rehearsal and tensor.array.size > 0 for tensor in inputs]
         modules = [part for module in step.modules.values() for part in module.modules()]
         tensors = [
             tensor
@@ -368,8 +381,13 @@ def _order(array: Array) -> list[int]:
 
 
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
-    """Whether inputs can be copied into those of a recording: they lie on the CPU and want no gradient."""
-    return all(tensor.node is None and xp_of(tensor.array) is np for tensor in inputs)
+    """Whether inputs can be copied into those of a recording: they lie on one device and want no gradient."""
+    on_cpu = all(xp_of(tensor.array) is np for tensor in inputs)
+    return all(tensor.node is None for tensor in inputs) and (on_cpu or _are_on_gpu(inputs))
+
+
+def _are_on_gpu(inputs: tuple[Tensor, ...]) -> bool:
+    return graphs.suits([tensor.array for tensor in inputs])
 
 
 def _copied(returned: Any) -> Any:

@@ -71,6 +71,17 @@ def raise_found() -> None:
             raise note.error(*numbers)
 
 
+def keys() -> frozenset:
+    """What notes there are that are kept."""
+    return frozenset(key for key, note in _notes.items() if note.lasting)
+
+
+def forget_all_but(known: frozenset) -> None:
+    """Drop the notes that are kept and not among `known`, such as those of a capture that failed."""
+    for key in keys() - known:
+        del _notes[key]
+
+
 def forget() -> None:
     """Drop all notes, as when the devices are gone on which they are."""
     _notes.clear()

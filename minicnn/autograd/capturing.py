@@ -46,7 +46,10 @@ class StepCapture(Capture):
         cleared: tensors whose `.grad` was forgotten.
         run_again: functions whose forward is called again in each replay.
         made: the tensors that the step has made, as far as they are still there.
+        needs_rehearsal: whether something may have been computed that was not noted.
     """
+
+    needs_rehearsal = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +101,11 @@ def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
     for tensor in tensors:
         step.had_gradient.setdefault(id(tensor), tensor.grad is not None)
         step.cleared[id(tensor)] = tensor
-    with step.paused():
+    if set_to_none:
         _clear(tensors, set_to_none)
+    else:
+        with step.paused():
+            _clear(tensors, set_to_none)
     step.note(_clear, tensors, set_to_none)
 
 
@@ -109,6 +115,11 @@ def _clear(tensors: Iterable, set_to_none: bool) -> None:
             tensor.grad = None
         elif tensor.grad is not None:
             tensor.grad.zero_()
+
+
+def on_tensors(function: Callable) -> bool:
+    """Whether a noted function changes the `.grad` of tensors, and is repeated by the host even for a GPU."""
+    return function in (_clear, _set_gradient)
 
 
 def note_made(tensor: Any) -> None:

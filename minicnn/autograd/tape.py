@@ -231,7 +231,7 @@ def _sum(a: Array, b: Array, out: Array | None) -> Array:
     if out is None and capture.here.active is None:
         return keeping_order(operator.add, a, b)
     if out is None:
-        out = xp_of(a).empty_like(a, np.result_type(a, b))
+        out = xp_of(a).empty_like(a, np.result_type(a.dtype, b.dtype))
     return capture.do(xp_of(a).add, a, b, out)
 
 

@@ -3,23 +3,22 @@
 There is no GPU behind it. What it models are the rules that a program can break without noticing on a
 fast machine:
 
-- A copy that is queued on a stream of its own has not happened yet. It happens when the host waits
-  for that stream, or when the main stream waits for an event that was recorded after it. Until then
-  the array holds NaN or the largest integers, and the copy will read what the host memory holds *then*.
+- A copy that is queued on a stream of its own has not happened yet, and what is recorded in a graph has not
+  happened at all: strict_streams.py.
 - Device memory is finite: `MemoryPool.set_limit` says how much there is, and who asks for more gets
   `OutOfMemoryError`, a MemoryError, as from CuPy.
 """
 
-import math
 import threading
-import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from minicnn.kernels import special
+from tests.gpu.strict_streams import CUDARuntimeError, Event, Stream, Traffic, get_elapsed_time
 
 BLOCK = 512
 """Bytes that CuPy's memory pool rounds sizes up to."""
@@ -64,6 +63,17 @@ METHODS = _words(
 SYNCS = {"argwhere", "nonzero", "allclose", "array_equal", "bincount"}
 """Functions whose result has a size, or is a number, that the host has to ask for."""
 
+PRODUCTS = {"dot", "matmul", "__matmul__", "__rmatmul__", "tensordot", "einsum"}
+"""What CuPy calls cuBLAS for, which it refuses in a capture."""
+
+_BINARY = _words("add sub mul truediv floordiv mod pow and or xor lshift rshift")
+_COMPARING = _words("lt le gt ge eq ne neg pos abs invert matmul rmatmul")
+OPERATORS = [f"__{kind}{name}__" for name in _BINARY for kind in ("", "r", "i")]
+OPERATORS += [f"__{name}__" for name in _COMPARING]
+
+CHANGES = {"fill", "copyto", *(f"__i{name}__" for name in _BINARY)}
+"""What changes its first argument, and returns nothing new."""
+
 KEEPS_ORDER = {
     "astype",
     "empty_like",
@@ -78,33 +88,8 @@ KEEPS_ORDER = {
 ATTRIBUTES = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 
 
-class CUDARuntimeError(RuntimeError):
-    """What CuPy raises where the driver refuses something."""
-
-    def __init__(self, text: str = "cudaErrorInsufficientDriver: CUDA driver version is too old"):
-        super().__init__(text)
-
-
 class OutOfMemoryError(MemoryError):
     """What CuPy's memory pool raises."""
-
-
-class Traffic:
-    """What passed between host and device: who waited for the device, and what was uploaded.
-
-    Attributes:
-        syncs: a word for each time the host waited for the device.
-        uploads: a word for each copy from host memory to the device.
-    """
-
-    def __init__(self) -> None:
-        self.syncs: list[str] = []
-        self.uploads: list[str] = []
-
-    def clear(self) -> None:
-        """Start counting again."""
-        self.syncs.clear()
-        self.uploads.clear()
 
 
 class MemoryPool:
@@ -113,6 +98,10 @@ class MemoryPool:
     def __init__(self) -> None:
         self._used = self._cached = 0
         self._limit: int | None = None
+
+    def malloc(self, nbytes: int) -> None:
+        """What `using_allocator` is given; the stand-in itself calls `take`."""
+        raise NotImplementedError("the stand-in's arrays are NumPy's")
 
     def take(self, nbytes: int) -> int:
         """Take `nbytes`, rounded up; return how many it took."""
@@ -146,101 +135,6 @@ class MemoryPool:
     def set_limit(self, size: int | None = None) -> None:
         """Say how many bytes there are; 0 or None for no limit, as in CuPy."""
         self._limit = size or None
-
-
-class Event:
-    """A mark in a stream."""
-
-    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess=False):
-        self._stream: Stream | None = None
-        self._position = 0
-        self.seconds = math.nan
-
-    def record(self, stream: "Stream | None" = None) -> None:
-        self._stream = Stream.current() if stream is None else stream
-        self._position = self._stream.queued
-        self.seconds = time.perf_counter()
-
-    @property
-    def done(self) -> bool:
-        """Whether everything before the mark has happened."""
-        return self._stream is None or self._stream.finished >= self._position
-
-    def synchronize(self) -> None:
-        Stream.traffic.syncs.append("Event.synchronize")
-        self.happen()
-
-    def happen(self) -> None:
-        """Let everything before the mark happen."""
-        if self._stream is not None:
-            self._stream.run_until(self._position)
-
-
-def get_elapsed_time(start: Event, end: Event) -> float:
-    """Return the milliseconds between two events that have happened."""
-    if not (start.done and end.done):
-        raise CUDARuntimeError("cudaErrorNotReady: device not ready")
-    return 1e3 * (end.seconds - start.seconds)
-
-
-class Stream:
-    """A queue of copies. The main stream's happen at once, another stream's when somebody waits for it."""
-
-    traffic: Traffic
-    null: "Stream"
-    _local = threading.local()
-
-    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False):
-        self.is_main = null
-        self.queued = self.finished = 0
-        self._waiting: list[Callable[[], None]] = []
-        self._outer: list[Stream] = []
-
-    @staticmethod
-    def current() -> "Stream":
-        return getattr(Stream._local, "stream", Stream.null)
-
-    def __enter__(self) -> "Stream":
-        self._outer.append(Stream.current())
-        Stream._local.stream = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Stream._local.stream = self._outer.pop()
-
-    def use(self) -> "Stream":
-        Stream._local.stream = self
-        return self
-
-    def queue(self, copy: Callable[[], None]) -> None:
-        """Do `copy` when the stream gets to it."""
-        self.queued += 1
-        self._waiting.append(copy)
-        if self.is_main:
-            self.run_until(self.queued)
-
-    def run_until(self, position: int) -> None:
-        """Do what was queued up to `position`."""
-        while self.finished < position:
-            self._waiting.pop(0)()
-            self.finished += 1
-
-    def record(self, event: Event | None = None) -> Event:
-        event = Event() if event is None else event
-        event.record(self)
-        return event
-
-    def wait_event(self, event: Event) -> None:
-        """Let this stream go on only after the event; for the main stream, which never waits, now."""
-        self.queue(event.happen)
-
-    def synchronize(self) -> None:
-        Stream.traffic.syncs.append("Stream.synchronize")
-        self.run_until(self.queued)
-
-    @property
-    def done(self) -> bool:
-        return self.finished == self.queued
 
 
 ATTRIBUTES_OF_A_CARD = {
@@ -318,12 +212,28 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
             state.device = self.id
 
         def synchronize(self) -> None:
-            traffic.syncs.append("Device.synchronize")
+            traffic.wait("Device.synchronize")
 
     def current_device() -> int:
         if devices is None:
             raise CUDARuntimeError()
         return getattr(state, "device", 0)
+
+    @contextmanager
+    def using_allocator(allocator: Callable) -> Iterator[None]:
+        outer = getattr(state, "pool", None)
+        state.pool = allocator.__self__
+        try:
+            yield
+        finally:
+            state.pool = outer
+
+    def pool_for(device: int) -> MemoryPool:
+        """The pool that a new array is taken from: in a capture, one of its own, for the graph goes on using it."""
+        pool = getattr(state, "pool", None)
+        if pool is None and Stream.current().is_capturing():
+            Stream.current().refuse("an allocation from the pool that everybody uses")
+        return pools[device] if pool is None else pool
 
     runtime = types.ModuleType("cupy.cuda.runtime")
     runtime.CUDARuntimeError = CUDARuntimeError
@@ -350,7 +260,10 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
         Device=Device,
         Stream=Stream,
         Event=Event,
+        MemoryPool=MemoryPool,
         pools=pools,
+        pool_for=pool_for,
+        using_allocator=using_allocator,
         is_available=lambda: bool(devices),
         get_current_stream=Stream.current,
         get_elapsed_time=get_elapsed_time,

@@ -26,21 +26,23 @@ import numpy as np
 
 from tests.gpu.strict_cuda import (
     ATTRIBUTES,
+    CHANGES,
     FUNCTIONS,
     KEEPS_ORDER,
     METHODS,
     NAMES,
+    OPERATORS,
+    PRODUCTS,
     SYNCS,
     Flags,
     Pointer,
-    Stream,
-    Traffic,
     cuda_namespace,
     erf,
     poison,
     take,
     take_along_axis,
 )
+from tests.gpu.strict_streams import Stream, Traffic
 
 
 class ndarray:  # noqa: N801 (CuPy's name)
@@ -58,7 +60,7 @@ class ndarray:  # noqa: N801 (CuPy's name)
         cuda = ndarray.cupy.cuda
         self.device = cuda.Device(device)
         if base is None:
-            pool = cuda.pools[self.device.id]
+            pool = cuda.pool_for(self.device.id)
             self._taken = pool.take(self._host.nbytes)
             self._pool = pool  # after it has given what is to be given back
         if host is None:
@@ -72,38 +74,38 @@ class ndarray:  # noqa: N801 (CuPy's name)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         if stream is None or blocking:
-            _traffic().syncs.append("get")
+            _traffic().wait("get")
         if out is None:
             return self._host.copy("C" if order == "C" else "F")
         out[...] = self._host
         return out
 
     def item(self, *index):
-        _traffic().syncs.append("item")
+        _traffic().wait("item")
         return self._host.item(*index)
 
     def tolist(self):
-        _traffic().syncs.append("tolist")
+        _traffic().wait("tolist")
         return self._host.tolist()
 
     def __float__(self):
-        _traffic().syncs.append("float")
+        _traffic().wait("float")
         return float(self._host)
 
     def __int__(self):
-        _traffic().syncs.append("int")
+        _traffic().wait("int")
         return int(self._host)
 
     def __bool__(self):
-        _traffic().syncs.append("bool")
+        _traffic().wait("bool")
         return bool(self._host)
 
     def __repr__(self):
-        _traffic().syncs.append("repr")
+        _traffic().wait("repr")
         return repr(self._host)
 
     def __format__(self, spec):
-        _traffic().syncs.append("format")
+        _traffic().wait("format")
         return format(self._host.item() if self.ndim == 0 else self._host, spec)
 
     def __reduce__(self):
@@ -133,7 +135,7 @@ class ndarray:  # noqa: N801 (CuPy's name)
             raise ValueError(f"set: expected a NumPy array of shape {self.shape}, got {array!r}")
         if array.dtype != self.dtype:
             raise TypeError(f"set: {array.dtype} array cannot be set to {self.dtype} array")
-        _traffic().uploads.append("set")
+        _traffic().upload("set")
         poison(self._host)
         (stream or Stream.current()).queue(lambda: np.copyto(self._host, array))
 
@@ -142,10 +144,14 @@ class ndarray:  # noqa: N801 (CuPy's name)
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         if isinstance(value, (list, tuple)):
             raise TypeError("a list cannot be assigned to a device array")
-        self._host[_index(index, self.shape)] = _opened(value)
+        host, shape, opened = self._host, self.shape, _opened(value)
+        if Stream.current().is_capturing():
+            _index(index, shape)  # refuses now what would be refused when the graph is launched
+        change(lambda: host.__setitem__(_index(index, shape), opened), [self, value])
 
     def __getitem__(self, index):
-        return _boxed(self._host[_index(index, self.shape)], [self])
+        host, shape = self._host, self.shape
+        return _new(lambda: host[_index(index, shape)], [self])
 
     def __iter__(self):
         if self.ndim == 0:
@@ -176,16 +182,23 @@ def _lifted(function: Callable, name: str, *first: Any) -> Callable:
 
     def call(*args: Any, **options: Any) -> Any:
         if name in SYNCS:
-            _traffic().syncs.append(name)
+            _traffic().wait(name)
+        if name in PRODUCTS:
+            Stream.current().refuse("calling cuBLAS API", NotImplementedError)
         args = (*first, *args)
         boxes = [a for a in (*args, *options.values()) if isinstance(a, ndarray)]
         if "dtype" in options and options["dtype"] is None:
             del options["dtype"]
-        with np.errstate(all="ignore"):  # a GPU has no floating-point warnings
-            result = function(*_opened(args), **_opened(options))
-        if isinstance(options.get("out"), ndarray):
-            return options["out"]
-        return _boxed(result, boxes, name in KEEPS_ORDER)
+        opened, opened_options = _opened(args), _opened(options)
+
+        def compute() -> Any:
+            with np.errstate(all="ignore"):  # a GPU has no floating-point warnings
+                return function(*opened, **opened_options)
+
+        if isinstance(options.get("out"), ndarray) or name in CHANGES:
+            change(compute, boxes)
+            return options.get("out")
+        return _new(compute, boxes, name in KEEPS_ORDER)
 
     return call
 
@@ -205,6 +218,40 @@ def _opened(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _opened(part) for key, part in value.items()}
     return value
+
+
+def change(compute: Callable, boxes: list) -> None:
+    """Let `compute` change arrays on the device; now, or when the graph is launched that is captured."""
+    Stream.current().do(compute, *_lent(boxes))
+
+
+def _new(compute: Callable, sources: list[ndarray], keeps_order: bool = False) -> Any:
+    """Put what `compute` makes of `sources` into boxes; numbers in new ones come when a captured graph is launched."""
+    boxed = _boxed(compute(), sources, keeps_order)
+    if Stream.current().is_capturing():
+        seen = [id(source) for source in sources]
+        new = [box for box in _flat(boxed) if box.base is None and id(box) not in seen]
+        hosts = [box._host for box in new]
+
+        def fill() -> None:
+            for host, numbers in zip(hosts, _flat(compute()), strict=True):
+                host[...] = numbers
+
+        if new:
+            Stream.current().do(fill, *_lent(sources))
+        for host in hosts:
+            poison(host)
+    return boxed
+
+
+def _flat(result: Any) -> list:
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def _lent(boxes: list) -> list[ndarray]:
+    """The owners of memory that comes from no pool of a graph's own."""
+    owners = [box if box.base is None else box.base for box in boxes if isinstance(box, ndarray)]
+    return [owner for owner in owners if owner._pool in ndarray.cupy.cuda.pools]
 
 
 def _boxed(result: Any, sources: list[ndarray], keeps_order: bool = False) -> Any:
@@ -236,11 +283,11 @@ def _index(index: Any, shape: tuple[int, ...]) -> Any:
     opened, axis = [], 0
     for part in parts:
         if isinstance(part, (np.ndarray, list)):
-            _traffic().uploads.append("index")
+            _traffic().upload("index")
             part = ndarray.cupy.asarray(part if np.size(part) else np.zeros(0, int))
         if isinstance(part, ndarray):
             if part.dtype.kind == "b":
-                _traffic().syncs.append("mask")
+                _traffic().wait("mask")
                 part = part._host
             else:
                 part = part._host % max(shape[axis], 1)
@@ -272,26 +319,7 @@ def _operator(name: str) -> Callable:
     return call
 
 
-_BINARY = [
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-]
-_OPERATORS = [f"__{kind}{name}__" for name in _BINARY for kind in ("", "r", "i")]
-_OPERATORS += [
-    f"__{name}__" for name in ["lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert"]
-]
-_OPERATORS += ["__matmul__", "__rmatmul__"]
-for _name in _OPERATORS:
+for _name in OPERATORS:
     setattr(ndarray, _name, _operator(_name))
 
 
@@ -303,19 +331,23 @@ class _Ufunc:
         self._ufunc = ufunc
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        if len(args) > self._ufunc.nin:
+            *args, options["out"] = args
         return _lifted(self._ufunc, self.__name__)(*args, **options)
 
     def at(self, array: ndarray, index: Any, *values: Any) -> None:
         if array.dtype not in (np.int32, np.float16, np.float32, np.float64, np.uint32, np.uint64):
             raise TypeError(f"scatter_add does not support {array.dtype}")
-        self._ufunc.at(array._host, _index(index, array.shape), *_opened(values))
+        host, shape, opened = array._host, array.shape, _opened(values)
+        boxes = [array, *values]
+        change(lambda: self._ufunc.at(host, _index(index, shape), *opened), boxes)
 
 
 class _Grid:
     """`cupy.ogrid`: the numbers of an array's places, one array an axis."""
 
     def __getitem__(self, slices: Any) -> Any:
-        return _boxed(np.ogrid[slices], [])
+        return _new(lambda: np.ogrid[slices], [])
 
 
 def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy=None, blocking=False):
@@ -332,7 +364,7 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy=None, b
     host = np.array(a, dtype=dtype, order="F" if rows_inside else "C")  # no other order is kept
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
-    _traffic().uploads.append("asarray")
+    _traffic().upload("asarray")
     box = ndarray(None, host=np.empty_like(host))
     poison(box._host)
     Stream.current().queue(lambda: np.copyto(box._host, host))

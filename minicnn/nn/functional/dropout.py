@@ -6,13 +6,18 @@ from minicnn import random
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.arrays import keeping_order
+from minicnn.kernels.capture import number
 from minicnn.kernels.dispatch import sibling
 from minicnn.nn.functional.checks import check_float
 from minicnn.ops.function import Function
 
 
-def new_key() -> int:
+def new_key() -> int | Array:
     """Draw what decides over all elements of one call: the only random number that comes from the host."""
+    return number(_drawn)
+
+
+def _drawn() -> int:
     return int(random.generator().integers(2**63))
 
 

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.gpu import strict_cupy
+
 HEADER = Path(__file__).with_name("cuda_on_host.h")
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 FLAGS = [
@@ -123,9 +125,14 @@ class HostFunction:
             )
         addresses = (ctypes.c_void_p * len(holders))(*(h.ctypes.data for _, h in holders))
         launch = (ctypes.c_uint * 8)(*grid, *block, shared_mem, HostModule.seed)
-        problem = self._launch(launch, addresses)
-        if problem is not None:
-            raise RuntimeError(f"{self.name}: {problem.decode()}")
+        kept = holders, [getattr(argument, "_host", None) for argument in args]
+
+        def run(_kept: tuple = kept) -> None:
+            problem = self._launch(launch, addresses)
+            if problem is not None:
+                raise RuntimeError(f"{self.name}: {problem.decode()}")
+
+        strict_cupy.change(run, args)
 
     def _check_geometry(self, grid: tuple, block: tuple, shared_mem: int) -> None:
         threads = int(np.prod(block))
