@@ -5,9 +5,9 @@
 Each operation is applied N times, one after the other, to images of 4 channels of 4x4 pixels, in two ways:
 N = 1, and N = 21. A twentieth of the difference is what one more operation costs, forward and backward, with
 the gradients of its parameters. Arithmetic takes well below a microsecond of it; the rest is Python here, and
-C++ in PyTorch, whose images are in NCHW order. The two take turns, both with one thread. The last row is a
-whole training step of a network of five layers, with cross-entropy and SGD. Results go to
-benchmarks/results/overhead.json and overhead.md.
+C++ in PyTorch, whose images are in NCHW order. minicnn is timed captured (`minicnn.capture`), as `fit` trains,
+and uncaptured. All take turns, with one thread. The last row is a whole training step of a network of five
+layers, with cross-entropy and SGD. Results go to benchmarks/results/overhead.json and overhead.md.
 """
 
 import argparse
@@ -19,13 +19,17 @@ from typing import Any
 
 import numpy as np
 from environment import describe
-from libraries import MINICNN, NCHW, Mode, thread_settings, use_threads
+from libraries import MINICNN, NCHW, UNCAPTURED, Mode, thread_settings, use_threads
 from timing import Contestant, Pace, alternate, medians
+
+import minicnn
 
 RESULTS = Path(__file__).parent / "results"
 
 FEW, MANY = 1, 21
 """How often an operation is applied in the two ways."""
+
+MODES = MINICNN, UNCAPTURED, NCHW
 
 IMAGES = (2, 4, 4, 4)
 """Images of so few numbers that their arithmetic takes no time."""
@@ -51,11 +55,16 @@ def chain(mode: Mode, build: Callable[[ModuleType], Any], length: int) -> Contes
     start, gradient = mode.features(numbers, requires_grad=True), mode.features(numbers)
     leaves = [start, *(p for layer in layers for p in getattr(layer, "parameters", list)())]
 
-    def call() -> None:
+    def forward_and_backward() -> None:
         x = start
         for layer in layers:
             x = layer(x)
         x.backward(gradient)
+
+    step = minicnn.capture(forward_and_backward) if mode.captured else forward_and_backward
+
+    def call() -> None:
+        step()
         for leaf in leaves:
             leaf.grad = None
 
@@ -77,21 +86,22 @@ def tiny_step(mode: Mode) -> Contestant:
     images = mode.tensor(rng.standard_normal(IMAGES, dtype=np.float32))
     labels = mode.tensor(rng.integers(0, 4, IMAGES[0]))
 
-    def call() -> None:
+    def train(images: Any, labels: Any) -> None:
         optimizer.zero_grad()
         mode.nn.functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
 
-    return Contestant(call)
+    step = minicnn.capture(train) if mode.captured else train
+    return Contestant(lambda: step(images, labels))
 
 
 def measure(pace: Pace) -> dict[str, dict[str, float]]:
-    """Return for each row the microseconds of both libraries."""
+    """Return for each row the microseconds in each mode."""
     rows = {}
     for name, build in LAYERS.items():
         contestants = {
             f"{mode.name} {length}": chain(mode, build, length)
-            for mode in (MINICNN, NCHW)
+            for mode in MODES
             for length in (FEW, MANY)
         }
         middle = medians(alternate(contestants, pace))
@@ -99,10 +109,10 @@ def measure(pace: Pace) -> dict[str, dict[str, float]]:
             mode.name: 1e3
             * (middle[f"{mode.name} {MANY}"] - middle[f"{mode.name} {FEW}"])
             / (MANY - FEW)
-            for mode in (MINICNN, NCHW)
+            for mode in MODES
         }
         print(name, rows[name], flush=True)
-    steps = alternate({mode.name: tiny_step(mode) for mode in (MINICNN, NCHW)}, pace)
+    steps = alternate({mode.name: tiny_step(mode) for mode in MODES}, pace)
     rows["a training step"] = {name: 1e3 * ms for name, ms in medians(steps).items()}
     return rows
 
@@ -112,11 +122,12 @@ def table(environment: dict, rows: dict[str, dict[str, float]]) -> str:
     lines = [
         "# What an operation costs besides its arithmetic\n",
         "Written by `benchmarks/overhead.py`: forward and backward together, on 128 numbers. Microseconds, medians.\n",
-        "| | minicnn | PyTorch (NCHW) |",
-        "| --- | --- | --- |",
+        "| | minicnn, captured | uncaptured | PyTorch (NCHW) |",
+        "| --- | --- | --- | --- |",
     ]
     for name, times in rows.items():
-        lines.append(f"| {name} | {times[MINICNN.name]:.1f} | {times[NCHW.name]:.1f} |")
+        cells = [f"{times[mode.name]:.1f}" for mode in MODES]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", ", ".join(f"{k} {v}" for k, v in environment.items())]) + "\n"
 
 

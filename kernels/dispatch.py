@@ -68,11 +68,22 @@ def own_products() -> Iterator[None]:
         _products_are_own.reset(before)
 
 
+LEAST_CAPABILITY = 8
+"""The compute capability that the kernels in gpu/ need, that of Ampere (2020): they copy while they compute."""
+
+
 def suits_cuda(array: Array) -> bool:
-    """Whether the kernels in gpu/ compute with `array`: on a GPU, in float32 or float64."""
+    """Whether the kernels in gpu/ compute with `array`: on a GPU that is young enough, in float32 or float64."""
     if isinstance(array, np.ndarray) or array.dtype not in COMPILED_DTYPES:
         return False
-    return _cuda_kernels_are_on.get() and hasattr(xp_of(array), "RawModule")
+    return _cuda_kernels_are_on.get() and _runs_kernels(xp_of(array), array.device.id)
+
+
+@functools.cache
+def _runs_kernels(xp: ModuleType, device: int) -> bool:
+    if not hasattr(xp, "RawModule"):
+        return False
+    return xp.cuda.Device(device).attributes["ComputeCapabilityMajor"] >= LEAST_CAPABILITY
 
 
 def place_of(array: Array) -> str:
@@ -82,10 +93,10 @@ def place_of(array: Array) -> str:
 
 def sibling(name: str, array: Array) -> ModuleType:
     """Return `cpu.<name>` or `gpu.<name>` if there is one that suits `array`, and `<name>` otherwise."""
-    place = place_of(array)
-    if place == "gpu" and name not in CUDA_KERNELS:
-        place = "gpu" if name == "linear" and _products_are_own.get() else ""
-    return _module(name, place)
+    if suits_compiled(array):
+        return _module(name, "cpu")
+    in_cuda = name in CUDA_KERNELS or (name == "linear" and _products_are_own.get())
+    return _module(name, "gpu" if in_cuda and suits_cuda(array) else "")
 
 
 def compiled_module(name: str) -> ModuleType:

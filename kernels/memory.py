@@ -264,7 +264,12 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new C-contiguous array with arbitrary elements: `numpy.empty`, in used memory where that is quicker."""
     if not isinstance(dtype, np.dtype):
         dtype = np.dtype(dtype)
-    return (_in_use.pool or _common).empty(shape, dtype)
+    pool = _in_use.pool
+    if pool is None:  # asked first, as most arrays are small
+        if math.prod(shape) * dtype.itemsize < MIDDLING:
+            return np.empty(shape, dtype)
+        pool = _common
+    return pool.empty(shape, dtype)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

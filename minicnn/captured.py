@@ -82,7 +82,7 @@ class CapturedStep:
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
         if self._replay is not None and not self._replay.holds():
-            self._replay = None
+            self.forget()
         if self._replay is None:
             return self._record(inputs)
         if not self._replay.suits(inputs):
@@ -93,14 +93,18 @@ class CapturedStep:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
 
+    def forget(self) -> None:
+        """Drop the recording and its memory; a later call records anew. Gradients keep their numbers."""
+        if self._replay is not None:
+            self._replay.move_gradients()
+            self._replay = None
+
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
         return _mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
-        if (
-            self._warm_up > 0
-        ):  # loops are compiled, lazy layers get their shapes, optimizers their memory
+        if self._warm_up > 0:
             self._warm_up -= 1
             return self._as_usual(inputs)
         memory.release()  # what the usual way used
@@ -118,7 +122,8 @@ class CapturedStep:
         return _copied(returned)
 
     def _give_up(self, problem: str) -> None:
-        self.problem, self._replay = problem, None
+        self.forget()
+        self.problem = problem
         warnings.warn(
             f"capture: {getattr(self, '__name__', 'this step')} runs as usual, not from a recording: {problem}",
             RuntimeWarning,
@@ -154,6 +159,12 @@ class Replay:
         self._modes = [(module, module.training) for module in modules]
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
+
+    def move_gradients(self) -> None:
+        """Copy gradients out of the memory of the recording, which they would keep."""
+        for leaf, gradient in self._step.gradients.values():
+            if leaf.grad is gradient.tensor:
+                leaf.grad = Tensor(leaf.grad.array.copy(order="K"))
 
     def holds(self) -> bool:
         """Whether the step would still do what was recorded."""

@@ -14,7 +14,6 @@ settings.register_profile(
     max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.register_profile("stand-in", settings.get_profile("minicnn"), max_examples=6)
 settings.load_profile("minicnn")
 
 
@@ -27,11 +26,9 @@ def seed():
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy or a GPU."""
-    settings.load_profile("minicnn" if request.param == "cpu" else "stand-in")
+    """Where the tensors of a test live: "cpu", and in a second run "cuda", the stand-in for CuPy."""
     with tensors_on(request.param):
         yield request.param
-    settings.load_profile("minicnn")
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ tensors, `leaf` of tests/checks.py and the helpers around it, asks here where to
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,19 +19,51 @@ from minicnn import deferred
 from minicnn.autograd import Tensor
 from minicnn.backend import Array, to_device
 from tests.gpu.library import gpu_library
+from tests.gpu.strict_cupy import make_cupy
 
 DEVICES = ["cpu", "cuda"]
 
 on_every_device = pytest.mark.usefixtures("device")
 """Marks a test that makes its tensors with the helpers of this file and of tests/checks.py."""
 
+EXAMPLES = 8
+"""How many of the examples that hypothesis draws for a test are tried on the stand-in, to save time."""
+
 _places = ["cpu"]
+_tried = 0
+
+
+with_own_kernels = pytest.mark.parametrize(
+    "own_kernels",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                find_spec("tests.gpu.cuda_on_host") is None or shutil.which("g++") is None,
+                reason="needs g++, to compile the CUDA kernels for the CPU",
+            ),
+        ),
+    ],
+    ids=["CuPy's functions", "own kernels"],
+)
+"""Runs a test with the functions of CuPy alone, and again with CUDA kernels, compiled for the CPU."""
 
 
 @contextmanager
-def tensors_on(device: str) -> Iterator[None]:
-    """Let tensors live on `device` inside the block; for "cuda", the library of gpu/library.py is there."""
-    gpu = gpu_library() if device != "cpu" else contextlib.nullcontext()
+def tensors_on(device: str, own_kernels: bool = False) -> Iterator[None]:
+    """Let tensors live on `device` inside the block; for "cuda", the library of gpu/library.py is there.
+
+    The stand-in has `cupy.RawModule`, from which the CUDA kernels come, on request only.
+    """
+    global _tried
+    gpu = contextlib.nullcontext()
+    if device != "cpu":
+        cupy = make_cupy()
+        if own_kernels:
+            cupy.RawModule = import_module("tests.gpu.cuda_on_host.host_module").HostModule
+        gpu = gpu_library(cupy)
+    _tried = 0
     _places.append(device)
     try:
         with gpu:
@@ -42,6 +77,13 @@ def tensors_on(device: str) -> Iterator[None]:
 def on_gpu() -> bool:
     """Whether tensors live on the GPU, or its stand-in, now."""
     return _places[-1] != "cpu"
+
+
+def enough_examples() -> bool:
+    """Whether the test that asks, once for each of its examples, has seen enough of them where its tensors live."""
+    global _tried
+    _tried += 1
+    return on_gpu() and _tried > EXAMPLES
 
 
 def placed(array: Array | None) -> Array | None:

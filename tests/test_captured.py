@@ -481,6 +481,21 @@ def test_an_empty_batch():
         assert captured(np.ones((0, 4), np.float32)).shape == (0, 2)
 
 
+def test_gradients_outlive_the_recording_and_keep_nothing_of_it():
+    model, step = training(NETWORKS["residual"])
+    captured = capture(step)
+    run(captured, batches())
+    before = [p.grad.array.copy() for p in model.parameters()]
+    pool = captured._replay._step._pool
+    captured.forget()
+    assert not captured.is_recorded
+    for parameter, grad in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.grad.array, grad)
+    assert all(arena.lent == 0 for arena in (pool._small, pool._middling, pool._large))
+    run(captured, batches())  # and it is recorded again
+    assert captured.is_recorded
+
+
 def test_it_is_a_decorator_that_keeps_name_and_text():
     @capture(warm_up=2)
     def step(x):

@@ -22,7 +22,8 @@
 // sum).
 //
 // TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be
-// copied at a time: of channels of x, and of output channels) are given when the file is compiled.
+// copied at a time: of channels of x, and of output channels) and STAGES (see
+// tiles.cuh) are given when the file is compiled.
 
 #include "tiles.cuh"
 

@@ -7,6 +7,7 @@ the largest result), and anything else multiplies in the dtype of the arrays.
 
 import functools
 import math
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from ..arrays import Array, channels_first, channels_last, xp_of
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
 from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, struct
 
-STAGES = 3
-"""As in tiles.cuh."""
+OTHER_SHARED_BYTES = 2**12
+"""Shared memory that a kernel needs beside its tiles, and the driver for itself, at most."""
 
 BLOCKS_OF_A_GRADIENT = 264
 """So many blocks share the gradient of the weights, at least where there are pixels enough: two for each
@@ -118,7 +119,7 @@ def conv2d_grad_weight(
         return xp.zeros((R, S, C_per_group, K), x.dtype).transpose(3, 2, 0, 1)
     plan = _forward_plan(x.shape, shape, window_of((R, S), stride, padding, dilation), groups)
     images, grads = contiguous(channels_last(x)), contiguous(channels_last(grad))
-    tile = _tile(x.dtype, K // groups)
+    tile = _tile(x, K // groups)
     tiles = -(-R * S * C_per_group // tile.rows), -(-K // groups // tile.columns)
     part = _pixels_of_a_part(plan.pixels, math.prod(tiles) * groups, tile.depth)
     parts = -(-plan.pixels // part)
@@ -137,7 +138,7 @@ def conv2d_grad_weight(
 
 def _convolve(plan, images, weights, scale, bias, relu, result, precision) -> None:
     """Launch the kernel of a plan, which writes all of `result` (N, ., ., K), or one phase of it."""
-    tile = _tile(images.dtype, plan.outputs)
+    tile = _tile(images, plan.outputs)
     grid = -(-plan.pixels // tile.rows), -(-plan.outputs // tile.columns), plan.groups
     compute = _function("convolve", images, weights, plan, tile, precision)
     arguments = images, weights, scale, bias, plan.struct, np.int32(relu), result
@@ -164,19 +165,33 @@ class Tile(NamedTuple):
     rows: int
     columns: int
     depth: int
+    stages: int
     bytes: int
     """Of shared memory."""
 
 
+def _tile(array: Array, channels: int) -> Tile:
+    """Choose a tile for so many output channels of a group, and the card of an array."""
+    return _tile_for(array.dtype, channels > 64, _shared_bytes(xp_of(array), array.device.id))
+
+
 @functools.cache
-def _tile(dtype: np.dtype, channels: int) -> Tile:
-    """Choose a tile for so many output channels of a group: a narrow one where a wide one would be half empty."""
+def _shared_bytes(xp: ModuleType, device: int) -> int:
+    """How much shared memory a block may have: 227 KiB on Hopper, 99 KiB on cards for games."""
+    return xp.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+@functools.cache
+def _tile_for(dtype: np.dtype, is_wide: bool, shared_bytes: int) -> Tile:
+    """Choose a tile: a narrow one where a wide one would be half empty, and three stages where they fit."""
     lanes = 16 // dtype.itemsize
     rows, depth = (128, 32) if lanes == 4 else (64, 16)
-    columns = 128 if lanes == 4 and channels > 64 else 64
+    columns = 128 if lanes == 4 and is_wide else 64
     a_size = max(rows * (depth + lanes), depth * (rows + 2 * lanes))
     b_size = depth * (columns + 2 * lanes)
-    return Tile(rows, columns, depth, STAGES * (a_size + b_size) * dtype.itemsize)
+    stage = (a_size + b_size) * dtype.itemsize
+    stages = 3 if 3 * stage + OTHER_SHARED_BYTES <= shared_bytes else 2
+    return Tile(rows, columns, depth, stages, stages * stage)
 
 
 def _function(
@@ -191,6 +206,7 @@ def _function(
     defines = dict(zip(("CHUNK_X", "CHUNK_K"), chunks, strict=True))
     on_tensor_cores = int(precision == "tf32" and images.dtype == np.float32)
     defines |= {"TENSOR_CORES": on_tensor_cores, "TILE_COLUMNS": tile.columns}
+    defines["STAGES"] = tile.stages
     shared = 0 if name == "add_parts" else tile.bytes
     return function("conv", name, images, shared, **defines)
 

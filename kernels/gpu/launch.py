@@ -115,4 +115,4 @@ def struct(names: Sequence[str], *values: int, dtype: type = np.int32) -> np.nda
 
 def contiguous(array: Array) -> Array:
     """Return the array in row-major order; no copy if that is how it lies in memory."""
-    return xp_of(array).ascontiguousarray(array)
+    return array if array.flags.c_contiguous else xp_of(array).ascontiguousarray(array)

@@ -19,7 +19,7 @@ from ..shapes import IntOrPair, Shape, Sides
 from .launch import THREADS, blocks_for, contiguous, function
 from .windows import packs_of, windows_of
 
-WINNERS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int"}
+WINNERS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
 """The types of winners, by their bytes."""
 
 

@@ -5,6 +5,8 @@
 // share the tile, four below each other and two side by side, and multiply 16 x 8 x 8 numbers at a time,
 // rounded to TF32. Otherwise 16 x 16 threads share it, and each multiplies single numbers exactly.
 //
+// STAGES (2 or 3) pairs of tiles are in memory: one is multiplied while the others are on their way.
+//
 // A row of b, and of a, is a little longer in memory than the tile needs: then the numbers that a warp reads
 // at once lie in different banks of the shared memory, and come in one go.
 
@@ -22,8 +24,6 @@ const int A_COLUMN = TILE_ROWS + 2 * LANES;  // or its columns
 const int B_ROW = TILE_COLUMNS + 2 * LANES;
 const int A_SIZE = TILE_ROWS * A_ROW > DEPTH* A_COLUMN ? TILE_ROWS * A_ROW : DEPTH * A_COLUMN;
 const int B_SIZE = DEPTH * B_ROW;
-const int STAGES = 3;  // tiles of a and b in memory: one is multiplied while two are on their way
-const int TILES_BYTES = STAGES * (A_SIZE + B_SIZE) * sizeof(real);
 
 #if TENSOR_CORES
 

@@ -36,7 +36,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from minicnn.autograd import Tensor, is_grad_enabled
-from minicnn.kernels.dispatch import suits_compiled
+from minicnn.kernels.dispatch import place_of
 from minicnn.nn.activation import ReLU
 from minicnn.nn.conv import Conv2d
 from minicnn.nn.linear import Linear
@@ -134,7 +134,7 @@ class fusion:  # noqa: N801 (used like a function)
 
 
 def norm_folds(conv: Conv2d, norm: BatchNorm2d) -> bool:
-    """Whether `norm` uses its running statistics, and the compiled loops can apply them while they compute `conv`.
+    """Whether `norm` uses its running statistics, and the kernels can apply them while they compute `conv`.
 
     Where shapes or dtypes do not fit together, the answer is no: the layer that they do not fit then
     raises its own error. It is also no without eps, where a variance of 0 would make weights infinite,
@@ -143,7 +143,7 @@ def norm_folds(conv: Conv2d, norm: BatchNorm2d) -> bool:
     mean, variance, weight = norm.running_mean, norm.running_var, conv.weight.array
     if norm.training or not norm.track_running_stats or mean is None or variance is None:
         return False
-    if norm.eps <= 0 or not suits_compiled(weight):
+    if norm.eps <= 0 or not place_of(weight):
         return False
     channels, dtype = weight.shape[:1], weight.dtype
     for tensor in (conv.bias, mean, variance, norm.weight, norm.bias):

@@ -6,6 +6,7 @@ this for some epochs and keeps the books; everything that can go wrong with numb
 the place and the likely reason.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -130,7 +131,7 @@ def fit(
         if validation is None and early_stopping.monitor.startswith("val_"):
             raise ValueError(f"fit: {early_stopping.monitor!r} to stop by needs validation_data")
         early_stopping.reset()
-    with mode(model, training=True):
+    with mode(model, training=True), contextlib.closing(trainer):
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             record = trainer.train_epoch(loader, epoch, bar)
@@ -169,6 +170,12 @@ class _Trainer:
         self.gradients = self.compute_gradients
         if self.is_captured:
             self.gradients = captured.capture(self.compute_gradients)
+
+    def close(self) -> None:
+        """Give the memory of a captured step back."""
+        if self.is_captured:
+            self.gradients.forget()
+            self.gradients = self.compute_gradients
 
     def train_epoch(self, loader: Iterable, epoch: int, bar: Progress) -> dict[str, float]:
         """Go through the training data once, and return the averages over it."""

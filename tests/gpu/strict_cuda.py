@@ -243,6 +243,18 @@ class Stream:
         return self.finished == self.queued
 
 
+ATTRIBUTES_OF_A_CARD = {
+    "ComputeCapabilityMajor": 9,
+    "ComputeCapabilityMinor": 0,
+    "MaxSharedMemoryPerBlock": 48 * 2**10,
+    "MaxSharedMemoryPerBlockOptin": 227 * 2**10,
+    "MaxThreadsPerBlock": 1024,
+    "MultiProcessorCount": 4,
+    "WarpSize": 32,
+}
+"""What a card of Hopper's kind says of itself, were it small."""
+
+
 def alloc_pinned_memory(size: int) -> bytearray:
     """Return `size` bytes that NumPy sees through the buffer protocol, filled with what nobody should read."""
     return bytearray(b"\xab" * max(size, 1))
@@ -280,6 +292,8 @@ def cuda_namespace(devices: int | None, traffic: Traffic) -> types.ModuleType:
 
     class Device:
         """One GPU; `with Device(1):` makes it the current one."""
+
+        attributes = ATTRIBUTES_OF_A_CARD.copy()
 
         def __init__(self, device: "int | Device | None" = None):
             self.id = current_device() if device is None else getattr(device, "id", device)

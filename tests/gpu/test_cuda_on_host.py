@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minicnn.kernels.gpu.launch import source
-from tests.gpu.cuda_on_host.host_module import SANITIZE, HostModule, has_compiler
+from tests.gpu.cuda_on_host.host_module import SANITIZE, HostModule, equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,7 +37,7 @@ SEEDS = range(8)
 def cupy():
     """The stand-in for CuPy, with kernels on the host."""
     library = make_cupy()
-    library.RawModule = HostModule
+    equip(library)
     with installed(library):
         yield library
 

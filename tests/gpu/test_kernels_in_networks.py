@@ -10,7 +10,7 @@ from minicnn.kernels.dispatch import cuda_kernels
 from minicnn.nn import functional as F
 from tests.checks import normal
 from tests.devices import constant, host, tensors_on
-from tests.gpu.cuda_on_host.host_module import HostModule, has_compiler
+from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.library import is_real
 from tests.gpu.strict_cupy import ndarray
 
@@ -29,7 +29,7 @@ OPTIMIZERS = {
 def gpu():
     with tensors_on("cuda"):
         if not is_real():
-            ndarray.cupy.RawModule = HostModule
+            equip(ndarray.cupy)
         yield ndarray.cupy
 
 

@@ -6,7 +6,7 @@ import pytest
 from minicnn import models, nn, optim
 from minicnn.nn import functional as F
 from tests.checks import normal
-from tests.devices import constant, tensors_on
+from tests.devices import constant, tensors_on, with_own_kernels
 from tests.gpu.library import needs_stand_in
 from tests.gpu.strict_cupy import ndarray
 
@@ -16,8 +16,9 @@ SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 @pytest.fixture(autouse=True)
-def gpu():
-    with tensors_on("cuda"):
+def gpu(request):
+    parameters = getattr(getattr(request.node, "callspec", None), "params", {})
+    with tensors_on("cuda", parameters.get("own_kernels", False)):
         yield
 
 
@@ -75,9 +76,10 @@ def traffic_of(step):
     return traffic.syncs + traffic.uploads
 
 
+@with_own_kernels
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_training_step(network, optimizer):
+def test_a_training_step(network, optimizer, own_kernels):
     model = NETWORKS[network]().to("cuda")
     x, labels = batch()
     model(x)  # lazy layers take their shape

@@ -9,7 +9,7 @@ import pytest
 import minicnn
 from minicnn import Tensor, nn, optim
 from tests.checks import assert_close, in_memory, leaf, normal
-from tests.devices import constant, host, on_every_device, placed, tensors_on
+from tests.devices import constant, host, on_every_device, placed, tensors_on, with_own_kernels
 
 IMAGE, SEQUENCE, ROWS = (2, 4, 6, 6), (2, 4, 6), (3, 4)
 LAYERS = [
@@ -102,24 +102,26 @@ def place():
     return constant(np.zeros(1)).device
 
 
-def assert_same_on_both(layer, *arrays):
+def assert_same_on_both(layer, *arrays, own_kernels):
     expected = results(layer, *arrays)
-    with tensors_on("cuda"):
+    with tensors_on("cuda", own_kernels):
         found = results(layer, *arrays)
     for mine, twin in zip(found, expected, strict=True):
         assert_close(mine, twin)
 
 
+@with_own_kernels
 @each(LAYERS)
 @pytest.mark.parametrize("training", [True, False])
-def test_a_layer(layer, argument, training):
-    assert_same_on_both(layer.train(training), normal(*argument))
+def test_a_layer(layer, argument, training, own_kernels):
+    assert_same_on_both(layer.train(training), normal(*argument), own_kernels=own_kernels)
 
 
+@with_own_kernels
 @each(LOSSES)
-def test_a_loss(layer, argument):
+def test_a_loss(layer, argument, own_kernels):
     scores = 1 / (1 + np.exp(-normal(3, 4)))
-    assert_same_on_both(layer, scores, argument)
+    assert_same_on_both(layer, scores, argument, own_kernels=own_kernels)
 
 
 @each(LAZY)
@@ -182,8 +184,9 @@ OPTIMIZERS = [
 ]
 
 
+@with_own_kernels
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_training_goes_on_after_a_move_as_if_nothing_had_happened(make):
+def test_training_goes_on_after_a_move_as_if_nothing_had_happened(make, own_kernels):
     stays, moves = network(), network()
     moves.load_state_dict(stays.state_dict())
     optimizers = [make(model.parameters()) for model in (stays, moves)]
@@ -192,7 +195,7 @@ def test_training_goes_on_after_a_move_as_if_nothing_had_happened(make):
         train(model, optimizer, 2)
         if model is stays:
             train(model, optimizer, 4, first=2)
-    with tensors_on("cuda"):
+    with tensors_on("cuda", own_kernels):
         held = [id(parameter) for parameter in moves.parameters()]
         train(moves.to("cuda"), optimizers[1], 2, first=2)
         assert [id(parameter) for parameter in moves.parameters()] == held

@@ -4,6 +4,11 @@ cuda_on_host.h tells how threads run. This file compiles, once for each source a
 launches: it takes the arguments that CuPy's kernels take, and refuses what a card would misread
 without a word: an argument of another size or kind than the kernel declares, a block that is no
 whole number of warps, a grid of no blocks.
+
+AddressSanitizer sees what is read or written outside of arrays:
+
+    MINICNN_CUDA_ON_HOST_SANITIZE=1 LD_PRELOAD=$(g++ -print-file-name=libasan.so) \\
+        ASAN_OPTIONS=detect_leaks=0 python -m pytest tests/kernels/gpu
 """
 
 import ctypes
@@ -15,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,6 +43,15 @@ SHARED_BYTES, MOST_SHARED_BYTES = 48 * 2**10, 227 * 2**10
 def has_compiler() -> bool:
     """Whether there is a g++."""
     return shutil.which("g++") is not None
+
+
+def equip(cupy: ModuleType) -> None:
+    """Let a stand-in for CuPy run kernels, as if it had an H200."""
+    cupy.RawModule = HostModule
+    cupy.cuda.Device.attributes = {
+        "ComputeCapabilityMajor": 9,
+        "MaxSharedMemoryPerBlockOptin": MOST_SHARED_BYTES,
+    }
 
 
 class HostModule:

@@ -17,16 +17,16 @@ def grads(dtype, order="contiguous"):
 
 @pytest.mark.parametrize("order", ["contiguous", "channels last"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_all_functions(cupy, order, dtype):
+def test_all_functions(cupy, traffic, order, dtype):
     host = grads(dtype, order)
     arrays, plain = [up(cupy, g) for g in host], np.concatenate([g.ravel() for g in host])
-    cupy.traffic.clear()
+    traffic.clear()
     norm = clip.norm(arrays)
     assert norm.dtype == dtype
     clip.scale(arrays, 0.5)
     clip.scale(arrays, cupy.zeros(()) + 3)
     clip.clip(arrays, 0.25)
-    assert not cupy.traffic.syncs
+    assert not traffic.syncs
     np.testing.assert_allclose(norm.get(), np.linalg.norm(plain), rtol=1e-6)
     found = np.concatenate([g.get().ravel() for g in arrays])
     np.testing.assert_allclose(found, np.clip(1.5 * plain, -0.25, 0.25), rtol=1e-6)

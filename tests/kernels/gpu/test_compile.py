@@ -9,16 +9,16 @@ from tests.gpu.cuda_on_host.host_module import KERNEL
 VARIANTS = {
     "pool": [{"WINNER": "unsigned char"}],
     "conv": [
-        {"TENSOR_CORES": 0, "TILE_COLUMNS": 128, "CHUNK_X": 4, "CHUNK_K": 4},
-        {"TENSOR_CORES": 0, "TILE_COLUMNS": 64, "CHUNK_X": 1, "CHUNK_K": 1},
-        {"TENSOR_CORES": 1, "TILE_COLUMNS": 128, "CHUNK_X": 4, "CHUNK_K": 4},
-        {"TENSOR_CORES": 1, "TILE_COLUMNS": 64, "CHUNK_X": 1, "CHUNK_K": 4},
+        {"TENSOR_CORES": 0, "TILE_COLUMNS": 128, "CHUNK_X": 4, "CHUNK_K": 4, "STAGES": 3},
+        {"TENSOR_CORES": 0, "TILE_COLUMNS": 64, "CHUNK_X": 1, "CHUNK_K": 1, "STAGES": 2},
+        {"TENSOR_CORES": 1, "TILE_COLUMNS": 128, "CHUNK_X": 4, "CHUNK_K": 4, "STAGES": 3},
+        {"TENSOR_CORES": 1, "TILE_COLUMNS": 64, "CHUNK_X": 1, "CHUNK_K": 4, "STAGES": 3},
     ],
 }
 """What sources leave open, besides the dtype."""
 
 IN_DOUBLE = {
-    "conv": [{"TENSOR_CORES": 0, "TILE_COLUMNS": 64, "CHUNK_X": 2, "CHUNK_K": 2}],
+    "conv": [{"TENSOR_CORES": 0, "TILE_COLUMNS": 64, "CHUNK_X": 2, "CHUNK_K": 2, "STAGES": 3}],
     "norm": [{}],
     "update": [{}],
 }

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from minicnn.kernels import im2col, reference
 from minicnn.kernels.gpu import conv, launch
 from tests.gpu.cuda_on_host.host_module import HostModule
-from tests.gpu.library import needs_stand_in
 from tests.kernels.conv_cases import (
     FUNCTIONS,
     check_against,
@@ -73,9 +72,10 @@ def test_the_order_of_threads_does_not_matter(on_device, function, seed, monkeyp
     check_against(im2col, on_device, function, simple_case(C=24, K=8, size=8, padding=1))
 
 
-@needs_stand_in
 @pytest.mark.parametrize("marks", ["read", "overwritten"])
-def test_a_missing_barrier_between_copies_and_products_is_seen(on_device, marks, monkeypatch):
+def test_a_missing_barrier_between_copies_and_products_is_seen(
+    on_device, on_host, marks, monkeypatch
+):
     """The barrier keeps tiles from being read too early, and from being overwritten too early."""
     true_source = launch.source
 
@@ -103,6 +103,15 @@ def test_the_gradient_of_weights_in_several_parts(on_device, parts, K, monkeypat
     monkeypatch.setattr(conv, "LEAST_STEPS", 1)
     case = simple_case(N=3, C=4, K=K, size=9)
     check_against(im2col, on_device, "conv2d_grad_weight", case)
+
+
+@pytest.mark.parametrize(("shared_bytes", "stages"), [(227, 3), (99, 2)])
+def test_cards_with_less_shared_memory(on_device, cupy, monkeypatch, shared_bytes, stages):
+    monkeypatch.setattr(conv, "_shared_bytes", lambda xp, device: shared_bytes * 2**10)
+    assert conv._tile(cupy.zeros(1, np.float32), 128).stages == stages
+    case = simple_case(C=24, K=72, size=5, padding=1)
+    for function in FUNCTIONS:
+        check_against(im2col, on_device, function, case)
 
 
 def test_scale_bias_and_relu(on_device):
@@ -157,12 +166,12 @@ def test_too_many_pixels_are_refused():
         )
 
 
-def test_the_host_never_waits(cupy):
+def test_the_host_never_waits(cupy, traffic):
     case = simple_case(stride=2)
     x, w, grad = map(cupy.asarray, (case.x, case.w, case.grad))
-    cupy.traffic.clear()
+    traffic.clear()
     conv.conv2d(x, w, 2, bias=w[:, 0, 0, 0], precision="tf32")
     conv.conv2d_grad_input(grad, w, x.shape, 2)
     conv.conv2d_grad_weight(grad, x, w.shape, 2)
-    assert not cupy.traffic.syncs
-    assert not cupy.traffic.uploads
+    assert not traffic.syncs
+    assert not traffic.uploads

@@ -47,9 +47,22 @@ def test_kernels_can_be_switched_off(cupy):
     assert dispatch.sibling("clip", x) is not clip
 
 
-def test_a_cupy_without_kernels(cupy, monkeypatch):
-    monkeypatch.delattr(cupy, "RawModule")
-    assert dispatch.sibling("clip", cupy.zeros(3, np.float32)) is clip
+@pytest.fixture
+def forgetful():
+    """What is known about a card is forgotten before and after the test."""
+    dispatch._runs_kernels.cache_clear()
+    yield
+    dispatch._runs_kernels.cache_clear()
+
+
+def test_a_cupy_without_kernels(on_host, monkeypatch, forgetful):
+    monkeypatch.delattr(on_host, "RawModule")
+    assert dispatch.sibling("clip", on_host.zeros(3, np.float32)) is clip
+
+
+def test_a_card_that_is_too_old(on_host, monkeypatch, forgetful):
+    monkeypatch.setitem(on_host.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
+    assert dispatch.sibling("clip", on_host.zeros(3, np.float32)) is clip
 
 
 def run(cupy, case, function, **options):

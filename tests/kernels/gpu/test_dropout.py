@@ -21,6 +21,11 @@ def test_the_same_numbers_are_dropped_as_on_the_cpu(cupy, size, dtype, p):
     np.testing.assert_array_equal(y, numpy_dropout.dropout(x, p, KEY))
 
 
+def test_a_single_number(cupy):
+    y = dropout.dropout(cupy.ones((), np.float32), 0.5, KEY)
+    assert (y.shape, y.item()) == ((), numpy_dropout.dropout(np.ones((), "f4"), 0.5, KEY).item())
+
+
 def test_more_numbers_than_threads(cupy, monkeypatch):
     monkeypatch.setattr(dropout, "blocks_for", lambda count: (1,))
     x = normal(9001, dtype="float32")
@@ -39,17 +44,17 @@ def test_a_view_that_begins_within_a_pair(cupy):
     np.testing.assert_array_equal(y.get(), numpy_dropout.dropout(x.get()[1:], 0.5, KEY))
 
 
-def test_keys_from_the_device(cupy):
+def test_keys_from_the_device(cupy, traffic):
     state = cupy.asarray(np.array([KEY], np.uint64))
     x = normal(600, dtype="float32")
     on_device = cupy.asarray(x)
-    cupy.traffic.clear()
+    traffic.clear()
     results = []
     for _ in range(3):
         key = dropout.next_key(state)
         results += [dropout.dropout(on_device, 0.5, key), dropout.dropout(on_device, 0.5, key)]
-    assert not cupy.traffic.syncs
-    assert not cupy.traffic.uploads
+    assert not traffic.syncs
+    assert not traffic.uploads
     for i, y in enumerate(results):
         np.testing.assert_array_equal(y.get(), numpy_dropout.dropout(x, 0.5, KEY + i // 2))
     assert state.item() == KEY + 3

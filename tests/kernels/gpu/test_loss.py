@@ -96,11 +96,11 @@ def test_results_are_the_same_bits_for_all_orders_of_threads(on_device, monkeypa
     assert len(runs) == 1
 
 
-def test_the_host_never_waits(cupy):
+def test_the_host_never_waits(cupy, traffic):
     x, labels, weights = map(cupy.asarray, case(16, 10))
-    cupy.traffic.clear()
+    traffic.clear()
     settings = labels, weights, IGNORE, 0.1
     losses, probabilities, _, _ = loss.cross_entropy(x, *settings)
     loss.cross_entropy_grad(losses, probabilities, *settings)
-    assert not cupy.traffic.syncs
-    assert not cupy.traffic.uploads
+    assert not traffic.syncs
+    assert not traffic.uploads

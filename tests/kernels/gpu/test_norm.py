@@ -140,11 +140,11 @@ def test_empty_arrays_launch_nothing(on_device, shape, monkeypatch):
     assert grad_weight.tolist() == grad_bias.tolist() == [0] * C
 
 
-def test_the_host_never_waits(cupy):
+def test_the_host_never_waits(cupy, traffic):
     x, *_ = a_case((2, 4, 3, 3))
     x = cupy.asarray(x)
-    cupy.traffic.clear()
+    traffic.clear()
     y, mean, inverse_std, _ = norm.batch_norm(x, None, None, EPS, x, True)
     norm.batch_norm_grad(x, x, mean, inverse_std, None, None, True, y)
-    assert not cupy.traffic.syncs
-    assert not cupy.traffic.uploads
+    assert not traffic.syncs
+    assert not traffic.uploads

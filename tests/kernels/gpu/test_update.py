@@ -86,26 +86,26 @@ def test_nothing_to_do(cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("rule", ["sgd", "momentum", "adam", "adamw", "amsgrad", "rmsprop"])
-def test_learning_rate_and_step_in_device_memory(cupy, rule):
+def test_learning_rate_and_step_in_device_memory(cupy, traffic, rule):
     name, present, settings = RULES[rule]
     by_number, by_array = (to_device(cupy, columns(present)) for _ in range(2))
     getattr(update, name)(*by_number, *settings)
     on_device = [cupy.asarray(np.array(settings[0])), *settings[1:]]
     if name == "adam":
         on_device[1] = cupy.asarray(np.array([settings[1]]))
-    cupy.traffic.clear()
+    traffic.clear()
     getattr(update, name)(*by_array, *on_device)
-    assert not cupy.traffic.syncs
+    assert not traffic.syncs
     for a, b in zip(by_number[0], by_array[0], strict=True):
         np.testing.assert_array_equal(a.get(), b.get())
 
 
-def test_nothing_is_uploaded_and_nobody_waits(cupy):
+def test_nothing_is_uploaded_and_nobody_waits(cupy, traffic):
     arguments = [cupy.ones(7)], [cupy.ones(7)], None, 1.0, 0.0, 0.0, 0.0, False
-    cupy.traffic.clear()
+    traffic.clear()
     update.sgd(*arguments)
-    assert not cupy.traffic.uploads
-    assert not cupy.traffic.syncs
+    assert not traffic.uploads
+    assert not traffic.syncs
 
 
 def test_more_parameters_than_a_table_has_lines(cupy):
