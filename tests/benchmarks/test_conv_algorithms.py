@@ -8,7 +8,7 @@ from conv_algorithms import QUICK, QUICK_CASES, Way, draw, measure, quickest, sa
 from convolutions import Convolution
 
 from minicnn.kernels.dispatch import can_compile
-from tests.gpu.cuda_on_host.host_module import HostModule, has_compiler
+from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 
@@ -39,7 +39,7 @@ def test_on_a_gpu_tf32_rounds_more():
     if not has_compiler():
         pytest.skip("needs g++, to compile the CUDA kernels for the CPU")
     library = make_cupy()
-    library.RawModule = HostModule
+    equip(library)
     with installed(library):
         ways = [way for way in ways_on("cuda") if way.algorithm != "cudnn"]
         (record,), _ = measure(ways, QUICK_CASES[:1], QUICK)

@@ -16,7 +16,7 @@ from tables import Table
 from timing import Pace
 
 import minicnn
-from tests.gpu.cuda_on_host.host_module import HostModule, has_compiler
+from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 PACE = Pace(block_seconds=0, least_calls=1)
@@ -29,7 +29,7 @@ def gpu(monkeypatch):
         pytest.skip("needs g++, to compile the CUDA kernels for the CPU")
     monkeypatch.setenv("CUPY_TF32", "0")
     library = make_cupy()
-    library.RawModule = HostModule
+    equip(library)
     with installed(library), minicnn.precision("fast"):
         yield library
 

@@ -1,9 +1,10 @@
 """Which library stands behind "cuda" in the tests: the stand-in for CuPy, or CuPy itself.
 
-    MINICNN_TEST_GPU=1 python -m pytest tests/kernels/gpu tests/gpu
+    MINICNN_TEST_GPU=1 python -m pytest tests -k cuda
 
-With this variable the same tests run on the GPU of a machine that has one. What only the stand-in can
-answer, such as how often the host waited, is skipped there.
+With this variable the tests of functions, layers and training run on the GPU of a machine that has one. What
+only the stand-in can answer, such as how often the host waited, is skipped there. The tests of single
+kernels (tests/kernels/gpu) take a GPU by themselves where there is one.
 """
 
 import os
@@ -44,10 +45,12 @@ def gpu_library(stand_in: ModuleType | None = None) -> Iterator[ModuleType]:
         return
     import cupy
 
+    before = getattr(ndarray, "cupy", None), vars(cupy).get("traffic")
     cupy.traffic = NotCounted()
-    before = getattr(ndarray, "cupy", None)
     ndarray.cupy = cupy  # where tests look for the library that is in use
     try:
         yield cupy
     finally:
-        ndarray.cupy = before
+        ndarray.cupy, cupy.traffic = before
+        if cupy.traffic is None:
+            del cupy.traffic

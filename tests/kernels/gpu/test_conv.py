@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from minicnn.kernels import im2col, reference
 from minicnn.kernels.gpu import conv, launch
 from tests.gpu.cuda_on_host.host_module import HostModule
-from tests.gpu.library import needs_stand_in
 from tests.kernels.conv_cases import (
     FUNCTIONS,
     check_against,
@@ -73,7 +72,6 @@ def test_the_order_of_threads_does_not_matter(on_device, function, seed, monkeyp
     check_against(im2col, on_device, function, simple_case(C=24, K=8, size=8, padding=1))
 
 
-@needs_stand_in
 @pytest.mark.parametrize("marks", ["read", "overwritten"])
 def test_a_missing_barrier_between_copies_and_products_is_seen(
     on_device, on_host, marks, monkeypatch
