@@ -28,6 +28,16 @@ def save(environment: dict, record: dict) -> None:
         draw(shown(rows, groups), RESULTS / name)
 
 
+def add_to(environment: dict, name: str, more: dict) -> None:
+    """Add to the record of a row that has been measured; nothing if there is none of this environment."""
+    path = RESULTS / "vs_pytorch.json"
+    known = json.loads(path.read_text()) if path.exists() else {"environment": None}
+    if known["environment"] == environment:
+        for row in known["rows"]:
+            if row["name"] == name:
+                save(environment, row | more)
+
+
 def merged(rows: list[dict], record: dict) -> list[dict]:
     """Return the rows with `record` in the place of the one of its name, or at the end of its group."""
     names = [row["name"] for row in rows]

@@ -33,7 +33,7 @@ from libraries import (
 )
 from memory import measured_in_new_process
 from operations import operation_rows
-from report import line_of, save
+from report import add_to, line_of, save
 from rows import Entry, Row, network_rows
 from timing import Pace, alternate, medians, ratio
 
@@ -102,7 +102,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a turn, about")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-memory", action="store_true", help="measure no peaks of memory")
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument("--no-memory", action="store_true", help="measure no peaks of memory")
+    memory.add_argument(
+        "--only-memory", action="store_true", help="measure the peaks of rows that have been timed"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a look only: short turns, smaller batches, not saved"
     )
@@ -118,6 +122,10 @@ def main() -> None:
     use_threads(options.threads)
     environment = describe() | thread_settings(options.threads)
     for row in rows:
+        if options.only_memory:
+            if row.network:
+                add_to(environment, row.name, {"memory": memory_of(row.network, options.threads)})
+            continue
         record = measure(row, pace_for(row, options))
         if row.network and not options.no_memory:
             record["memory"] = memory_of(row.network, options.threads)

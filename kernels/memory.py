@@ -231,7 +231,11 @@ class Pool:
         An array of somebody else's is returned itself: its place would be lent to others.
         """
         owner = owner_of(array)
-        if not isinstance(owner, _Loan) or owner.arena not in (self._small, self._middling, self._large):
+        if not isinstance(owner, _Loan) or owner.arena not in (
+            self._small,
+            self._middling,
+            self._large,
+        ):
             return array
         chunk = owner.place[0]
         offset = _address(array) - _address(chunk)
@@ -276,7 +280,12 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Return a new C-contiguous array with arbitrary elements: `numpy.empty`, in used memory where that is quicker."""
     if not isinstance(dtype, np.dtype):
         dtype = np.dtype(dtype)
-    return (_in_use.pool or _common).empty(shape, dtype)
+    pool = _in_use.pool
+    if pool is None:  # asked first, as most arrays are small
+        if math.prod(shape) * dtype.itemsize < MIDDLING:
+            return np.empty(shape, dtype)
+        pool = _common
+    return pool.empty(shape, dtype)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

@@ -487,7 +487,7 @@ def test_gradients_outlive_the_recording_and_keep_nothing_of_it():
     run(captured, batches())
     before = [p.grad.array.copy() for p in model.parameters()]
     pool = captured._replay._step._pool
-    captured.forget()
+    captured.release()
     assert not captured.is_recorded
     for parameter, grad in zip(model.parameters(), before, strict=True):
         np.testing.assert_array_equal(parameter.grad.array, grad)

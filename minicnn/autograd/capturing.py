@@ -80,12 +80,12 @@ class StepCapture(Capture):
 
 
 def note_inputs(tensors: Iterable) -> None:
-    """Remember which leaves an operation was applied to."""
-    if capture.here.active is not None:
-        for tensor in tensors:
-            if tensor is not None and tensor.node is not None and tensor.node.function is None:
-                capture.here.active.leaves[id(tensor)] = tensor, tensor.array
-                capture.here.active.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+    """Remember which leaves an operation was applied to while a step is captured."""
+    step = capture.here.active
+    for tensor in tensors:
+        if tensor is not None and tensor.node is not None and tensor.node.function is None:
+            step.leaves[id(tensor)] = tensor, tensor.array
+            step.had_gradient.setdefault(id(tensor), tensor.grad is not None)
 
 
 def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
@@ -128,9 +128,8 @@ def note_made(tensor: Any) -> None:
 
 
 def note_module(module: Any) -> None:
-    """Remember a module that was called."""
-    if capture.here.active is not None:
-        capture.here.active.modules[id(module)] = module
+    """Remember a module that was called while a step is captured."""
+    capture.here.active.modules[id(module)] = module
 
 
 def note_gradient(tensor: Any, is_sum: bool) -> None:

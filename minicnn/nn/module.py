@@ -16,7 +16,7 @@ from minicnn.autograd import Tensor
 from minicnn.autograd.capturing import clear_gradients, note_module
 from minicnn.autograd.tape import RemovableHook
 from minicnn.backend import as_dtype, is_device_name, to_device
-from minicnn.kernels.capture import refuse
+from minicnn.kernels.capture import here, refuse
 from minicnn.nn.features import Observable
 from minicnn.nn.freezing import Freezable
 from minicnn.nn.parameter import Parameter
@@ -91,7 +91,8 @@ class Module(Stateful, Freezable, Observable):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output with `forward`, and call the hooks around it."""
-        note_module(self)
+        if here.active is not None:
+            note_module(self)
         if self._forward_pre_hooks or self._forward_hooks:
             refuse("a module has hooks")
         if self._forward_pre_hooks:
