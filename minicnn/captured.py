@@ -51,7 +51,6 @@ from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
-from minicnn.kernels.dispatch import own_products
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force
@@ -121,13 +120,12 @@ class CapturedStep:
             self._replay = None
 
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
-        is_for_graphs = not self.problem and here.active is None and _are_on_gpu(inputs)
-        with own_products() if is_for_graphs else nullcontext():
+        with nullcontext() if self.problem else graphs.kernels_for(inputs):
             return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
-        on_gpu = _are_on_gpu(inputs)
+        on_gpu = graphs.suit(inputs)
         if self._usual_calls < (max(self._warm_up, graphs.WARM_UP) if on_gpu else self._warm_up):
             self._usual_calls += 1
             with graphs.warming_up() if on_gpu else nullcontext():
@@ -138,12 +136,11 @@ class CapturedStep:
         try:
             with step.in_force():
                 returned = self._step(*own)
-        except graphs.CaptureFailedError as failure:
-            self._give_up(str(failure))
-            return self._as_usual(inputs)
-        except Exception:
-            if on_gpu:  # in the midst of the step, which cannot be begun again
+        except Exception as error:
+            if on_gpu:
                 self._give_up(step.problem)
+            if isinstance(error, graphs.CaptureFailedError):  # nothing has been computed yet
+                return self._as_usual(inputs)
             raise
         if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
@@ -383,11 +380,7 @@ def _order(array: Array) -> list[int]:
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
     """Whether inputs can be copied into those of a recording: they lie on one device and want no gradient."""
     on_cpu = all(xp_of(tensor.array) is np for tensor in inputs)
-    return all(tensor.node is None for tensor in inputs) and (on_cpu or _are_on_gpu(inputs))
-
-
-def _are_on_gpu(inputs: tuple[Tensor, ...]) -> bool:
-    return graphs.suits([tensor.array for tensor in inputs])
+    return all(tensor.node is None for tensor in inputs) and (on_cpu or graphs.suit(inputs))
 
 
 def _copied(returned: Any) -> Any:

@@ -17,7 +17,7 @@ The facts about CUDA are those of the CUDA C++ Programming Guide, "CUDA Graphs",
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,6 +25,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from minicnn import deferred, random
+from minicnn.autograd import Tensor
 from minicnn.autograd.capturing import StepCapture, on_tensors
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.capture import here
@@ -42,12 +43,20 @@ class CaptureFailedError(Exception):
     """A step that could not be captured; nothing of it has been computed."""
 
 
-def suits(arrays: list[Array]) -> bool:
-    """Whether a step on these arrays can be captured: all are on the GPU in use."""
+def suit(inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a step on these tensors can be captured in graphs: all are on the GPU in use."""
+    arrays = [tensor.array for tensor in inputs]
     xp = xp_of(arrays[0]) if arrays else np
     return xp is not np and all(
         xp_of(array) is xp and array.device == xp.cuda.Device() for array in arrays
     )
+
+
+@contextmanager
+def kernels_for(inputs: tuple[Tensor, ...]) -> Iterator[None]:
+    """Compute inside the block, on inputs that `suit`, with the kernels that a capture uses."""
+    with own_products() if here.active is None and suit(inputs) else nullcontext():
+        yield
 
 
 @contextmanager

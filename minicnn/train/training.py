@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from minicnn import captured, random
 from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
 from minicnn.data.prefetch import sent_ahead
+from minicnn.kernels.dispatch import suits_cuda
 from minicnn.nn import Module
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
@@ -289,7 +292,13 @@ class _Trainer:
 
 
 def _may_be_captured(model: Module, loss: Loss | None) -> bool:
-    """Whether nothing in a step is the user's own code, which may do what a capture cannot repeat."""
+    """Whether nothing in a step is the user's own code, which may do what a capture cannot repeat.
+
+    On a GPU, our own kernels have to run as well: matrix products of NVIDIA's cannot be captured.
+    """
+    arrays = [parameter.array for parameter in model.parameters()]
+    if any(xp_of(array) is not np and not suits_cuda(array) for array in arrays):
+        return False
     parts = [type(part).__module__ for part in model.modules()]
     if loss is not None:
         parts.append(getattr(loss, "__module__", None) or type(loss).__module__)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.gpu import strict_cupy
-from tests.gpu.strict_cuda import OutOfMemoryError
-from tests.gpu.strict_cupy import FUNCTIONS, METHODS, installed, make_cupy
+from tests.gpu.strict_cuda import ATTRIBUTES, FUNCTIONS, METHODS, OutOfMemoryError
+from tests.gpu.strict_cupy import installed, make_cupy
 
 NUMBERS = np.arange(6, dtype="float32").reshape(2, 3)
 
@@ -231,7 +231,7 @@ def test_cupy_has_these_functions(original):
 
 def test_cupys_arrays_have_these_attributes(original):
     mine = [name for name in vars(strict_cupy.ndarray) if not name.startswith("_")]
-    names = set(mine) - {"cupy"} | set(METHODS) | set(strict_cupy.ATTRIBUTES)
+    names = set(mine) - {"cupy"} | set(METHODS) | set(ATTRIBUTES)
     assert sorted(name for name in names if not hasattr(original.ndarray, name)) == []
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu import strict_cupy
+from tests.gpu.strict_arrays import change
 
 HEADER = Path(__file__).with_name("cuda_on_host.h")
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
@@ -132,7 +132,7 @@ class HostFunction:
             if problem is not None:
                 raise RuntimeError(f"{self.name}: {problem.decode()}")
 
-        strict_cupy.change(run, args)
+        change(run, args)
 
     def _check_geometry(self, grid: tuple, block: tuple, shared_mem: int) -> None:
         threads = int(np.prod(block))
