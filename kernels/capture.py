@@ -153,6 +153,9 @@ class Capture:
             ]
             if not any(array is not None for array in arrays):
                 return returned, []
+            if any(array is not None and xp_of(array) is not np for array in (*held, *arrays)):
+                self.problem = self.problem or "it computes on a GPU, and its inputs are on the CPU"
+                return returned, []
             if not self._is_impure:
                 with self.paused():
                     if _repeat(self.notes[start:], compute, held, results, arrays):

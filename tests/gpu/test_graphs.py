@@ -340,3 +340,12 @@ def test_fit_captures_on_a_gpu(monkeypatch):
 
     assert equal(fitted(None), fitted(False))
     assert len(replays) == 5  # of 10 steps, 2 warm up, 1 is captured, 2 are for smaller batches
+
+
+def test_a_step_that_moves_its_inputs_to_the_gpu_itself_runs_as_usual():
+    model = nn.Linear(3, 2).to("cuda")
+    step = minicnn.capture(lambda x: model(x.to("cuda")).sum())
+    inputs = [normal(4, 3, seed=seed, dtype="float32") for seed in range(4)]
+    with pytest.warns(RuntimeWarning, match="on a GPU"):
+        found = [step(x).item() for x in inputs]
+    assert found == [model(Tensor(x).to("cuda")).sum().item() for x in inputs]
