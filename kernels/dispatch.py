@@ -74,7 +74,7 @@ LEAST_CAPABILITY = 8
 
 def suits_cuda(array: Array) -> bool:
     """Whether the kernels in gpu/ compute with `array`: on a GPU that is young enough, in float32 or float64."""
-    if isinstance(array, np.ndarray) or array.dtype not in COMPILED_DTYPES:
+    if xp_of(array) is np or array.dtype not in COMPILED_DTYPES:  # NumPy's numbers are no arrays
         return False
     return _cuda_kernels_are_on.get() and _runs_kernels(xp_of(array), array.device.id)
 

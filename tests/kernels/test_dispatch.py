@@ -80,3 +80,7 @@ def test_everything_computes_without_numba():
     )
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_a_number_of_numpy_gets_the_sibling_for_arrays_of_any_kind():
+    assert dispatch.sibling("activation", np.float64(1)).__name__ == "minicnn.kernels.activation"
