@@ -249,6 +249,7 @@ class Replay:
         ]
         if new or not self._is_tried:
             self._rehearse(inputs, step)
+            memory.release()  # what the usual way used
             self._is_tried = True
             for i in new:
                 self._doubted[i] = False
