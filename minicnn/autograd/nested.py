@@ -6,16 +6,19 @@ from typing import Any
 from minicnn.autograd.core import Tensor
 
 
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to everything in nested tuples, lists and dicts."""
+    if isinstance(value, dict):
+        return {key: map_leaves(function, member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        members = [map_leaves(function, member) for member in value]
+        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
+    return function(value)
+
+
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     """Apply a function to all tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: mapped(function, member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        members = [mapped(function, member) for member in value]
-        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
-    return value
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, value)
 
 
 def tensors_in(value: Any) -> list[Tensor]:

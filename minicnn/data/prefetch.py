@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor
+from minicnn.autograd.nested import map_leaves
 from minicnn.backend import (
     Array,
     in_memory_order,
@@ -103,14 +104,12 @@ class _Road:
 
 def _mapped(batch: Any, function: Callable[[Array], Array]) -> Any:
     """Return a batch with `function` applied to the arrays of its tensors."""
-    if isinstance(batch, Tensor):
-        moved = function(batch.array)
-        return batch if moved is batch.array else Tensor(moved)
-    if isinstance(batch, np.ndarray) or xp_of(batch) is not np:
-        return function(batch)
-    if isinstance(batch, dict):
-        return {key: _mapped(part, function) for key, part in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        parts = [_mapped(part, function) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch
+
+    def on_arrays(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            moved = function(part.array)
+            return part if moved is part.array else Tensor(moved)
+        is_array = isinstance(part, np.ndarray) or xp_of(part) is not np
+        return function(part) if is_array else part
+
+    return map_leaves(on_arrays, batch)
