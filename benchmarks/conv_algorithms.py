@@ -5,10 +5,11 @@
     python benchmarks/conv_algorithms.py --quick       see that everything works; saves nothing
 
 The naive loops (tiny shapes only), im2col, direct and Winograd's algorithm on the CPU; im2col and direct on a
-GPU, the latter in float32 and on tensor cores (TF32), and cuDNN through PyTorch where that is installed
-there. Times are medians after a warm-up, on a GPU between events in its queue. Errors are the largest one of
-float32 results, relative to the largest result, against im2col in float64. Arrays lie channels-last in
-memory, as inside a network. Results go to --out (benchmarks/results): conv_algorithms.json, .md and .png.
+GPU, the latter in float32 and on tensor cores (TF32); and cuDNN, called by minicnn where the package
+nvidia-cudnn-frontend is installed, and by PyTorch, which tries its algorithms first, where that is. Times
+are medians after a warm-up, on a GPU between events in its queue. Errors are the largest one of float32
+results, relative to the largest result, against im2col in float64. Arrays lie channels-last in memory, as
+inside a network. Results go to --out (benchmarks/results): conv_algorithms.json, .md and .png.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ class Way:
     Attributes:
         name: how tables call it.
         device: "cpu" or "cuda".
-        algorithm: as `minicnn.kernels.conv2d` calls it, or "cudnn", through PyTorch.
+        algorithm: as `minicnn.kernels.conv2d` calls it, or "pytorch", which calls cuDNN.
         precision: "exact" or "tf32".
     """
 
@@ -92,19 +94,29 @@ def ways_on(device: str) -> list[Way]:
 
 
 def cudnn_ways() -> list[Way]:
-    """Return cuDNN in both precisions where PyTorch is there to call it."""
+    """Return cuDNN in both precisions, for each library that is there to call it; PyTorch first."""
+    callers = {"cuDNN by PyTorch": "pytorch"} if torch_has_cudnn() else {}
+    if find_spec("cudnn") is not None:
+        callers["cuDNN"] = "cudnn"
+    return [
+        Way(f"{name}{suffix}", "cuda", algorithm, precision)
+        for name, algorithm in callers.items()
+        for suffix, precision in (("", "exact"), (" TF32", "tf32"))
+    ]
+
+
+def torch_has_cudnn() -> bool:
+    """Whether PyTorch is installed with a cuDNN that works."""
     try:
         import torch
     except ImportError:
-        return []
-    if not (torch.cuda.is_available() and torch.backends.cudnn.is_available()):
-        return []
-    return [Way("cuDNN", "cuda", "cudnn"), Way("cuDNN TF32", "cuda", "cudnn", "tf32")]
+        return False
+    return torch.cuda.is_available() and torch.backends.cudnn.is_available()
 
 
 def calls_of(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
     """Return the three kernels of a convolution as functions without arguments, by the names of PARTS."""
-    if way.algorithm == "cudnn":
+    if way.algorithm == "pytorch":
         return cudnn_calls(way, case)
     numbers = case.arrays()
     x, g = (features_on(way.device, numbers[name]) for name in "xg")

@@ -6,7 +6,8 @@ A convolution can be computed in several ways, which give the same numbers up to
     "im2col"    patches and a matrix product (im2col.py): NumPy on the CPU, CuPy on a GPU
     "direct"    tiles of pixels (cpu/conv.py, cpu/depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
     "winograd"  fewer multiplications for 3x3 windows (cpu/winograd.py): Numba on the CPU; rounds more
-    "auto"      the quickest of the last three, see `choose_algorithm`
+    "cudnn"     NVIDIA's library (gpu/cudnn.py): on a GPU, to compare with; an optional package
+    "auto"      the quickest of im2col, direct and winograd, see `choose_algorithm`
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from .shapes import (
     window_of,
 )
 
-ALGORITHMS = ("auto", "im2col", "direct", "winograd", "naive")
+ALGORITHMS = ("auto", "im2col", "direct", "winograd", "cudnn", "naive")
 PRECISIONS = ("fast", "exact", "tf32")
 
 
@@ -55,7 +56,7 @@ def conv2d(
         padding: an integer, a pair, ((top, bottom), (left, right)), "same" or "valid".
         dilation: distance between the taps of the window.
         groups: number of parts that the channels are split into.
-        algorithm: "auto", "im2col", "direct", "winograd" or "naive".
+        algorithm: "auto", "im2col", "direct", "winograd", "cudnn" or "naive".
         precision: what "auto" may choose. "fast" allows Winograd's algorithm, whose largest error is
             about 1e-5 of the largest result in float32; "exact" stays with sums of products, about
             1e-6, at the price of up to three times the time for 3x3 windows. "tf32" is as "fast", but
@@ -225,15 +226,16 @@ def _way(
     if precision not in PRECISIONS:
         raise ValueError(f'precision: expected "fast", "exact" or "tf32", got {precision!r}')
     if algorithm not in ALGORITHMS:
-        names = '"auto", "im2col", "direct", "winograd" or "naive"'
+        names = '"auto", "im2col", "direct", "winograd", "cudnn" or "naive"'
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
         algorithm = quickest(function, place, precision, x_shape, w_shape, settings)
     module = _module(algorithm, place, x_shape, w_shape, settings[-1])
     compute = getattr(import_module(module, __package__), function)
-    if module == ".gpu.conv":
+    if module in (".gpu.conv", ".gpu.cudnn"):
         compute = partial(compute, precision=precision)
-    return _Way(compute, module.startswith((".cpu.", ".gpu.")), output_shape)
+    fuses = module.startswith((".cpu.", ".gpu.")) and algorithm != "cudnn"
+    return _Way(compute, fuses, output_shape)
 
 
 def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
@@ -244,16 +246,24 @@ def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: 
         return ".im2col"
     if algorithm == "winograd":
         return ".cpu.winograd"
+    if algorithm == "cudnn":
+        return ".gpu.cudnn"
     name = "depthwise" if is_depthwise(x_shape, w_shape, groups) else "conv"
     return f".{place or 'cpu'}.{name}"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:
     """Refuse an algorithm for arrays that it cannot compute with."""
-    if xp_of(array) is not np and algorithm not in ("im2col", "direct"):
+    on_gpu = xp_of(array) is not np
+    if on_gpu and algorithm in ("naive", "winograd"):
         raise ValueError(
             f'algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
             'use "auto", "direct" or "im2col", or move the arrays to the CPU'
+        )
+    if not on_gpu and algorithm == "cudnn":
+        raise ValueError(
+            'algorithm: "cudnn" computes on a GPU, but the arrays are on the CPU; '
+            'use "auto", "direct", "winograd" or "im2col", or move the arrays to the GPU'
         )
     if algorithm not in ("direct", "winograd") or suits_cuda(array):
         return
@@ -262,7 +272,7 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
             f'algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
             'convert the arrays or use "im2col"'
         )
-    if xp_of(array) is not np:
+    if on_gpu:
         raise RuntimeError(
             f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off, or need a card of compute '
             f'capability {LEAST_CAPABILITY} or later; use "auto" or "im2col"'

@@ -90,7 +90,7 @@ class Conv2d(_Convolution):
         dilation: distance between the filters' taps.
         groups: number of independent channel groups.
         bias: whether each output channel has a constant.
-        algorithm: "naive", "im2col", "direct", "winograd" or "auto".
+        algorithm: "naive", "im2col", "direct", "winograd", "cudnn" (on a GPU) or "auto".
         precision: "fast", "exact" or None, see `minicnn.precision`.
         device: where the parameters are; None is the default device.
 

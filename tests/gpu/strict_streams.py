@@ -102,6 +102,11 @@ class Stream:
         self._outer: list[Stream] = []
         self._captured: list[Callable[[], None]] | None = None
 
+    @property
+    def ptr(self) -> int:
+        """What other libraries know the stream by; 0 for the main one."""
+        return 0 if self.is_main else id(self)
+
     @staticmethod
     def current() -> "Stream":
         return getattr(Stream._local, "stream", Stream.null)

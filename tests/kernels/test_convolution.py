@@ -72,7 +72,7 @@ def test_shapes_may_be_lists(algorithm, function):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_unknown_algorithm_is_refused(function):
     case = simple_case(algorithm="fft")
-    names = '"auto", "im2col", "direct", "winograd" or "naive"'
+    names = '"auto", "im2col", "direct", "winograd", "cudnn" or "naive"'
     with pytest.raises(ValueError, match=f"algorithm: expected {names}, got 'fft'"):
         case.run(kernels, function)
 

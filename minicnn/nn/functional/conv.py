@@ -106,7 +106,8 @@ def conv2d(
         groups: number of independent channel groups; C and K must be divisible by it.
         algorithm: "naive" (loops), "im2col" (patches and a matrix product), "direct" (compiled
             loops; start worker processes with "spawn", their threads do not survive a fork),
-            "winograd" (likewise, with fewer multiplications for 3x3 filters) or "auto".
+            "winograd" (likewise, with fewer multiplications for 3x3 filters), "cudnn" (NVIDIA's
+            library, on a GPU, where nvidia-cudnn-frontend is installed) or "auto".
         precision: "exact" keeps "auto" from Winograd's algorithm, which rounds more; "fast" does
             not; None is what `minicnn.precision` says.
         activation: "relu", to replace negative results by 0 in the same pass; or None.
