@@ -90,9 +90,13 @@ class Capture:
         if not self._in_step:
             self.problem = self.problem or reason
 
-    def number(self, draw: Callable[[], int]) -> Any:
+    def number(self, draw: Callable[[], float], dtype: type) -> Any:
         """Return the number that `draw` returns; or memory, if it is to hold another one in each replay."""
         return draw()
+
+    def includes(self, optimizer: Any) -> bool:
+        """Carry out a step of an optimizer as a part of what is captured, where that is possible."""
+        return False
 
     def note_whole(self, function: Callable, *args: Any) -> None:
         """Note the call of a function marked by `as_a_whole`."""
@@ -213,9 +217,14 @@ def refuse(reason: str) -> None:
         here.active.refuse(reason)
 
 
-def number(draw: Callable[[], int]) -> Any:
-    """Return a random number of the host: an integer; for a graph on a GPU, memory there with a new one each time."""
-    return draw() if here.active is None else here.active.number(draw)
+def number(draw: Callable[[], float], dtype: type = np.uint64) -> Any:
+    """Return a number that the host knows anew in each step, such as a random one; see `Capture.number`.
+
+    Args:
+        draw: returns the number.
+        dtype: a type of 8 bytes, that of the array of one number that a graph on a GPU finds it in.
+    """
+    return draw() if here.active is None else here.active.number(draw, dtype)
 
 
 def as_a_whole(function: Callable) -> Callable:

@@ -19,7 +19,7 @@ of the new batch. The results are the same bits.
 What a recording holds is what was *computed*, not the program. So the rules are those of CUDA graphs:
 
 - Python's own statements in the step (a counter, a print) run only when it runs as usual. Optimizers, their schedules
-  and gradient clipping are called in each step as ever.
+  and gradient clipping do in each step what they always do.
 - The step must not read numbers: what depends on `loss.item()` would be decided once and for all. It returns tensors,
   which are read outside.
 - `.grad` is the same tensor in each replay: who wants to keep its numbers takes a copy.
@@ -204,6 +204,7 @@ class Replay:
         """Whether the step would still do what was recorded."""
         return (
             self._settings == _settings()
+            and self._step.holds()
             and not any(self._hooks)
             and _are_the_same(self._values, _values_of(self._members))
             and all(

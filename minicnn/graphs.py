@@ -2,10 +2,10 @@
 
 While a stream captures, the kernels that are launched in it are written down and not run. The graph that
 results is launched as a whole: the host sends one command where it would have sent a hundred. So nothing
-here notes what functions do; the driver does, and what is noted is a list of graphs, keys and calls:
+here notes what functions do; the driver does, and what is noted is a list of graphs, numbers and calls:
 
-    keys.fill(...); graph.launch()      forward, loss and backward
-    optimizer.step()                    whatever `as_a_whole` marks: it ends a graph, runs, and begins the next one
+    numbers.write(); graph.launch()     forward, loss, backward and update
+    schedule.step()                     whatever `as_a_whole` marks: it ends a graph, runs, and begins the next one
 
 A graph remembers addresses. Its memory therefore comes from a pool of its own, which lives as long as the graph, and
 arrays that were there before are kept. While it is captured, the host cannot read numbers, since there are none yet:
@@ -19,6 +19,7 @@ The facts about CUDA are those of the CUDA C++ Programming Guide, "CUDA Graphs",
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,12 +32,14 @@ from minicnn.backend import Array, xp_of
 from minicnn.kernels.capture import here
 from minicnn.kernels.dispatch import own_products
 from minicnn.kernels.memory import owner_of
+from minicnn.optim.in_graphs import StepInGraph, is_capturable
+from minicnn.optim.optimizer import Optimizer
 
 WARM_UP = 2
 """Calls that run as usual first, at least: kernels are compiled and loaded, tables and flags get their memory."""
 
-MOST_KEYS = 256
-"""Random numbers of the host that one graph may need: one for each layer that drops."""
+MOST_NUMBERS = 256
+"""Numbers of the host that one graph may need: one for each layer that drops, and each rate of an optimizer."""
 
 
 class CaptureFailedError(Exception):
@@ -87,7 +90,8 @@ class GraphCapture(StepCapture):
         ] = {}  # arrays from elsewhere, whose addresses are in the graphs
         self._is_launched = False
         self._open: ExitStack | None = None
-        self._keys: _Keys | None = None
+        self._numbers: _Numbers | None = None
+        self._updates: list[StepInGraph] = []
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -111,6 +115,8 @@ class GraphCapture(StepCapture):
             if self._is_launched:
                 raise
             chance.bit_generator.state = before
+            for update in reversed(self._updates):
+                update.undo()
             deferred.forget_all_but(flags)
             for leaf, gradient in self.gradients.values():
                 if not gradient.is_sum:
@@ -144,13 +150,32 @@ class GraphCapture(StepCapture):
         self.problem = self.problem or reason
         self._end()
 
-    def number(self, draw: Callable[[], int]) -> Array:
+    def number(self, draw: Callable[[], float], dtype: type) -> Array:
         """Return memory on the GPU that holds what `draw` returns, drawn anew before each launch."""
         here.active = None  # the draw is no secret: it is repeated
         try:
-            return self._keys.add(draw)
+            return self._numbers.add(draw, dtype)
         finally:
             here.active = self
+
+    def includes(self, optimizer: Optimizer) -> bool:
+        """Capture a step of an optimizer whose rule consists of kernels; the host only counts it in replays."""
+        again = any(
+            update.optimizer is optimizer for update in self._updates
+        )  # counts both before the launch
+        if again or not is_capturable(optimizer, self.gradients):
+            return False
+        update = StepInGraph(optimizer)
+        self._updates.append(update)
+        for array in update.arrays:
+            self._keep(array)
+        optimizer.carry_out_step()
+        self._parts.append(update.count)
+        return True
+
+    def holds(self) -> bool:
+        """Whether the options of optimizers, and what they work on, are those that were captured."""
+        return all(update.holds() for update in self._updates)
 
     def step(
         self,
@@ -160,9 +185,8 @@ class GraphCapture(StepCapture):
         is_pure: bool = True,
     ) -> tuple[Any, list[Array | None]]:
         """Carry out one function of the tape, and keep the arrays that it uses and no graph has made."""
-        for owner in map(owner_of, held):
-            if id(owner) not in self._made:
-                self._kept[id(owner)] = owner
+        for array in held:
+            self._keep(array)
         returned = compute()
         for array in results(returned):
             owner = owner_of(array)
@@ -170,13 +194,19 @@ class GraphCapture(StepCapture):
                 self._made[id(owner)] = owner
         return returned, []
 
+    def _keep(self, array: Array) -> None:
+        """Keep an array that comes from elsewhere: its address is in the graph."""
+        owner = owner_of(array)
+        if id(owner) not in self._made:
+            self._kept[id(owner)] = owner
+
     def replay(self) -> None:
         """Launch the graphs, and make the calls between them."""
         for part in self._parts:
             part()
 
     def _begin(self) -> None:
-        self._keys = _Keys(self._cupy)
+        self._numbers = _Numbers(self._cupy)
         with ExitStack() as opened:
             opened.enter_context(self._cupy.cuda.using_allocator(self._memory.malloc))
             opened.enter_context(own_products())
@@ -192,14 +222,15 @@ class GraphCapture(StepCapture):
         here.active = None
         with self._close():
             graph = self._stream.end_capture()
-        keys = self._keys
+        numbers = self._numbers
 
         def launch() -> None:
-            keys.fill()
+            numbers.draw()
+            numbers.write()
             graph.launch()
 
         self._is_launched = True
-        keys.fill_as_drawn()
+        numbers.write()
         graph.launch()
         self._parts.append(launch)
 
@@ -215,28 +246,38 @@ class GraphCapture(StepCapture):
         return opened
 
 
-class _Keys:
-    """Random numbers that the host draws for one graph: in device memory, where its kernels look for them."""
+class _Numbers:
+    """What the host tells one graph before each launch: numbers in device memory, where kernels look for them."""
 
     def __init__(self, cupy: Any):
-        self._array = cupy.zeros(MOST_KEYS, np.uint64)
-        self._draws: list[Callable[[], int]] = []
+        self._array = cupy.zeros(MOST_NUMBERS, np.uint64)
+        self._draws: list[tuple[Callable[[], float], type]] = []
         self._drawn: list[int] = []
+        self._written: list[int] = []
 
-    def add(self, draw: Callable[[], int]) -> Array:
+    def add(self, draw: Callable[[], float], dtype: type) -> Array:
         """Draw one; return where it will be."""
-        if len(self._draws) == MOST_KEYS:
-            raise CaptureFailedError(f"it draws more than {MOST_KEYS} random numbers")
-        self._drawn.append(draw())
-        self._draws.append(draw)
-        return self._array[len(self._draws) - 1 : len(self._draws)].reshape(())
+        if len(self._draws) == MOST_NUMBERS:
+            raise CaptureFailedError(
+                f"it needs more than {MOST_NUMBERS} random numbers and options of optimizers"
+            )
+        place = len(self._draws)
+        self._draws.append((draw, dtype))
+        self._drawn.append(_bits(draw(), dtype))
+        return self._array[place : place + 1].view(dtype).reshape(())
 
-    def fill(self) -> None:
-        """Draw all of them anew. Each is the argument of a kernel, so the host does not wait."""
-        self._drawn = [draw() for draw in self._draws]
-        self.fill_as_drawn()
+    def draw(self) -> None:
+        """Draw all of them anew."""
+        self._drawn = [_bits(draw(), dtype) for draw, dtype in self._draws]
 
-    def fill_as_drawn(self) -> None:
-        """Write what was drawn to the device."""
-        for i, key in enumerate(self._drawn):
-            self._array[i : i + 1].fill(key)
+    def write(self) -> None:
+        """Write to the device what is new. Each is the argument of a kernel, so the host does not wait."""
+        for place, (bits, old) in enumerate(zip_longest(self._drawn, self._written)):
+            if bits != old:
+                self._array[place : place + 1].fill(bits)
+        self._written = self._drawn
+
+
+def _bits(number: float, dtype: type) -> int:
+    """The bits of a number of 8 bytes, as an integer."""
+    return int(np.array(number, dtype).view(np.uint64))

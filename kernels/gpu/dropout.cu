@@ -58,8 +58,3 @@ extern "C" __global__ void dropout(const real* __restrict__ x, Index size, unsig
         }
     }
 }
-
-// Take the next key of a sequence: key = state, state = state + 1.
-extern "C" __global__ void take_key(unsigned long long* state, unsigned long long* key) {
-    if (first_index() == 0) *key = (*state)++;
-}

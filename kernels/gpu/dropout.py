@@ -15,7 +15,7 @@ def dropout(x: Array, p: float, key: int | Array) -> Array:
     Args:
         x: see there.
         p: see there.
-        key: an integer in [0, 2^64), or an array of one uint64 on the device, such as `next_key` makes.
+        key: an integer in [0, 2^64), or an array of one uint64 on the device.
     """
     x = contiguous(x)
     pair = 2 * x.dtype.itemsize
@@ -30,21 +30,3 @@ def dropout(x: Array, p: float, key: int | Array) -> Array:
         blocks = blocks_for(-(-x.size // NUMBERS_OF_A_THREAD))
         function("dropout", "dropout", x)(blocks, (THREADS,), (x, *settings, *keys, y))
     return y
-
-
-def next_key(state: Array) -> Array:
-    """Take a key from a sequence that lives on the device, without the host.
-
-    A step that is recorded as a graph takes another key each time it is replayed. The key of a
-    dropout's forward pass is the one to use backward.
-
-    Args:
-        state: one uint64 on the device, the next key; one is added to it.
-
-    Returns:
-        The key, an array of no axes.
-    """
-    key = xp_of(state).empty((), np.uint64)
-    like = xp_of(state).empty(0, np.float32)
-    function("dropout", "take_key", like)((1,), (32,), (state, key))
-    return key

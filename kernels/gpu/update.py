@@ -1,7 +1,8 @@
 """Steps of optimizers on a GPU: one launch for 64 parameters, see update.cu; the contracts are in ../update.py.
 
 Learning rate and number of the step may be arrays of one number on the device, float64 and int64: a
-step that is recorded as a graph reads them anew each time it is replayed.
+step that is recorded as a graph reads them anew each time it is replayed. All functions raise
+ValueError where they are, and a parameter has gaps in memory.
 """
 
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def sgd(
     memory = [] if velocities is None else [velocities]
     left = run("update", "sgd", params, grads, memory, _options(SGD, rate, *settings), rate_at)
     if left:
+        _refuse_arrays("sgd", params[left[0]], lr)
         array_update.sgd(*chosen(left, params, grads, velocities), lr, *settings)
 
 
@@ -55,11 +57,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """See ../update.py.
-
-    Raises:
-        ValueError: where `step` or `lr` is an array, and a parameter has gaps in memory.
-    """
+    """See ../update.py."""
     (count, count_at), (rate, rate_at) = _number(step, np.int64), _number(lr, np.float64)
     memory = [means, squares] if largest is None else [means, squares, largest]
     options = _options(ADAM, count, rate, *betas, eps, weight_decay, decoupled)
@@ -89,6 +87,7 @@ def rmsprop(
     options = _options(RMSPROP, rate, alpha, eps, weight_decay, momentum, *flags)
     left = run("update", "rmsprop", params, grads, memory, options, rate_at)
     if left:
+        _refuse_arrays("rmsprop", params[left[0]], lr)
         columns = chosen(left, params, grads, squares, means, velocities)
         array_update.rmsprop(*columns, lr, alpha, eps, weight_decay, momentum)
 
@@ -107,7 +106,7 @@ def _number(value: Number, dtype: type) -> tuple[float, Any]:
 def _refuse_arrays(rule: str, param: Array, *numbers: Number) -> None:
     if not all(isinstance(number, float | int | np.generic) for number in numbers):
         raise ValueError(
-            f"{rule}: step and lr can be arrays only if the numbers of each parameter lie side by side in "
+            f"{rule}: lr and step can be arrays only if the numbers of each parameter lie side by side in "
             f"memory and belong to no other parameter; got one of shape {param.shape} and strides "
             f"{param.strides}; copy it once, e.g. param = param.copy()"
         )

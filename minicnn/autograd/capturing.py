@@ -61,6 +61,10 @@ class StepCapture(Capture):
         self.run_again: set[Function] = set()
         self.made: list[weakref.ref] = []
 
+    def holds(self) -> bool:
+        """Whether what the capture has taken for constant still is."""
+        return True
+
     def keeps_tensors_outside(self, returned: list) -> bool:
         """Whether a tensor that the step has made is still there, and neither returned nor a gradient.
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from minicnn.backend import Array, xp_of
+from minicnn.kernels.capture import number
 from minicnn.kernels.dispatch import sibling
-from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
+from minicnn.optim.optimizer import Group, Optimizer, Params, State, capturable, check_range
 
 
 class Adam(Optimizer):
@@ -80,12 +83,16 @@ class Adam(Optimizer):
         """Return the number of steps taken."""
         return state["step"]
 
+    def count(self, states: Sequence[State]) -> None:
+        """Count a step of each parameter."""
+        for state in states:
+            state["step"] += 1
+
+    @capturable
     def update_all(
         self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
     ) -> None:
         """Apply the equations of the class."""
-        for state in states:
-            state["step"] += 1
         amsgrad = group["amsgrad"]
         sibling("update", params[0]).adam(
             params,
@@ -93,7 +100,7 @@ class Adam(Optimizer):
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["max_exp_avg_sq"] for state in states] if amsgrad else None,
-            states[0]["step"],
+            number(lambda: states[0]["step"], np.int64),
             group["lr"],
             group["betas"],
             group["eps"],

@@ -16,7 +16,7 @@ import numpy as np
 from minicnn.autograd import Tensor, enable_grad
 from minicnn.autograd.capturing import clear_gradients
 from minicnn.backend import Array, check_one_device, device_of, is_array, to_device, xp_of
-from minicnn.kernels.capture import as_a_whole
+from minicnn.kernels.capture import as_a_whole, here, number
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 Group = dict[str, Any]
@@ -91,6 +91,13 @@ class Optimizer:
         """Return what must be equal for parameters to be updated together, such as their number of steps."""
         return None
 
+    def count(self, states: Sequence[State]) -> None:
+        """Count a step in what is remembered of parameters, before `update_all`; for rules that depend on it."""
+
+    def is_complete(self, state: State, group: Group) -> bool:
+        """Whether the rule has all memory of a parameter that it needs."""
+        return bool(state)
+
     def first_state(self, param: Array, group: Group) -> State:
         """Return what the rule remembers of `param` before its first step; a saved state has all of it."""
         return {}
@@ -99,7 +106,6 @@ class Optimizer:
         """Raise ValueError if an option of `group` is out of its range."""
         check_range(type(self).__name__, group, "lr")
 
-    @as_a_whole
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient; those whose `grad` is None stay untouched.
 
@@ -110,17 +116,30 @@ class Optimizer:
         Returns:
             What `closure` returned, or None.
         """
+        if here.active is not None and closure is None and here.active.includes(self):
+            return None
+        return self._step(closure)
+
+    @as_a_whole
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self.carry_out_step()
+        return loss
+
+    def carry_out_step(self) -> None:
+        """Change the parameters. A graph on a GPU reads the rate anew each time (`kernels.capture.number`)."""
         self.step_count += 1
         with np.errstate(all="ignore"):  # a run that diverges ends in inf and NaN, not in warnings
             for group in self.param_groups:
-                options = {k: _plain(v) for k, v in group.items() if not k.startswith("param")}
+                options = plain_options(group)
+                options["lr"] = number(lambda group=group: _plain(group["lr"]), np.float64)
                 for together in self._batches(group["params"], options):
-                    self.update_all(*zip(*together, strict=True), options)
-        return loss
+                    params, grads, states = zip(*together, strict=True)
+                    self.count(states)
+                    self.update_all(params, grads, states, options)
 
     def _batches(self, params: list[Tensor], options: Group) -> Iterable[list[tuple]]:
         """Collect (array, gradient, state) of the parameters that have a gradient, in lists for `update_all`."""
@@ -281,6 +300,21 @@ class Optimizer:
             options = ", ".join(f"{k}={v}" for k, v in group.items() if not k.startswith("param"))
             lines.append(f"    {len(group['params'])} parameters: {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def capturable(rule: Callable) -> Callable:
+    """Decorate an `update_all` that launches kernels, and takes learning rate and steps as arrays of a GPU, too.
+
+    Then it can be a part of a CUDA graph, see in_graphs.py. The mark is one of the function: a sub-class that
+    defines another one has to say so for itself.
+    """
+    rule.is_capturable = True
+    return rule
+
+
+def plain_options(group: Group) -> Group:
+    """Return the options of a group as plain Python numbers, without the parameters."""
+    return {k: _plain(v) for k, v in group.items() if not k.startswith("param")}
 
 
 def check_range(where: str, group: Group, *names: str, below: float = float("inf")) -> None:

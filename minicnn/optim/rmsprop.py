@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.dispatch import sibling
-from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
+from minicnn.optim.optimizer import Group, Optimizer, Params, State, capturable, check_range
 
 
 class RMSprop(Optimizer):
@@ -70,6 +70,7 @@ class RMSprop(Optimizer):
             state["momentum_buffer"] = xp.zeros_like(param)
         return state
 
+    @capturable
     def update_all(
         self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
     ) -> None:

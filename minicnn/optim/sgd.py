@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.dispatch import sibling
-from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
+from minicnn.optim.optimizer import Group, Optimizer, Params, State, capturable, check_range
 
 
 class SGD(Optimizer):
@@ -64,6 +64,11 @@ class SGD(Optimizer):
         """Return whether there is a velocity yet."""
         return "momentum_buffer" in state
 
+    def is_complete(self, state: State, group: Group) -> bool:
+        """Return whether there is a velocity, where one is needed."""
+        return not group["momentum"] or self.phase(state)
+
+    @capturable
     def update_all(
         self, params: Sequence[Array], grads: Sequence[Array], states: Sequence[State], group: Group
     ) -> None:
