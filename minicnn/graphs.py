@@ -252,8 +252,8 @@ class _Numbers:
     def __init__(self, cupy: Any):
         self._array = cupy.zeros(MOST_NUMBERS, np.uint64)
         self._draws: list[tuple[Callable[[], float], type]] = []
-        self._drawn: list[int] = []
-        self._written: list[int] = []
+        self._drawn: list[np.uint64] = []
+        self._written: list[np.uint64] = []
 
     def add(self, draw: Callable[[], float], dtype: type) -> Array:
         """Draw one; return where it will be."""
@@ -278,6 +278,6 @@ class _Numbers:
         self._written = self._drawn
 
 
-def _bits(number: float, dtype: type) -> int:
+def _bits(number: float, dtype: type) -> np.uint64:
     """The bits of a number of 8 bytes, as an integer."""
-    return int(np.array(number, dtype).view(np.uint64))
+    return np.array([number], dtype).view(np.uint64)[0]
