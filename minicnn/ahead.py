@@ -4,8 +4,8 @@ The first training step of a new network on a machine takes its time to compile,
 machine is idle meanwhile. But as soon as a function of the network is called, it is known what its
 gradient will need. So, when the first loop has to be compiled, a process is started and is told each
 function that is recorded on the tape: its class and settings, and the shapes of its inputs. There the
-function is called, forwards and backwards, with zeros, but loops are compiled only and not run, and
-what another process is compiling is left to it. The machine code goes to the folder where this process
+function is called with zeros, forwards and backwards. Forwards, it passes its loops over; backwards,
+loops are compiled and not run, and what another process is compiling is left to it. The machine code goes to the folder where this process
 looks for it (kernels/cpu/machine_code.py), so that nothing has to be sent back, and nothing depends on
 whether that process exists: what it has not compiled, this one compiles.
 
@@ -280,8 +280,12 @@ def _listen(stream: BinaryIO, messages: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _both_ways(function: Any, arrays: list[np.ndarray | None]) -> None:
-    """Call a function forwards and backwards."""
-    output = np.asarray(function.forward(*arrays))
+    """Call a function forwards, without loops, which the program itself is calling; and backwards."""
+    kernels_ahead.loops_are_left_out = True
+    try:
+        output = np.asarray(function.forward(*arrays))
+    finally:
+        kernels_ahead.loops_are_left_out = False
     function.backward(np.zeros_like(output))
 
 

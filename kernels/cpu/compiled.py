@@ -171,6 +171,8 @@ def _compiler(worker: Dispatcher, function: Callable) -> Callable:
     """Return what compiles a worker, and does not run it, see `ahead`; what another process compiles is left to it."""
 
     def compile_only(*args: Any) -> None:
+        if ahead.loops_are_left_out:
+            return
         pretend_known()
         with suppress(BusyError):
             _compile(worker, args)
