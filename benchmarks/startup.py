@@ -4,9 +4,10 @@
 
 Each time is that of a new process, from just before it is started to the end of the step. "Cold"
 starts with an empty folder for machine code (NUMBA_CACHE_DIR), so that the step compiles what it
-needs; "warm" finds there what the cold start has left. PyTorch runs the same program. The files of
-both libraries are read once before, so that the disk does not count. Results go to
-benchmarks/results/startup.json and startup.md.
+needs; "warm" finds there what the cold start has left. PyTorch runs the same program. Both libraries
+are imported once before, so that the disk does not count, and their bytecode is kept as Python keeps
+it, even where PYTHONDONTWRITEBYTECODE is set. "Alone" is a cold start without the process that compiles
+ahead (minicnn/ahead.py). Results go to benchmarks/results/startup.json and startup.md.
 """
 
 import argparse
@@ -54,13 +55,26 @@ PROGRAMS = {
 PARTS = ("interpreter", "imports", "network", "first step", "second step")
 
 
-def run(library: str, cache: str, threads: int) -> dict[str, float]:
-    """Run the program in a new process; return the seconds of its parts, and of all up to the first step."""
+def run(
+    library: str, cache: str, bytecode: str, threads: int, alone: bool = False
+) -> dict[str, float]:
+    """Run the program in a new process; return the seconds of its parts, and of all up to the first step.
+
+    Args:
+        library: a key of PROGRAMS.
+        cache: folder for machine code.
+        bytecode: folder for Python's bytecode.
+        threads: of either library.
+        alone: without the process that compiles ahead.
+    """
     environment = os.environ | {
         "NUMBA_CACHE_DIR": cache,
         "NUMBA_NUM_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
+        "PYTHONPYCACHEPREFIX": bytecode,
+        "MINICNN_COMPILE_AHEAD": "0" if alone else "1",
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     path = [str(BENCHMARKS), str(BENCHMARKS.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     command = [sys.executable, "-c", PROGRAMS[library]]
@@ -75,13 +89,15 @@ def measure(repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
     """Return the runs of each kind."""
     with tempfile.TemporaryDirectory() as used:
         for library in PROGRAMS:
-            run(library, used, threads)
-        runs = {"minicnn, cold": [], "minicnn, warm": [], "PyTorch": []}
+            run(library, used, used, threads)
+        runs = {"minicnn, cold": [], "minicnn, cold, alone": [], "minicnn, warm": [], "PyTorch": []}
         for _ in range(repeats):
             with tempfile.TemporaryDirectory() as empty:
-                runs["minicnn, cold"].append(run("minicnn", empty, threads))
-                runs["minicnn, warm"].append(run("minicnn", empty, threads))
-            runs["PyTorch"].append(run("PyTorch", used, threads))
+                runs["minicnn, cold"].append(run("minicnn", empty, used, threads))
+                runs["minicnn, warm"].append(run("minicnn", empty, used, threads))
+            with tempfile.TemporaryDirectory() as empty:
+                runs["minicnn, cold, alone"].append(run("minicnn", empty, used, threads, True))
+            runs["PyTorch"].append(run("PyTorch", used, used, threads))
     return runs
 
 

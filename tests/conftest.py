@@ -1,10 +1,15 @@
 """What all tests share: quick and repeatable hypothesis runs, a seed, devices, PyTorch where it is installed."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 import minicnn
 from tests.devices import DEVICES, tensors_on
+
+# Tests call a little of everything, and end; test_ahead.py switches it on.
+os.environ["MINICNN_COMPILE_AHEAD"] = "0"
 
 settings.register_profile(
     "minicnn",

@@ -15,7 +15,7 @@ KERNELS = ROOT / "kernels"
 
 FLOORS = [
     {"kernels", "files", "archives"},
-    {"deferred", "random"},
+    {"ahead", "deferred", "random"},
     {"backend"},
     {"cuda"},
     {"ops"},

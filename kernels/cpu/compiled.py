@@ -6,44 +6,30 @@
 Only what is called is compiled, for the dtypes that it is called with. The loops are plain Python:
 with NUMBA_DISABLE_JIT=1 they can be stepped through (those on `simd`'s vector instructions cannot).
 
-Machine code is kept in a file for each function, signature and processor. It begins with a digest
-of what it was made from: the function's own file, all files of this folder whose functions this
-file imports, and the numbers in them, which may come from elsewhere (the shape of a tile, from the
-processor). Numba's own cache looks at the first of these only, and numbers its files, so that two
-processes that start at once may take each other's; here the name says what is inside, and a file
-appears complete or not at all. A second digest, of the code, finds files that were damaged later.
+machine_code.py keeps what was compiled.
 """
 
 import functools
-import hashlib
 import os
-import pickle
-import sys
-import tempfile
 import threading
 import warnings
-import weakref
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+from contextlib import suppress
 from typing import Any
 
-import llvmlite
 import numba
 import numpy as np
 from numba import types
-from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.dispatcher import Dispatcher
-from numba.core.runtime import rtsys
-from numba.core.serialize import dumps
-from numba.misc.appdirs import user_cache_dir
 from numba.np.ufunc import parallel as numba_threads
 
-from .. import capture
+from .. import ahead, capture
 from ..memory import empty
+from .machine_code import MachineCodeFiles
 from .objects import make_classes_known
-from .parallel import OTHER_KINDS, for_each_part, make_known
+from .parallel import OTHER_KINDS, for_each_part, make_known, pretend_known
 from .pipeline import Pipeline, PipelineOfParts, PipelineOfWorkers
+from .turns import PATIENCE, BusyError
 
 # Sums may be reordered, to use vector instructions, but NaN and infinity keep their meaning.
 OPTIONS = {
@@ -56,10 +42,6 @@ OPTIONS = {
 
 # What only compiled code calls needs no way in from Python, or from C.
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
-PACKAGE = __name__.rpartition(".")[0]
-
-DIGEST_BYTES = hashlib.sha256().digest_size
 
 # One thread of a program at a time starts a parallel loop: the simplest of Numba's threading layers,
 # "workqueue", ends the process otherwise, and little is lost, because one loop keeps all cores busy.
@@ -96,8 +78,9 @@ def on_threads(function: Callable) -> Callable:
     options = OPTIONS | {"pipeline_class": PipelineOfWorkers, "no_cfunc_wrapper": True}
     worker = numba.njit(function, **options)
     if isinstance(worker, Dispatcher):
-        worker._cache = MachineCodeFiles(function)
-        return _with_launchers(worker, function)
+        only_compiled = ahead.loops_are_only_compiled
+        worker._cache = MachineCodeFiles(function, 0 if only_compiled else PATIENCE)
+        return (_compiler if only_compiled else _with_launchers)(worker, function)
 
     def launch(parts, *arguments):  # with NUMBA_DISABLE_JIT
         for part in range(parts):
@@ -163,10 +146,7 @@ def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
 def _first_launch(worker: Dispatcher, args: tuple) -> tuple[Callable, int]:
     """Load or compile the launcher for arguments of these types and call it; return it and what it returned."""
     make_known(_loop)
-    kinds = types.int64, *map(numba.typeof, args)  # the first is the part, which the launcher adds
-    make_classes_known(kinds)
-    worker.compile(kinds)
-    launcher = worker.overloads[kinds].entry_point
+    launcher = _compile(worker, args)
     failed = launcher(*args)
     if failed == OTHER_KINDS:  # for Numba, a class derived from an array is an array
         classes = ", ".join(type(argument).__name__ for argument in args)
@@ -174,6 +154,30 @@ def _first_launch(worker: Dispatcher, args: tuple) -> tuple[Callable, int]:
             f"{worker.__name__}: expected plain arrays, numbers and tuples, got {classes}"
         )
     return launcher, failed
+
+
+def _compile(worker: Dispatcher, args: tuple) -> Callable:
+    """Load or compile the launcher for arguments of these types, and return it."""
+    kinds = types.int64, *map(numba.typeof, args)  # the first is the part, which the launcher adds
+    make_classes_known(kinds)
+    try:
+        worker.compile(kinds)
+    finally:
+        MachineCodeFiles.end_turn()
+    return worker.overloads[kinds].entry_point
+
+
+def _compiler(worker: Dispatcher, function: Callable) -> Callable:
+    """Return what compiles a worker, and does not run it, see `ahead`; what another process compiles is left to it."""
+
+    def compile_only(*args: Any) -> None:
+        if ahead.loops_are_left_out:
+            return
+        pretend_known()
+        with suppress(BusyError):
+            _compile(worker, args)
+
+    return functools.update_wrapper(compile_only, function)
 
 
 def _lost_in_fork(function: Callable) -> RuntimeError:
@@ -228,140 +232,6 @@ class _Threads:
 _threads = _Threads()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.after_fork)
-
-
-def cache_folder() -> Path:
-    """Where machine code is kept: $NUMBA_CACHE_DIR, or else the user's folder for caches."""
-    return Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_dir("minicnn", False)) / "kernels"
-
-
-class MachineCodeFiles(_Cache):
-    """The files of one function: one for each signature and processor. Numba calls load and save.
-
-    Args:
-        function: that is compiled.
-    """
-
-    may_write = True  # until it fails once
-
-    def __init__(self, function: Callable):
-        self.function = function
-        self.enabled = True
-        _note_sources(sys.modules[function.__module__])
-
-    @property
-    def cache_path(self) -> str:
-        """The folder."""
-        return str(cache_folder())
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled function for `sig`, or None."""
-        # What stored code needs to run. refresh(), which Numba calls here, loads all of its library, half a
-        # second: only compiling needs that.
-        rtsys.initialize(target_context)
-        if not self.enabled:
-            return None
-        try:
-            stamped = self._path(sig, target_context.codegen()).read_bytes()
-        except OSError:
-            return None
-        content = stamped[2 * DIGEST_BYTES :]
-        if stamped != self._stamped(content):
-            return None
-        return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(content))
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the compiled function for `sig`; say once if that is not possible."""
-        if not self.enabled or not MachineCodeFiles.may_write:
-            return
-        path = self._path(sig, data.codegen)
-        stamped = self._stamped(dumps(CompileResultCacheImpl.reduce(None, data)))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(stamped)
-            os.replace(file.name, path)
-        except OSError as error:
-            MachineCodeFiles.may_write = False
-            warnings.warn(
-                f"minicnn cannot keep its compiled loops in {path.parent} ({error.strerror}), so that every start "
-                "compiles them again, some seconds; set NUMBA_CACHE_DIR to a folder that can be written",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
-    def enable(self) -> None:
-        """Use the files."""
-        self.enabled = True
-
-    def disable(self) -> None:
-        """Leave the files alone."""
-        self.enabled = False
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    @functools.cached_property
-    def stamp(self) -> bytes:
-        """A digest of all that the machine code depends on, beside the signature and the processor."""
-        digest = hashlib.sha256()
-        digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
-        for module in _modules_behind(self.function.__module__):
-            digest.update(_source(sys.modules[module]))
-            names = vars(sys.modules[module]).items()
-            numbers = sorted((k, v) for k, v in names if type(v) in (bool, int, float))
-            digest.update(repr(numbers).encode())
-        return digest.digest()
-
-    def _stamped(self, content: bytes) -> bytes:
-        """What a file with this content begins with, and the content."""
-        return self.stamp + hashlib.sha256(content).digest() + content
-
-    def _path(self, sig: Any, codegen: Any) -> Path:
-        module = self.function.__module__.removeprefix(PACKAGE + ".")
-        version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
-        name = f"{module}.{self.function.__qualname__}"
-        return cache_folder() / f"{name}-{version[:24]}.machinecode"
-
-
-_sources: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()
-"""Digests of files as they were when their modules were imported: one may be edited while a program runs."""
-
-
-def _source(module: ModuleType) -> bytes:
-    """The digest of a module's file, read when it is first asked for."""
-    if module not in _sources:
-        _sources[module] = hashlib.sha256(Path(module.__file__).read_bytes()).digest()
-    return _sources[module]
-
-
-def _note_sources(module: ModuleType) -> None:
-    """Read the files of a module that is being imported, and of those that it has imported from this folder."""
-    if module not in _sources:
-        _source(module)
-        for name in _modules_used(module):
-            _source(sys.modules[name])
-
-
-@functools.cache
-def _modules_behind(name: str) -> list[str]:
-    """Name module `name` and the modules of this folder that it uses, and those that they use."""
-    found = {name}
-    waiting = [name]
-    while waiting:
-        new = _modules_used(sys.modules[waiting.pop()]) - found
-        found |= new
-        waiting += new
-    return sorted(found)
-
-
-def _modules_used(module: ModuleType) -> set[str]:
-    """Name the modules of this folder that a module has imported, or taken anything from."""
-    names = (
-        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        for value in vars(module).values()
-    )
-    return {name for name in names if isinstance(name, str) and name.startswith(PACKAGE + ".")}
 
 
 # The one loop that all workers run in.

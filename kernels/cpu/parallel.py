@@ -62,6 +62,11 @@ def make_known(loop: Dispatcher) -> None:
     llvmlite.binding.add_symbol(LOOP_SYMBOL, address)
 
 
+def pretend_known() -> None:
+    """Let launchers be linked in a process that never calls one."""
+    llvmlite.binding.add_symbol(LOOP_SYMBOL, id(None))
+
+
 def emit_launcher(context, library, worker) -> None:
     """Add to a worker's library a function that Python can call with (parts, *arguments).
 

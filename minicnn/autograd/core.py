@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import ahead
 from minicnn.autograd import capturing, modes, tape
 from minicnn.autograd.arithmetic import Arithmetic
 from minicnn.autograd.convert import as_array, default_dtype
@@ -64,6 +65,8 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
         check_devices(function, arrays)
     on_tape = any(nodes)
     function.needs_grad = tuple(map(bool, nodes)) if on_tape else (False,) * len(inputs)
+    if on_tape:
+        ahead.begin(function, arrays)
     try:
         if capture.here.active is not None:
             capturing.note_inputs(inputs)
@@ -74,6 +77,8 @@ def apply(function: Function, *inputs: "Tensor | None") -> "Tensor":
             output = _quietly(function, arrays)
     except MemoryError as error:
         out_of_memory(function.name, arrays, error)
+    finally:
+        ahead.underway = None
     if type(output) is not np.ndarray:
         output = _as_output(function, output)
     result = Tensor._wrap(output)

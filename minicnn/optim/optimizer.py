@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import ahead
 from minicnn.autograd import Tensor, enable_grad
 from minicnn.autograd.capturing import clear_gradients
 from minicnn.backend import Array, check_one_device, device_of, is_array, to_device, xp_of
@@ -61,6 +62,8 @@ class Optimizer:
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
+        for dtype in {p.dtype for p in self._all_params()}:
+            ahead.expect(_take_a_step, type(self), defaults, dtype)
 
     def update(self, param: Array, grad: Array, state: State, group: Group) -> None:
         """Change `param` in place by one step of the rule.
@@ -390,3 +393,10 @@ def _fitted(where: str, value: Array, p: Tensor) -> Array:
     copy = xp_of(p.array).empty_like(p.array)
     copy[...] = to_device(value, p.device)
     return copy
+
+
+def _take_a_step(kind: type[Optimizer], options: Group, dtype: np.dtype) -> None:
+    """Do what the first step of an optimizer does, with a parameter of a certain dtype, see `ahead`."""
+    parameter = Tensor(np.zeros(1, dtype), requires_grad=True)
+    parameter.grad = Tensor(np.zeros(1, dtype))
+    kind([parameter], **options).step()

@@ -14,7 +14,9 @@ pytest.importorskip("numba")
 import numba
 
 from minicnn.kernels.cpu import compiled as machinery
-from minicnn.kernels.cpu.compiled import MachineCodeFiles, compiled
+from minicnn.kernels.cpu import machine_code
+from minicnn.kernels.cpu.compiled import compiled
+from minicnn.kernels.cpu.machine_code import MachineCodeFiles
 
 LOOPS = """
     from minicnn.kernels.cpu.compiled import compiled, on_threads
@@ -60,12 +62,12 @@ def module(tmp_path, monkeypatch):
     def load():
         sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        machinery._modules_behind.cache_clear()
+        machine_code._modules_behind.cache_clear()
         return importlib.import_module(name)
 
     yield path, load
     sys.modules.pop(name, None)
-    machinery._modules_behind.cache_clear()
+    machine_code._modules_behind.cache_clear()
 
 
 def run(loop, n=3):
@@ -184,14 +186,14 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, fol
 
 def test_the_user_has_a_folder_without_the_variable(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    assert machinery.cache_folder().parts[-1] == "kernels"
-    assert "minicnn" in str(machinery.cache_folder())
+    assert machine_code.cache_folder().parts[-1] == "kernels"
+    assert "minicnn" in str(machine_code.cache_folder())
 
 
 def test_the_modules_behind_a_function_are_found():
     from minicnn.kernels.cpu import conv
 
-    behind = {name.rpartition(".")[2] for name in machinery._modules_behind(conv.__name__)}
+    behind = {name.rpartition(".")[2] for name in machine_code._modules_behind(conv.__name__)}
     assert {"conv", "pointers", "simd", "images", "compiled"} <= behind
     assert "pool" not in behind
 
@@ -249,11 +251,11 @@ def test_threads_are_counted_as_numba_counts_them(monkeypatch, has_private_count
 
 def test_several_processes_may_start_at_once(tmp_path):
     (tmp_path / "loops.py").write_text(textwrap.dedent(LOOPS))
-    for _ in range(2):  # on an empty folder, and then on a full one
+    for compile_it in (1, 0):  # on an empty folder, and then on a full one
         programs = [start(PROGRAM, tmp_path) for _ in range(4)]
         outputs = [program.communicate()[0] for program in programs]
         assert [program.returncode for program in programs] == [0] * 4, outputs
-    assert all("cache_misses=Counter()" in output for output in outputs)
+        assert sum("cache_misses=Counter()" not in output for output in outputs) == compile_it
     files = list((tmp_path / "cache" / "kernels").iterdir())
     assert {file.suffix for file in files} == {".machinecode"}  # and nothing half written
 

@@ -1,0 +1,19 @@
+"""What connects the compiled loops to whoever compiles them ahead of time, in a process of its own.
+
+It stands outside cpu/, because to set these variables must not load Numba.
+"""
+
+import threading
+from collections.abc import Callable
+
+loops_are_only_compiled = False
+"""Whether loops on threads are made machine code when they are called, but not run. Set it before cpu/ is imported."""
+
+loops_are_left_out = False
+"""In such a process: whether loops are not even compiled, because another process comes to them by itself."""
+
+before_compiling: Callable[[], None] | None = None
+"""Called whenever this process has found no machine code for a loop, and is about to compile it."""
+
+writing = threading.Lock()
+"""Held while machine code is written to a file: who ends the process with this lock in hand leaves no rests."""
