@@ -4,7 +4,7 @@ A convolution can be computed in several ways, which give the same numbers up to
 
     "naive"     the loops of the definition (reference.py): the specification, for tiny inputs
     "im2col"    patches and a matrix product (im2col.py): NumPy on the CPU, CuPy on a GPU
-    "direct"    tiles of pixels (cpu/conv.py, cpu/depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
+    "direct"    tiles of pixels (cpu/conv.py, stem.py, depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
     "winograd"  fewer multiplications for 3x3 windows (cpu/winograd.py): Numba on the CPU; rounds more
     "auto"      the quickest of the last three, see `choose_algorithm`
 """
@@ -229,14 +229,16 @@ def _way(
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
         algorithm = quickest(function, place, precision, x_shape, w_shape, settings)
-    module = _module(algorithm, place, x_shape, w_shape, settings[-1])
+    module = _module(function, algorithm, place, x_shape, w_shape, settings)
     compute = getattr(import_module(module, __package__), function)
     if module == ".gpu.conv":
         compute = partial(compute, precision=precision)
     return _Way(compute, module.startswith((".cpu.", ".gpu.")), output_shape)
 
 
-def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
+def _module(
+    function: str, algorithm: str, place: str, x_shape: Shape, w_shape: Shape, settings: tuple
+) -> str:
     """Name the module of an algorithm, which is imported when it is first needed: Numba takes its time to load."""
     if algorithm == "naive":
         return ".reference"
@@ -244,8 +246,14 @@ def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: 
         return ".im2col"
     if algorithm == "winograd":
         return ".cpu.winograd"
-    name = "depthwise" if is_depthwise(x_shape, w_shape, groups) else "conv"
-    return f".{place or 'cpu'}.{name}"
+    if is_depthwise(x_shape, w_shape, settings[-1]):
+        return f".{place or 'cpu'}.depthwise"
+    if place == "gpu":
+        return ".gpu.conv"
+    from .cpu import stem
+
+    is_stem = function != "conv2d_grad_input" and stem.suits(x_shape, w_shape, *settings)
+    return ".cpu.stem" if is_stem else ".cpu.conv"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:
