@@ -104,6 +104,12 @@ def conv2d_grad_input(
 
     `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
     are those of `conv2d`.
+
+    NaN and infinity in `grad` reach what the definition says, and so do those in `w`, but for one thing: for a
+    pixel near the border, which not every tap saw, "direct" and "im2col" add zeros in the place of outputs that
+    do not exist. Zero times infinity is NaN, where the definition ("naive") leaves the tap out, as the loops for
+    depthwise convolutions do. To look for infinity would cost a pass over all weights. Winograd's transforms
+    spread NaN and infinity over a tile.
     """
     _check_arrays("conv2d_grad_input", "grad", grad, "w", w)
     settings = hashable(stride, padding, dilation, groups)
