@@ -4,7 +4,7 @@ A convolution can be computed in several ways, which give the same numbers up to
 
     "naive"     the loops of the definition (reference.py): the specification, for tiny inputs
     "im2col"    patches and a matrix product (im2col.py): NumPy on the CPU, CuPy on a GPU
-    "direct"    tiles of pixels (cpu/conv.py, cpu/depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
+    "direct"    tiles of pixels (cpu/conv.py, stem.py, depthwise.py): Numba on the CPU; CUDA on a GPU (gpu/)
     "winograd"  fewer multiplications for 3x3 windows (cpu/winograd.py): Numba on the CPU; rounds more
     "cudnn"     NVIDIA's library (gpu/cudnn.py): on a GPU, to compare with; an optional package
     "auto"      the quickest of im2col, direct and winograd, see `choose_algorithm`
@@ -105,6 +105,12 @@ def conv2d_grad_input(
 
     `grad` (N, K, OH, OW) is the gradient with respect to the output. The other arguments and errors
     are those of `conv2d`.
+
+    NaN and infinity in `grad` reach what the definition says, and so do those in `w`, but for one thing: for a
+    pixel near the border, which not every tap saw, "direct" and "im2col" add zeros in the place of outputs that
+    do not exist. Zero times infinity is NaN, where the definition ("naive") leaves the tap out, as the loops for
+    depthwise convolutions do. To look for infinity would cost a pass over all weights. Winograd's transforms
+    spread NaN and infinity over a tile.
     """
     _check_arrays("conv2d_grad_input", "grad", grad, "w", w)
     settings = hashable(stride, padding, dilation, groups)
@@ -230,7 +236,7 @@ def _way(
         raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
         algorithm = quickest(function, place, precision, x_shape, w_shape, settings)
-    module = _module(algorithm, place, x_shape, w_shape, settings[-1])
+    module = _module(function, algorithm, place, x_shape, w_shape, settings)
     compute = getattr(import_module(module, __package__), function)
     if module in (".gpu.conv", ".gpu.cudnn"):
         compute = partial(compute, precision=precision)
@@ -238,7 +244,9 @@ def _way(
     return _Way(compute, fuses, output_shape)
 
 
-def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: int) -> str:
+def _module(
+    function: str, algorithm: str, place: str, x_shape: Shape, w_shape: Shape, settings: tuple
+) -> str:
     """Name the module of an algorithm, which is imported when it is first needed: Numba takes its time to load."""
     if algorithm == "naive":
         return ".reference"
@@ -248,8 +256,14 @@ def _module(algorithm: str, place: str, x_shape: Shape, w_shape: Shape, groups: 
         return ".cpu.winograd"
     if algorithm == "cudnn":
         return ".gpu.cudnn"
-    name = "depthwise" if is_depthwise(x_shape, w_shape, groups) else "conv"
-    return f".{place or 'cpu'}.{name}"
+    if is_depthwise(x_shape, w_shape, settings[-1]):
+        return f".{place or 'cpu'}.depthwise"
+    if place == "gpu":
+        return ".gpu.conv"
+    from .cpu import stem
+
+    is_stem = function != "conv2d_grad_input" and stem.suits(x_shape, w_shape, *settings)
+    return ".cpu.stem" if is_stem else ".cpu.conv"
 
 
 def _check_algorithm(algorithm: str, array: Array) -> None:

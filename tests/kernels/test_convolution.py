@@ -225,3 +225,27 @@ def test_auto_takes_direct_where_rounding_matters(dtype, function):
 def test_auto_takes_direct_where_winograd_cannot(window, function):
     pytest.importorskip("numba")
     assert choose(function=function, **window) == "direct"
+
+
+def assert_same_non_finite(actual, expected):
+    for kind in (np.isnan, np.isposinf, np.isneginf):
+        np.testing.assert_array_equal(kind(actual), kind(expected))
+    assert not np.isfinite(expected).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_infinite_weights_in_the_input_gradient(algorithm, groups, value):
+    """Away from the border all is as the definition says; the loops for depthwise convolutions keep it there too."""
+    case = simple_case(C=6, K=6, size=(8, 9), padding=1, groups=groups)
+    case.w[1, 0, 0, 1] = value
+    with np.errstate(invalid="ignore"):
+        actual = kernels.conv2d_grad_input(
+            case.grad, case.w, case.x.shape, **case.settings, algorithm=algorithm
+        )
+        expected = case.run(reference, "conv2d_grad_input")
+    inside = slice(1, -1)
+    assert_same_non_finite(actual[:, :, inside, inside], expected[:, :, inside, inside])
+    if algorithm == "naive" or (algorithm == "direct" and groups == 6):
+        assert_same_non_finite(actual, expected)
+    assert np.isfinite(actual).any()

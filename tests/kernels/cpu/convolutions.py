@@ -38,6 +38,11 @@ CONVOLUTIONS = {
     "a row of the window longer than a strip": {"C": 9, "K": 20, "size": (1, 150), "kernel": (1, 31)},
 }  # fmt: skip
 
+OF_FEW_CHANNELS = [
+    name for name in CONVOLUTIONS if name.startswith(("few channels, ", "one channel"))
+]
+"""Those that stem.py computes too."""
+
 
 def main(vector_bytes=None, tile_rows=None, *dtypes):
     """Import the loops, and compare all convolutions, in float32 and float64 unless told otherwise."""
@@ -46,14 +51,17 @@ def main(vector_bytes=None, tile_rows=None, *dtypes):
     if vector_bytes is not None:
         target.VECTOR_BYTES, target.TILE_ROWS = int(vector_bytes), int(tile_rows)
 
-    from minicnn.kernels.cpu import conv
+    from minicnn.kernels.cpu import conv, stem
 
     print(target.CPU_NAME, target.VECTOR_BYTES, target.TILE_ROWS)
     for name, convolution in CONVOLUTIONS.items():
         for dtype in dtypes or ("float32", "float64"):
             for function in FUNCTIONS:
                 try:
-                    check_against(reference, conv, function, simple_case(dtype, **convolution))
+                    case = simple_case(dtype, **convolution)
+                    check_against(reference, conv, function, case)
+                    if name in OF_FEW_CHANNELS and function != "conv2d_grad_input":
+                        check_against(reference, stem, function, case)
                 except AssertionError as error:
                     raise AssertionError(f"{function}, {name}, {dtype}") from error
 
