@@ -220,6 +220,11 @@ class Pool:
             return self._small.empty(shape, dtype)
         return (self._middling if size < LARGE else self._large).empty(shape, dtype)
 
+    @property
+    def lent(self) -> int:
+        """The bytes on loan."""
+        return sum(arena.lent for arena in self._arenas)
+
     def holds(self, array: np.ndarray) -> bool:
         """Whether an array, perhaps a borrowed one, lies in this pool."""
         address = _address(array)
@@ -296,6 +301,13 @@ def empty_like(array: np.ndarray) -> np.ndarray:
     outside_in = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     in_order = empty(tuple(array.shape[axis] for axis in outside_in), array.dtype)
     return in_order.transpose(np.argsort(outside_in))
+
+
+def copy_of(array: np.ndarray) -> np.ndarray:
+    """Return a copy in the order in memory of another array, as `empty` makes arrays."""
+    copy = empty_like(array)
+    copy[...] = array
+    return copy
 
 
 def owner_of(array: Array | None) -> object:

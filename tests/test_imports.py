@@ -22,7 +22,7 @@ FLOORS = [
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},
     {"nn", "serialization", "gradcheck"},
-    {"optim", "data", "models", "weights", "graphs"},
+    {"optim", "data", "models", "weights", "graphs", "replay"},
     {"captured"},
     {"train", "plot"},
     {"costs"},
