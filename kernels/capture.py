@@ -120,6 +120,10 @@ class Capture:
         """The bytes of the recording's memory that arrays lie in: results, gradients, and what others have kept."""
         return self._pool.lent
 
+    def give_back(self) -> None:
+        """Give the memory that no array lies in back to the system; a replay gets what it needs of it anew."""
+        self._pool.release()
+
     def outer_arrays(self) -> list[np.ndarray]:
         """The arrays in the notes that do not lie in the recording's memory, and can be written to."""
         found: dict[int, np.ndarray] = {}
@@ -168,12 +172,38 @@ class Capture:
                 return returned, []
             if not self._is_impure:
                 with self.paused():
-                    if _repeat(self.notes[start:], compute, held, results, arrays):
+                    if self._repeat(self.notes[start:], compute, held, results, arrays):
                         return returned, []
         finally:
             self._in_step = False
         del self.notes[start:]
         return returned, arrays
+
+    def _repeat(
+        self,
+        notes: list[Note],
+        compute: Callable[[], Any],
+        held: list[Array],
+        results: Callable[[Any], list[Array | None]],
+        arrays: list[Array | None],
+    ) -> bool:
+        """Whether notes write to `arrays` what `compute` does, for other numbers in `held`; all is then as before."""
+        new = [array for array in arrays if array is not None]
+        if not all(array.flags.writeable and 0 not in array.strides for array in new):
+            return False
+        inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
+        before = [(array, memory.copy_of(array)) for array in (*new, *inputs)]
+        try:
+            for array in inputs:
+                _change(array)
+            _carry_out(notes)
+            with self.lending():  # after the notes, which would write there
+                again = results(compute())
+            expected = [a for a, array in zip(again, arrays, strict=True) if array is not None]
+            return all(map(same_bits, new, expected))
+        finally:
+            for array, old in reversed(before):
+                array[...] = old
 
 
 class _Here(threading.local):
@@ -304,32 +334,12 @@ def _arrays_in(value: Any) -> Iterator[np.ndarray]:
             yield from _arrays_in(member)
 
 
-def _repeat(
-    notes: list[Note],
-    compute: Callable[[], Any],
-    held: list[Array],
-    results: Callable[[Any], list[Array | None]],
-    arrays: list[Array | None],
-) -> bool:
-    """Whether notes write to `arrays` what `compute` does, for other numbers in `held`; all is as before afterwards."""
-    new = [array for array in arrays if array is not None]
-    if not all(array.flags.writeable and 0 not in array.strides for array in new):
-        return False
-    inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
-    before = [(array, memory.copy_of(array)) for array in (*new, *inputs)]
-    try:
-        for array in inputs:
-            array *= 0.5
-            array += 0.125  # zeros too
-            if array.ndim:  # one half once more, for functions that scaling does not change
-                array[: len(array) // 2] *= 0.5
-        again = results(compute())
-        expected = [other for other, array in zip(again, arrays, strict=True) if array is not None]
-        _carry_out(notes)
-        return all(map(same_bits, new, expected))
-    finally:
-        for array, old in reversed(before):
-            array[...] = old
+def _change(array: np.ndarray) -> None:
+    """Make other numbers of floating-point numbers, of the same order of magnitude."""
+    array *= 0.5
+    array += 0.125  # zeros too
+    if array.ndim:  # one half once more, for functions that scaling does not change
+        array[: len(array) // 2] *= 0.5
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -152,6 +152,7 @@ class Replay:
         del state
         memory.release()  # what it was kept in
         rest()
+        self._step.give_back()  # what only the usual way needed
 
     def _has_lent_more_than(self, lent: int) -> bool:
         """Whether somebody has kept an array in the memory of the recording, where replays would overwrite it."""
