@@ -22,7 +22,7 @@ class Mode:
         library: `minicnn` or `torch`.
         channels_last: PyTorch's other layout in memory; minicnn's own is always channels-last.
         exact: minicnn's convolutions with precision="exact", that is, without Winograd's transforms.
-        captured: training steps are recorded once and then replayed (`minicnn.capture`), as `fit` does it.
+        captured: what a network computes is recorded once and then replayed (`minicnn.capture`), as `fit` does it.
         dtype: of all numbers.
     """
 
@@ -97,10 +97,10 @@ CHANNELS_LAST = Mode("PyTorch channels-last", torch, channels_last=True)
 REFERENCE = Mode("PyTorch float64", torch, dtype="float64")
 
 TIMED_MODES = (MINICNN, EXACT, NCHW, CHANNELS_LAST)
-"""In the order of the columns."""
+"""In the order of the columns; single operations are not captured."""
 
-TRAINING_MODES = (MINICNN, EXACT, UNCAPTURED, NCHW, CHANNELS_LAST)
-"""The same for training; inference and single operations are not captured."""
+NETWORK_MODES = (MINICNN, EXACT, UNCAPTURED, NCHW, CHANNELS_LAST)
+"""The same for whole networks, in training and inference."""
 
 
 def use_threads(count: int) -> None:

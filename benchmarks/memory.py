@@ -16,12 +16,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from libraries import TRAINING_MODES, Mode, use_threads
+from libraries import NETWORK_MODES, Mode, use_threads
 from networks import NETWORKS
 from resident import STATUS, give_back, reset_peak, status
 from rows import Trainer, network_in, random_batch
 
-MODES = {mode.name: mode for mode in TRAINING_MODES}
+MODES = {mode.name: mode for mode in NETWORK_MODES}
 
 
 def measured_in_new_process(network: str, mode: Mode, threads: int) -> dict[str, float] | None:

@@ -75,7 +75,8 @@ def tables(environment: dict, rows: list[dict]) -> str:
         "channels-last; for optimizers, its fused variant). Ratio: PyTorch's / minicnn's, above 1 where minicnn is "
         "quicker; beside it the range over the rounds. Exact: without Winograd's transforms; where these suit nothing, "
         "both columns time the same code, and differ by chance. Least, aim: the ratios that a row has to reach, and "
-        "should. Training steps of minicnn are captured, as `fit` does it; uncaptured: each decides anew what to call. "
+        "should. Training steps of minicnn are captured, as `fit` does it, and so is inference, by "
+        "`minicnn.capture(model)`; uncaptured: each call decides anew what to compute. "
         "Memory: the peak that a training step adds to a process, in MiB.",
         *(f"![Ratios]({name})" for name, groups in PICTURES.items() if shown(rows, groups)),
     ]

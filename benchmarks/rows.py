@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from agreement import NETWORK_TOLERANCE
-from libraries import TIMED_MODES, TRAINING_MODES, Mode
+from libraries import NETWORK_MODES, TIMED_MODES, Mode
 from networks import NETWORKS, Network
 from timing import Contestant
 
@@ -29,10 +29,12 @@ class Entry:
     Attributes:
         contestant: what is timed.
         results: computes what is compared between the libraries; called before anything is timed.
+        warm_up: what is called between the two, if anything.
     """
 
     contestant: Contestant
     results: Callable[[], dict[str, np.ndarray]]
+    warm_up: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def network_rows(quick: bool = False) -> list[Row]:
             network.least,
             network.aim,
             network=name,
-            modes=TRAINING_MODES,
+            modes=NETWORK_MODES,
         )
         for name, network in NETWORKS.items()
     ]
@@ -94,12 +96,13 @@ def network_rows(quick: bool = False) -> list[Row]:
                     functools.partial(inference, name, batch),
                     *((1.0, 1.5) if network.least is not None else (None, None)),
                     long=batch > 16 and network.image[-1] > 100,
+                    modes=NETWORK_MODES,
                 )
             )
     images = 6_000 if quick else 60_000
     title = f"first CNN, {images:,} images of Fashion-MNIST"
     prepare = functools.partial(epoch, images)
-    last = Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True, modes=TRAINING_MODES)
+    last = Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True, modes=NETWORK_MODES)
     return [*rows, last]
 
 
@@ -168,17 +171,32 @@ def training_step(name: str, mode: Mode) -> Entry:
     images, labels = random_batch(network, network.batch)
     batch = mode.tensor(images), mode.tensor(labels)
     trainer = Trainer(mode, network_in(mode, name))
-    return Entry(Contestant(lambda: trainer.step(*batch)), lambda: trainer.gradients(*batch))
+    return Entry(
+        Contestant(lambda: trainer.step(*batch)),
+        lambda: trainer.gradients(*batch),
+        lambda: record(trainer.step, *batch),
+    )
+
+
+def record(call: Callable[..., Any], images: Any, *labels: Any) -> None:
+    """Call what may be captured until it is recorded and tried: the third batch has other images than the second."""
+    for share in (1.0, 1.0, 0.5):
+        call(images * share, *labels)
 
 
 def inference(name: str, size: int, mode: Mode) -> Entry:
     """Return the forward pass of a network in eval mode, nothing recorded."""
     images = mode.tensor(random_batch(NETWORKS[name], size)[0])
     model = network_in(mode, name).eval()
+    if mode.captured:
+        model = minicnn.capture(model)
 
     def call() -> Any:
         with mode.without_recording():
             return model(images)
+
+    with mode.without_recording():
+        record(model, images)
 
     return Entry(Contestant(call), lambda: {"outputs": mode.array(call())})
 

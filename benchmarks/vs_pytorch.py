@@ -8,8 +8,8 @@
 
 Of each row all contestants run in this process by turns, with the same number of threads, on the
 same weights and numbers: minicnn, minicnn with precision="exact" (no Winograd), PyTorch with images in
-NCHW order, and PyTorch channels-last. Training steps of minicnn are captured, as in `fit`; beside
-that, they are timed without. Before a row is timed, its outputs and
+NCHW order, and PyTorch channels-last. Training steps and inference of minicnn are captured, as by `fit` and
+`minicnn.capture(model)`; beside that, they are timed without. Before a row is timed, its outputs and
 gradients are compared with PyTorch's in float64. The ratio is the better of PyTorch's medians / ours.
 
 Results go to benchmarks/results: vs_pytorch.json, .md, .png, and vs_pytorch_operations.png. Rows that are
@@ -25,8 +25,8 @@ from environment import describe
 from libraries import (
     EXACT,
     MINICNN,
+    NETWORK_MODES,
     REFERENCE,
-    TRAINING_MODES,
     UNCAPTURED,
     thread_settings,
     use_threads,
@@ -51,6 +51,9 @@ def measure(row: Row, pace: Pace) -> dict:
     errors = errors_of(row, entries)
     theirs = [mode.name for mode in row.modes if not mode.ours]
     require(errors, entries.keys() - theirs, row.tolerance, row.name)
+    for entry in entries.values():
+        if entry.warm_up is not None:
+            entry.warm_up()
     samples = alternate({name: entry.contestant for name, entry in entries.items()}, pace)
     record = {
         "name": row.name,
@@ -78,7 +81,7 @@ def errors_of(row: Row, entries: dict[str, Entry]) -> dict[str, float]:
 def memory_of(network: str, threads: int) -> dict[str, dict[str, float]]:
     """Return what a training step adds to the memory of a process, in each mode, in MiB."""
     measured = {
-        mode.name: measured_in_new_process(network, mode, threads) for mode in TRAINING_MODES
+        mode.name: measured_in_new_process(network, mode, threads) for mode in NETWORK_MODES
     }
     return {name: value for name, value in measured.items() if value is not None}
 

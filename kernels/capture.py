@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from . import memory
-from .arrays import Array, xp_of
+from .arrays import Array, keeping_order, xp_of
 
 Note = tuple[Callable, tuple]
 """A function and its arguments."""
@@ -114,6 +114,20 @@ class Capture:
         _carry_out(self.notes[:here])
         return functools.partial(_carry_out, self.notes[here:])
 
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Take memory for new arrays from what the recording has in use during a replay only."""
+        with memory.used_by_this_thread(self._pool):
+            yield
+
+    def lent(self) -> int:
+        """The bytes of the recording's memory that arrays lie in: results, gradients, and what others have kept."""
+        return self._pool.lent
+
+    def give_back(self) -> None:
+        """Give the memory that no array lies in back to the system; a replay gets what it needs of it anew."""
+        self._pool.release()
+
     def outer_arrays(self) -> list[np.ndarray]:
         """The arrays in the notes that do not lie in the recording's memory, and can be written to."""
         found: dict[int, np.ndarray] = {}
@@ -162,12 +176,38 @@ class Capture:
                 return returned, []
             if not self._is_impure:
                 with self.paused():
-                    if _repeat(self.notes[start:], compute, held, results, arrays):
+                    if self._repeat(self.notes[start:], compute, held, results, arrays):
                         return returned, []
         finally:
             self._in_step = False
         del self.notes[start:]
         return returned, arrays
+
+    def _repeat(
+        self,
+        notes: list[Note],
+        compute: Callable[[], Any],
+        held: list[Array],
+        results: Callable[[Any], list[Array | None]],
+        arrays: list[Array | None],
+    ) -> bool:
+        """Whether notes write to `arrays` what `compute` does, for other numbers in `held`; all is then as before."""
+        new = [array for array in arrays if array is not None]
+        if not all(array.flags.writeable and 0 not in array.strides for array in new):
+            return False
+        inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
+        before = [(array, memory.copy_of(array)) for array in (*new, *inputs)]
+        try:
+            for array in inputs:
+                _change(array)
+            _carry_out(notes)
+            with self.lending():  # after the notes, which would write there
+                again = results(compute())
+            expected = [a for a, array in zip(again, arrays, strict=True) if array is not None]
+            return all(map(same_bits, new, expected))
+        finally:
+            for array, old in reversed(before):
+                array[...] = old
 
 
 class _Here(threading.local):
@@ -206,9 +246,28 @@ def contiguous(array: Array) -> Array:
     """Return an array itself or a copy in row-major order."""
     if array.flags.c_contiguous:
         return array
-    copy = xp_of(array).empty(array.shape, array.dtype)
+    empty = memory.empty if xp_of(array) is np else xp_of(array).empty
+    copy = empty(array.shape, array.dtype)
     do(xp_of(array).copyto, copy, array)
     return copy
+
+
+def reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return array.reshape(shape); where that is a copy, it is made anew when notes are replayed."""
+    result = array.reshape(shape)
+    if here.active is None or memory.owner_of(result) is memory.owner_of(array):
+        return result
+    return contiguous(array).reshape(shape)
+
+
+def each(function: np.ufunc, *arrays: Array) -> Array:
+    """Return function(*arrays), computed element by element, in the memory order of the first array."""
+    result = keeping_order(function, *arrays)
+    if here.active is None or xp_of(result) is not np:
+        return result
+    noted = memory.empty_like(np.asarray(result))  # where each replay writes its result
+    do(function, *arrays, noted)
+    return noted
 
 
 def refuse(reason: str) -> None:
@@ -284,37 +343,12 @@ def _arrays_in(value: Any) -> Iterator[np.ndarray]:
             yield from _arrays_in(member)
 
 
-def _repeat(
-    notes: list[Note],
-    compute: Callable[[], Any],
-    held: list[Array],
-    results: Callable[[Any], list[Array | None]],
-    arrays: list[Array | None],
-) -> bool:
-    """Whether notes write to `arrays` what `compute` does, for other numbers in `held`; all is as before afterwards."""
-    new = [array for array in arrays if array is not None]
-    if not all(array.flags.writeable and 0 not in array.strides for array in new):
-        return False
-    inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
-    before = [(array, _copy_of(array)) for array in (*new, *inputs)]
-    try:
-        for array in inputs:
-            array *= 0.5
-            if array.ndim:  # one half once more, for functions that scaling does not change
-                array[: len(array) // 2] *= 0.5
-        again = results(compute())
-        expected = [other for other, array in zip(again, arrays, strict=True) if array is not None]
-        _carry_out(notes)
-        return all(map(same_bits, new, expected))
-    finally:
-        for array, old in reversed(before):
-            array[...] = old
-
-
-def _copy_of(array: np.ndarray) -> np.ndarray:
-    copy = memory.empty_like(array)
-    copy[...] = array
-    return copy
+def _change(array: np.ndarray) -> None:
+    """Make other numbers of floating-point numbers, of the same order of magnitude."""
+    array *= 0.5
+    array += 0.125  # zeros too
+    if array.ndim:  # one half once more, for functions that scaling does not change
+        array[: len(array) // 2] *= 0.5
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

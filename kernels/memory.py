@@ -20,13 +20,14 @@ hold its loan, and when the last is gone, Python calls the loan's `__del__`.
 """
 
 import math
+import mmap
 import operator
 import os
 import threading
 from bisect import bisect
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -52,7 +53,10 @@ CHUNK = 2**28
 """The least that the arena asks for, in bytes: addresses, which get pages when they are written to."""
 
 SMALL_CHUNK = 2**21
-"""The same for middling arrays: a program may have few of them. From 4 MiB on, NumPy would ask for huge pages."""
+"""The same for middling arrays: a program may have few of them."""
+
+HUGE = 2**22
+"""Bytes from which on a chunk asks for huge pages, as NumPy does for its arrays."""
 
 Place = tuple["_Chunk", int, int]
 """A chunk, the first byte of a place in it, and the first byte after."""
@@ -62,8 +66,40 @@ class _Chunk(np.ndarray):
     """Bytes that arrays are cut from. A class of its own: NumPy would pass over the loans to a plain array.
 
     Attributes:
+        pages: the memory itself.
         holes: (first byte, first byte after) of what is free, in order; no two of them touch.
     """
+
+    pages: mmap.mmap
+    holes: list[tuple[int, int]]
+
+    def empty_holes(self) -> None:
+        """Give the pages that lie in holes back to the system; the addresses stay, and get new ones when written to."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        for start, stop in self.holes:
+            first, last = -(-start // mmap.PAGESIZE), stop // mmap.PAGESIZE
+            if last > first:
+                where = first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE
+                self.pages.madvise(mmap.MADV_DONTNEED, *where)
+
+
+def _new_pages(size: int) -> mmap.mmap:
+    """Ask the system for memory; not the C library, which would keep what is given back.
+
+    Raises:
+        MemoryError: if there is none.
+    """
+    # Not shared with forked processes, as it would be by default; Windows knows no fork.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANON} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        pages = mmap.mmap(-1, size, **private)
+    except OSError as error:
+        raise MemoryError(f"the system has no {size:,} bytes left") from error
+    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # where the system has no huge pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
 
 
 class _Loan(np.ndarray):
@@ -136,10 +172,12 @@ class Arena:
         self._returned.append(place)
 
     def release(self) -> None:
-        """Give all chunks that nobody has an array in back to the system."""
+        """Give all chunks that nobody has an array in back to the system, and of the others, what is free."""
         with self._lock:
             self._enter_returned()
             self._drop_unused()
+            for chunk in self.chunks:
+                chunk.empty_holes()
 
     def after_fork(self) -> None:
         """Called in the child: a thread that is not here may have held the lock."""
@@ -168,12 +206,11 @@ class Arena:
         """
         self._drop_unused()
         try:
-            memory = np.empty(max(size, self.reserved, self._chunk) + CACHE_LINE, np.uint8)
+            pages = _new_pages(max(size, self.reserved, self._chunk))
         except MemoryError:  # where even addresses are scarce
-            memory = np.empty(size + CACHE_LINE, np.uint8)
-        first = -memory.ctypes.data % CACHE_LINE
-        chunk = memory[first : first + memory.size - CACHE_LINE].view(_Chunk)
-        chunk.holes = [(0, chunk.size)]
+            pages = _new_pages(size)
+        chunk = np.frombuffer(pages, np.uint8).view(_Chunk)
+        chunk.pages, chunk.holes = pages, [(0, chunk.size)]
         self.chunks.append(chunk)
         return chunk, 0
 
@@ -219,6 +256,11 @@ class Pool:
         if size < MIDDLING:
             return self._small.empty(shape, dtype)
         return (self._middling if size < LARGE else self._large).empty(shape, dtype)
+
+    @property
+    def lent(self) -> int:
+        """The bytes on loan."""
+        return sum(arena.lent for arena in self._arenas)
 
     def holds(self, array: np.ndarray) -> bool:
         """Whether an array, perhaps a borrowed one, lies in this pool."""
@@ -296,6 +338,13 @@ def empty_like(array: np.ndarray) -> np.ndarray:
     outside_in = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     in_order = empty(tuple(array.shape[axis] for axis in outside_in), array.dtype)
     return in_order.transpose(np.argsort(outside_in))
+
+
+def copy_of(array: np.ndarray) -> np.ndarray:
+    """Return a copy in the order in memory of another array, as `empty` makes arrays."""
+    copy = empty_like(array)
+    copy[...] = array
+    return copy
 
 
 def owner_of(array: Array | None) -> object:

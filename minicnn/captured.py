@@ -33,9 +33,6 @@ the step runs as usual.
 """
 
 import functools
-import itertools
-import operator
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -44,16 +41,16 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import graphs, random
-from minicnn.autograd import Tensor, modes
-from minicnn.autograd.capturing import StepCapture
+from minicnn import graphs
+from minicnn.autograd import Tensor, modes, no_grad
+from minicnn.autograd.capturing import KEPT_OUTSIDE, StepCapture
 from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
-from minicnn.kernels.capture import EndOfRehearsal, here, rehearsal, same_bits
+from minicnn.kernels.capture import here
+from minicnn.nn import Module
 from minicnn.nn.functional.checks import as_tensor
-from minicnn.nn.functional.precision import precision_in_force
-from minicnn.nn.fusion import fusion_in_force
+from minicnn.replay import MismatchError, Replay, copied
 
 
 class CapturedStep:
@@ -70,7 +67,7 @@ class CapturedStep:
         self._usual_calls = 0
         self._replay: Replay | None = None
         self._in_use = threading.Lock()
-        functools.update_wrapper(self, step)
+        functools.update_wrapper(self, step, updated=())
 
     @property
     def is_recorded(self) -> bool:
@@ -145,16 +142,13 @@ class CapturedStep:
         if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
         if step.keeps_tensors_outside(tensors_in(returned)):
-            step.problem = step.problem or (
-                "a tensor that it makes is kept outside of it, where a later step may read it; return it, or "
-                "write it into a tensor made before (copy_)"
-            )
+            step.problem = step.problem or KEPT_OUTSIDE
         if step.problem:
             self._give_up(step.problem)
         else:
             self._replay = Replay(step, own, returned)
             memory.release()  # what looking at each function needed
-        return _copied(returned)
+        return copied(returned)
 
     def _give_up(self, problem: str) -> None:
         self.release()
@@ -166,178 +160,14 @@ class CapturedStep:
         )
 
 
-class MismatchError(Exception):
-    """A recording did not repeat what the step does."""
-
-
-class Replay:
-    """A recorded step, and what must hold for it to be replayed.
-
-    Args:
-        step: the capture that has ended, with its notes.
-        inputs: the tensors that it began with.
-        returned: what the step returned.
-    """
-
-    def __init__(self, step: StepCapture, inputs: tuple[Tensor, ...], returned: Any):
-        self._step = step
-        self._inputs = inputs
-        self._returned = returned
-        self._is_tried = not step.needs_rehearsal
-        self._doubted = [step.needs_rehearsal and tensor.array.size > 0 for tensor in inputs]
-        modules = [part for module in step.modules.values() for part in module.modules()]
-        tensors = [
-            tensor
-            for module in modules
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-        ] + [tensor for tensor, _ in step.leaves.values()]
-        self._members = [members for part in modules for members in (vars(part), part._modules)]
-        self._values = _values_of(self._members)
-        self._hooks = [
-            hooks for part in modules for hooks in (part._forward_pre_hooks, part._forward_hooks)
-        ]
-        self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
-        self._settings = _settings()
-
-    def holds(self) -> bool:
-        """Whether the step would still do what was recorded."""
-        return (
-            self._settings == _settings()
-            and self._step.holds()
-            and not any(self._hooks)
-            and _are_the_same(self._values, _values_of(self._members))
-            and all(
-                tensor.array is array
-                and (tensor.node is not None) == requires_grad
-                and not (requires_grad and tensor.node.hooks)
-                for tensor, array, requires_grad in self._tensors
-            )
-        )
-
-    def suits(self, inputs: tuple[Tensor, ...]) -> bool:
-        """Whether the recording is for inputs like these, and for gradients as they are now."""
-        if len(inputs) != len(self._inputs) or any(
-            new.array.shape != own.array.shape
-            or new.array.dtype != own.array.dtype
-            or not _lie_alike(new.array, own.array)
-            for new, own in zip(inputs, self._inputs, strict=True)
-        ):
-            return False
-        return all(
-            leaf.grad is gradient.tensor
-            if gradient.is_sum
-            else gradient.had_one or leaf.grad is None
-            for leaf, gradient in self._step.gradients.values()
-        )
-
-    def move_gradients(self) -> None:
-        """Copy the gradients, which would keep the memory of the whole recording."""
-        for _, gradient in self._step.gradients.values():
-            gradient.tensor.array = gradient.tensor.array.copy(order="K")
-
-    def run(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> Any:
-        """Replay the recording for new inputs.
-
-        Raises:
-            MismatchError: where inputs differ from the recorded ones for the first time, and the results from those of
-                `step`. All is then as before.
-        """
-        new = [
-            i
-            for i, doubted in enumerate(self._doubted)
-            if doubted and not _same_bits(inputs[i].array, self._inputs[i].array)
-        ]
-        if new or not self._is_tried:
-            self._rehearse(inputs, step)
-            memory.release()  # what the usual way used
-            self._is_tried = True
-            for i in new:
-                self._doubted[i] = False
-        else:
-            self._replay(inputs)
-        return _copied(self._returned)
-
-    def _replay(self, inputs: tuple[Tensor, ...]) -> None:
-        self._begin(inputs)
-        self._step.replay()
-
-    def _begin(self, inputs: tuple[Tensor, ...]) -> None:
-        for own, new in zip(self._inputs, inputs, strict=True):
-            own.array[...] = new.array
-
-    def _rehearse(self, inputs: tuple[Tensor, ...], step: Callable[..., Any]) -> None:
-        """Replay the recording up to the optimizer, compare with the usual way, and go on if all bits are the same."""
-        state = _State(self._step, self._members, [tensor for tensor, _, _ in self._tensors])
-        try:
-            try:
-                with rehearsal():
-                    returned = step(*inputs)
-                expected = [tensor.array.copy() for tensor in tensors_in(returned)]
-            except EndOfRehearsal:
-                expected = None
-            gradients = [_copy_of(leaf.grad) for leaf, _ in self._step.gradients.values()]
-            changed = [array.copy() for _, array, _ in self._tensors]
-        finally:
-            state.restore()
-
-        self._begin(inputs)
-        rest = self._step.replay_to_first_whole()
-        found = [gradient.tensor.array for _, gradient in self._step.gradients.values()]
-        found += [array for _, array, _ in self._tensors]
-        same = all(map(_same_bits, found, gradients + changed))
-        if expected is not None:
-            own = [tensor.array for tensor in tensors_in(self._returned)]
-            same = same and len(own) == len(expected) and all(map(_same_bits, own, expected))
-        if not same:
-            state.restore()
-            raise MismatchError(
-                "for another batch, its recording gives other numbers than the step itself; something in the step "
-                "depends on numbers in a way that is not recorded"
-            )
-        rest()
-
-
-class _State:
-    """What a step may change: arrays outside the capture's memory, gradients, modules, frozen parameters, chance.
-
-    A rehearsal ends where the optimizer begins. What the step would have changed back after that, such as the mode of
-    a module, must not stay as it was in between.
-    """
-
-    def __init__(self, step: StepCapture, members: list[dict[str, Any]], tensors: list[Tensor]):
-        leaves = [leaf for leaf, _ in step.gradients.values()] + [*step.cleared.values()]
-        self._leaves = [(leaf, leaf.grad) for leaf in leaves]
-        self._nodes = [(tensor, tensor.node) for tensor in tensors]
-        self._members = [(names, names.copy()) for names in members]
-        self._arrays = step.outer_arrays()
-        self._arrays += [grad.array for _, grad in self._leaves if grad is not None]
-        self._generator = random.generator()
-        self._chance = self._generator.bit_generator.state
-        self._before = [array.copy() for array in self._arrays]
-
-    def restore(self) -> None:
-        """Make all as it was."""
-        for array, old in zip(self._arrays, self._before, strict=True):
-            array[...] = old
-        for leaf, grad in self._leaves:
-            leaf.grad = grad
-        for tensor, node in self._nodes:
-            tensor.node = node
-        for names, old in self._members:
-            for name in names.keys() - old.keys():
-                del names[name]
-            names.update(old)
-        self._generator.bit_generator.state = self._chance
-
-
 def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
     """Record a training step in one of its first calls, and replay the recording in later ones.
 
     Works as a decorator too. See the beginning of this file for what a step may do.
 
     Args:
-        step: a function of tensors; typically forward, loss, backward and update.
+        step: a function of tensors; typically forward, loss, backward and update. A module stands for its inference:
+            it is called under `no_grad`.
         warm_up: calls that run as usual before one is recorded, at least 1 for layers and optimizers that get their
             shapes and memory in their first call.
 
@@ -347,54 +177,24 @@ def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
     if step is None:
         return functools.partial(capture, warm_up=warm_up)
     if not callable(step):
-        raise TypeError(f"capture: step: expected a function, got {type(step).__name__}")
-    return CapturedStep(step, warm_up)
+        raise TypeError(
+            f"capture: step: expected a function or a module, got {type(step).__name__}"
+        )
+    return CapturedStep(_inference(step) if isinstance(step, Module) else step, warm_up)
 
 
-def _settings() -> tuple:
-    """What else decides over how a step is computed."""
-    loops = sys.modules.get("minicnn.kernels.cpu.compiled")
-    threads = 1 if loops is None else loops.thread_count()  # each sums its part
-    return precision_in_force(), modes.state.recording, fusion_in_force(), threads
+def _inference(model: Module) -> Callable[..., Any]:
+    """What a model computes, without a tape."""
 
+    def infer(*inputs: Tensor) -> Any:
+        with no_grad():
+            return model(*inputs)
 
-def _values_of(dictionaries: list[dict[str, Any]]) -> list[Any]:
-    """All values, in order."""
-    return list(itertools.chain.from_iterable(map(dict.values, dictionaries)))
-
-
-def _are_the_same(values: list[Any], others: list[Any]) -> bool:
-    """Whether two lists hold the same objects."""
-    return len(values) == len(others) and all(map(operator.is_, values, others))
-
-
-def _lie_alike(a: Array, b: Array) -> bool:
-    """Whether the axes of two arrays follow one another alike in memory."""
-    return a.strides == b.strides or _order(a) == _order(b)
-
-
-def _order(array: Array) -> list[int]:
-    """The axes from the outermost in memory to the innermost, without those of one element."""
-    axes = [axis for axis, size in enumerate(array.shape) if size > 1]
-    return sorted(axes, key=lambda axis: -abs(array.strides[axis]))
+    infer.__name__ = type(model).__name__
+    return infer
 
 
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:
     """Whether inputs can be copied into those of a recording: they lie on one device and want no gradient."""
     on_cpu = all(xp_of(tensor.array) is np for tensor in inputs)
     return all(tensor.node is None for tensor in inputs) and (on_cpu or graphs.suit(inputs))
-
-
-def _copied(returned: Any) -> Any:
-    return mapped(lambda tensor: Tensor(tensor.array.copy(order="K")), returned)
-
-
-def _copy_of(grad: Tensor | None) -> Array | None:
-    return None if grad is None else grad.array.copy()
-
-
-def _same_bits(a: Array | None, b: Array | None) -> bool:
-    """Whether two arrays of one dtype hold the same bits."""
-    if a is None or b is None:
-        return a is b
-    return same_bits(a, b)

@@ -510,7 +510,7 @@ def test_it_is_a_decorator_that_keeps_name_and_text():
 
 
 def test_only_functions_are_captured():
-    with pytest.raises(TypeError, match="expected a function, got int"):
+    with pytest.raises(TypeError, match="expected a function or a module, got int"):
         capture(3)
 
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"autograd"},
     {"nn.functional", "gradcheck_report", "graph"},
     {"nn", "serialization", "gradcheck"},
-    {"optim", "data", "models", "weights"},
+    {"optim", "data", "models", "weights", "replay"},
     {"graphs"},
     {"captured"},
     {"train", "plot"},

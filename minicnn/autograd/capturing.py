@@ -20,6 +20,12 @@ from minicnn.ops.function import Function
 
 Arrays = list[Array | None]
 
+KEPT_OUTSIDE = (
+    "a tensor that it makes is kept outside of it, where a later step may read it; return it, or write it into a "
+    "tensor made before (copy_)"
+)
+"""Why some steps cannot be replayed."""
+
 
 class Gradient(NamedTuple):
     """What became of the `.grad` of a leaf.

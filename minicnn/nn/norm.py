@@ -4,7 +4,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.autograd.creation import full, ones, zeros
-from minicnn.backend import xp_of
+from minicnn.backend import Array, xp_of
 from minicnn.kernels import capture
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
@@ -102,9 +102,6 @@ class _BatchNorm(Module):
             tracked.bump_version()
         return y
 
-    @np.errstate(
-        all="ignore"
-    )  # odd statistics end in inf and NaN, as in the layer itself, not in warnings
     def scale_and_shift(self, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return all that inference does, as two numbers a channel: y = scale x + shift.
 
@@ -123,19 +120,42 @@ class _BatchNorm(Module):
                 f"{type(self).__name__}: scale and shift follow from running statistics, and this layer has none "
                 "(track_running_stats=False)"
             )
-        mean, weight = self.running_mean.array, self.weight
-        scale = (1 if weight is None else weight.array) / np.sqrt(
-            self.running_var.array + float(self.eps)
-        )
-        shift = scale * (-mean if bias is None else bias.array - mean)
-        if self.bias is not None:
-            shift += self.bias.array
-        return Tensor(scale), Tensor(shift)
+        arrays = [
+            None if tensor is None else tensor.array
+            for tensor in (self.running_mean, self.running_var, self.weight, self.bias, bias)
+        ]
+        xp = xp_of(arrays[0])
+        scale, shift = xp.empty_like(arrays[0]), xp.empty_like(arrays[0])
+        capture.do(_fold, *arrays, float(self.eps), scale, shift)  # a replay looks at them anew
+        return Tensor._wrap(scale), Tensor._wrap(shift)
 
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
         )
+
+
+@np.errstate(all="ignore")  # odd statistics end in inf and NaN, as in the layer itself
+def _fold(
+    mean: Array,
+    variance: Array,
+    weight: Array | None,
+    bias: Array | None,
+    earlier: Array | None,
+    eps: float,
+    scale: Array,
+    shift: Array,
+) -> None:
+    """Write scale = weight / sqrt(variance + eps) and shift = scale (earlier - mean) + bias, all of them (C,).
+
+    `earlier` is the bias of the layer before. None stands for a weight of 1, and a bias of 0.
+    """
+    xp = xp_of(scale)
+    xp.sqrt(variance + eps, scale)
+    xp.divide(1 if weight is None else weight, scale, scale)
+    xp.multiply(scale, -mean if earlier is None else earlier - mean, shift)
+    if bias is not None:
+        xp.add(shift, bias, shift)
 
 
 class BatchNorm1d(_BatchNorm):

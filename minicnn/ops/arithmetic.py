@@ -4,10 +4,10 @@ Broadcasting repeats an operand, and the gradient of a repeated value is the sum
 repetitions: that sum is `unbroadcast`, and every function here ends its backward with it.
 """
 
-import operator
+import numpy as np
 
 from minicnn.backend import Array, xp_of
-from minicnn.kernels.arrays import keeping_order
+from minicnn.kernels.capture import each
 from minicnn.ops.function import Function
 
 
@@ -25,7 +25,7 @@ class Add(Function):
 
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
-        return keeping_order(operator.add, a, b)
+        return each(np.add, a, b)
 
     def backward(self, grad):
         need_a, need_b = self.needs_grad
@@ -40,13 +40,13 @@ class Sub(Function):
 
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
-        return keeping_order(operator.sub, a, b)
+        return each(np.subtract, a, b)
 
     def backward(self, grad):
         need_a, need_b = self.needs_grad
         return (
             unbroadcast(grad, self.shapes[0]) if need_a else None,
-            unbroadcast(keeping_order(operator.neg, grad), self.shapes[1]) if need_b else None,
+            unbroadcast(each(np.negative, grad), self.shapes[1]) if need_b else None,
         )
 
 
@@ -57,15 +57,14 @@ class Mul(Function):
         need_a, need_b = self.needs_grad
         self.shapes = a.shape, b.shape
         self.save(a if need_b else None, b if need_a else None)
-        return keeping_order(operator.mul, a, b)
+        return each(np.multiply, a, b)
 
     def backward(self, grad):
         a, b = self.saved
         need_a, need_b = self.needs_grad
-        mul = operator.mul
         return (
-            unbroadcast(keeping_order(mul, grad, b), self.shapes[0]) if need_a else None,
-            unbroadcast(keeping_order(mul, grad, a), self.shapes[1]) if need_b else None,
+            unbroadcast(each(np.multiply, grad, b), self.shapes[0]) if need_a else None,
+            unbroadcast(each(np.multiply, grad, a), self.shapes[1]) if need_b else None,
         )
 
 

@@ -4,11 +4,12 @@ Where the derivative is simplest in terms of the result (exp, tanh, the logistic
 result is what is saved.
 """
 
-import operator
 from typing import Any
 
+import numpy as np
+
 from minicnn.backend import device_of, to_device, xp_of
-from minicnn.kernels.arrays import keeping_order
+from minicnn.kernels.capture import each
 from minicnn.kernels.dispatch import sibling
 from minicnn.ops.function import Function
 
@@ -17,10 +18,10 @@ class Neg(Function):
     """y = -x; dL/dx = -dL/dy."""
 
     def forward(self, x):
-        return keeping_order(operator.neg, x)
+        return each(np.negative, x)
 
     def backward(self, grad):
-        return (keeping_order(operator.neg, grad),)
+        return (each(np.negative, grad),)
 
 
 class Exp(Function):

@@ -8,6 +8,7 @@ from typing import Any
 
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.arrays import in_memory_order, inverse_order
+from minicnn.kernels.capture import reshaped
 from minicnn.ops.arithmetic import unbroadcast
 from minicnn.ops.function import Function
 
@@ -22,10 +23,10 @@ class Reshape(Function):
 
     def forward(self, x):
         self.input_shape = x.shape
-        return x.reshape(self.shape)
+        return reshaped(x, self.shape)
 
     def backward(self, grad):
-        return (grad.reshape(self.input_shape),)
+        return (reshaped(grad, self.input_shape),)
 
 
 class Permute(Function):

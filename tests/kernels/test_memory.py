@@ -2,6 +2,8 @@
 
 import gc
 import itertools
+import mmap
+import os
 import threading
 
 import numpy as np
@@ -205,14 +207,49 @@ def test_chunks_that_are_too_small_do_not_stay(arena):
 
 
 def test_where_no_chunk_can_be_had_a_smaller_one_will_do(arena, monkeypatch):
-    def scarce(count, dtype):
-        if count > 2 * LARGE:
-            raise MemoryError
-        return np.zeros(count, dtype)
+    get = mmap.mmap
 
-    monkeypatch.setattr(memory.np, "empty", scarce)
+    def scarce(file, count, **private):
+        if count > 2 * LARGE:
+            raise OSError("Cannot allocate memory")
+        return get(file, count, **private)
+
+    monkeypatch.setattr(mmap, "mmap", scarce)
     assert new(arena).shape == (ROWS, 1024)
     assert arena.reserved == size(ROWS)
+    with pytest.raises(MemoryError, match="the system has no 3,"):
+        arena.empty((3 * LARGE,), np.dtype(np.uint8))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="no madvise here")
+def test_release_gives_free_pages_of_used_chunks_back():
+    arena = memory.Arena()
+    first, freed, last = new(arena), arena.empty((2**24,), np.dtype(np.uint8)), new(arena)
+    first[...], freed[...], last[...] = 1, 2, 3
+    del freed
+    chunk = arena.chunks[0]
+    assert (np.asarray(chunk) == 2).sum() >= 2**24
+    arena.release()
+    assert not (np.asarray(chunk) == 2).any()  # new pages are zeros
+    assert (first == 1).all()
+    assert (last == 3).all()
+    again = arena.empty((2**24,), np.dtype(np.uint8))
+    again[...] = 4
+    assert (first == 1).all()
+    assert (last == 3).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_has_memory_of_its_own(arena):
+    array = new(arena)
+    array[...] = 1
+    child = os.fork()
+    if child == 0:
+        array[...] = 2
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert (array == 1).all()
 
 
 def test_release_gives_unused_chunks_back(arena):

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from minicnn.autograd import Tensor, apply
-from minicnn.backend import Array
+from minicnn.backend import Array, xp_of
 from minicnn.kernels import capture
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import Shape
@@ -107,8 +107,9 @@ class BatchNorm(Function):
             )
         else:
             mean, variance = self.given
-            self.mean = mean.astype(np.float64)  # a copy: the running mean will change
-            self.inverse_std = (variance.astype(np.float64) + self.eps) ** -0.5
+            self.mean = xp_of(x).empty(mean.shape, np.float64)
+            self.inverse_std = xp_of(x).empty(mean.shape, np.float64)
+            capture.do(_prepare, mean, variance, self.eps, self.mean, self.inverse_std)
             y = kernel.apply_statistics(
                 x, self.mean, self.inverse_std, weight, bias, residual, self.relu
             )
@@ -179,6 +180,14 @@ def batch_norm(
     _update(running_mean, function.mean, 1, momentum)
     _update(running_var, function.variance, count / (count - 1), momentum)
     return y
+
+
+def _prepare(mean: Array, variance: Array, eps: float, mean64: Array, inverse_std: Array) -> None:
+    """Write running statistics (C,), which will change, as the kernels take them: in float64."""
+    mean64[...] = mean
+    inverse_std[...] = variance
+    inverse_std += eps
+    inverse_std **= -0.5
 
 
 def _update(running: Tensor | None, batch: Array, factor: float, momentum: float) -> None:
