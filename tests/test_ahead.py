@@ -132,6 +132,7 @@ def test_an_optimizer_of_the_framework_can_take_a_step_ahead(kind):
 
 def test_optimizers_are_expected_for_each_dtype(monkeypatch):
     monkeypatch.setattr(ahead, "_expected", [])
+    monkeypatch.setattr(ahead, "_may_start", True)
     tensors = [minicnn.ones(2, dtype=t, requires_grad=True) for t in (np.float32, np.float64)]
     optim.SGD(tensors, lr=0.5)
     assert {args[2] for _, args in ahead._expected} == {np.dtype("f4"), np.dtype("f8")}
