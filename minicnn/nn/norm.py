@@ -82,7 +82,9 @@ class _BatchNorm(Module):
         momentum = self.momentum
         updating = self.training and self.track_running_stats
         if updating and momentum is None:
-            momentum = 1 / (self.num_batches_tracked.item() + 1)
+            counted = self.num_batches_tracked.array
+            momentum = xp_of(counted).empty((), self.running_mean.dtype)
+            capture.do(_weight_of_the_next, counted, momentum)  # on a GPU, too, without a wait
         y = F.batch_norm(
             x,
             self.running_mean,
@@ -133,6 +135,11 @@ class _BatchNorm(Module):
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
         )
+
+
+def _weight_of_the_next(counted: Array, weight: Array) -> None:
+    """Write what the next batch weighs in the average of all."""
+    weight[...] = 1 / (counted + 1)
 
 
 @np.errstate(all="ignore")  # odd statistics end in inf and NaN, as in the layer itself

@@ -25,7 +25,7 @@ def gpu(request):
 def small_cnn():
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
+        nn.BatchNorm2d(8, momentum=None),
         nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
         nn.Dropout2d(0.1),

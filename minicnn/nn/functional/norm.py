@@ -132,7 +132,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Array = 0.1,
     eps: float = 1e-5,
     residual: Tensor | None = None,
     activation: str | None = None,
@@ -147,7 +147,7 @@ def batch_norm(
         weight: scale (C,), or None for 1.
         bias: shift (C,), or None for 0.
         training: normalise with the batch's statistics; otherwise with the running ones.
-        momentum: the weight of the new batch in the running statistics.
+        momentum: the weight of the new batch in the running statistics; a number, or an array of no axes.
         eps: added to the variance.
         residual: a tensor of the shape of `x` that is added to the result, or None.
         activation: "relu", applied last; or None. Neither costs a pass over memory of its own.
@@ -190,14 +190,14 @@ def _prepare(mean: Array, variance: Array, eps: float, mean64: Array, inverse_st
     inverse_std **= -0.5
 
 
-def _update(running: Tensor | None, batch: Array, factor: float, momentum: float) -> None:
+def _update(running: Tensor | None, batch: Array, factor: float, momentum: float | Array) -> None:
     """Move a running statistic (C,) towards `factor` times that of the batch."""
     if running is not None:
         capture.do(_move, running.array, batch, factor, momentum)
         running.bump_version()
 
 
-def _move(running: Array, batch: Array, factor: float, momentum: float) -> None:
+def _move(running: Array, batch: Array, factor: float, momentum: float | Array) -> None:
     running += momentum * ((batch * factor).astype(running.dtype) - running)
 
 
