@@ -3,11 +3,12 @@
 The first training step of a new network on a machine takes its time to compile, and most of a
 machine is idle meanwhile. But as soon as a function of the network is called, it is known what its
 gradient will need. So, when the first loop has to be compiled, a process is started and is told each
-function that is recorded on the tape: its class and settings, and the shapes of its inputs. There the
-function is called with zeros, forwards and backwards. Forwards, it passes its loops over; backwards,
-loops are compiled and not run, and what another process is compiling is left to it. The machine code goes to the folder where this process
-looks for it (kernels/cpu/machine_code.py), so that nothing has to be sent back, and nothing depends on
-whether that process exists: what it has not compiled, this one compiles.
+function that is recorded on the tape: its class and settings, and the shapes of its inputs. There
+the function is called with zeros, forwards and backwards. Forwards, it passes its loops over;
+backwards, loops are compiled and not run, and what another process is compiling is left to it. The
+machine code goes to the folder where this process looks for it (kernels/cpu/machine_code.py), so that
+nothing has to be sent back, and nothing depends on whether that process exists: what it has not
+compiled, this one compiles.
 
 It is started once, and only where there are a second core and locks for files; programs that record
 nothing, and those that find all machine code ready, never start it. It ends with this process, or
