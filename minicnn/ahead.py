@@ -10,7 +10,7 @@ machine code goes to the folder where this process looks for it (kernels/cpu/mac
 nothing has to be sent back, and nothing depends on whether that process exists: what it has not
 compiled, this one compiles.
 
-It is started once, and only where there are a second core and locks for files; programs that record
+It is started once, and only where there are a second core and a folder with locks for files; programs that record
 nothing, and those that find all machine code ready, never start it. It ends with this process, or
 after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
 """
@@ -27,7 +27,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,7 +117,6 @@ def _is_possible() -> bool:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         os.environ.get(VARIABLE, "1") != "0"
-        and find_spec("fcntl") is not None
         and (cores or 1) > 1
         # Another program that Python is a part of would not do what the helper is to do.
         and executable.startswith("python")
