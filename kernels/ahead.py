@@ -13,7 +13,7 @@ loops_are_left_out = False
 """In such a process: whether loops are not even compiled, because another process comes to them by itself."""
 
 before_compiling: Callable[[], None] | None = None
-"""Called whenever this process has found no machine code for a loop, and is about to compile it."""
+"""Called whenever this process is about to compile a loop whose machine code others will find."""
 
 writing = threading.Lock()
 """Held while machine code is written to a file: who ends the process with this lock in hand leaves no rests."""

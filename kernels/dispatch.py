@@ -16,6 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from .arrays import Array, xp_of
+from .garbage import rare_searches_for_cycles
 
 COMPILED_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -107,4 +108,5 @@ def compiled_module(name: str) -> ModuleType:
 @functools.cache
 def _module(name: str, place: str) -> ModuleType:
     """Import a module when it is first needed: Numba takes its time to load."""
-    return import_module(f".{place}.{name}" if place else f".{name}", __package__)
+    with rare_searches_for_cycles():
+        return import_module(f".{place}.{name}" if place else f".{name}", __package__)

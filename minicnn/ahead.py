@@ -3,13 +3,14 @@
 The first training step of a new network on a machine takes its time to compile, and most of a
 machine is idle meanwhile. But as soon as a function of the network is called, it is known what its
 gradient will need. So, when the first loop has to be compiled, a process is started and is told each
-function that is recorded on the tape: its class and settings, and the shapes of its inputs. There the
-function is called with zeros, forwards and backwards. Forwards, it passes its loops over; backwards,
-loops are compiled and not run, and what another process is compiling is left to it. The machine code goes to the folder where this process
-looks for it (kernels/cpu/machine_code.py), so that nothing has to be sent back, and nothing depends on
-whether that process exists: what it has not compiled, this one compiles.
+function that is recorded on the tape: its class and settings, and the shapes of its inputs. There
+the function is called with zeros, forwards and backwards. Forwards, it passes its loops over;
+backwards, loops are compiled and not run, and what another process is compiling is left to it. The
+machine code goes to the folder where this process looks for it (kernels/cpu/machine_code.py), so that
+nothing has to be sent back, and nothing depends on whether that process exists: what it has not
+compiled, this one compiles.
 
-It is started once, and only where there are a second core and locks for files; programs that record
+It is started once, and only where there are a second core and a folder with locks for files; programs that record
 nothing, and those that find all machine code ready, never start it. It ends with this process, or
 after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
 """
@@ -26,7 +27,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -117,7 +117,6 @@ def _is_possible() -> bool:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         os.environ.get(VARIABLE, "1") != "0"
-        and find_spec("fcntl") is not None
         and (cores or 1) > 1
         # Another program that Python is a part of would not do what the helper is to do.
         and executable.startswith("python")

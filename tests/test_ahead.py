@@ -259,7 +259,6 @@ def run(folder, fork=False, **environment):
     return done.stdout.split()
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_a_program_computes_the_same_and_says_nothing(tmp_path):
     started, loss = run(tmp_path, **{ahead.VARIABLE: "1"})
     assert started == "False"

@@ -78,13 +78,13 @@ class MachineCodeFiles(_Cache):
         path = self._path(sig, target_context.codegen())
         content = self._content(path)
         if content is None and MachineCodeFiles.may_write:
-            if ahead.before_compiling is not None:
-                ahead.before_compiling()
             self.end_turn()
             MachineCodeFiles._turn = Turn(
                 path.parent.with_suffix(".lock"), path.name, self.patience
             )
             content = self._content(path)  # another may have made it meanwhile
+            if content is None and self._turn.is_locked and ahead.before_compiling is not None:
+                ahead.before_compiling()
         if content is None:
             return None
         self.end_turn()

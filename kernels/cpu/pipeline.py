@@ -5,16 +5,12 @@ through all of it again with each loop that calls it. Nearly all functions of th
 loops, which nothing else calls: `PipelineOfParts` stops after LLVM's instructions are written, and
 leaves the rest to the loop. That saves a fifth of the time.
 
-A compilation makes a million objects that refer to each other. Python's search for cycles among
-objects that nobody needs starts after every thousand new ones or so, and finds little as long as all are in use:
-here it starts less often, which saves another tenth.
+Searching less often for garbage meanwhile saves another tenth (../garbage.py).
 
 This relies on Numba's inner workings; tests/kernels/cpu/test_pipeline.py notices if they change.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -24,29 +20,15 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
+from ..garbage import rare_searches_for_cycles
 from .parallel import emit_launcher
-
-NEW_OBJECTS = 100_000
-"""How many new objects start a search for cycles during a compilation; more, and memory grows."""
 
 ENVIRONMENT = "NumbaEnv"
 """Part of the names of the variables through which compiled code finds Python's objects, for its errors."""
 
 
-@contextmanager
-def rare_searches_for_cycles() -> Iterator[None]:
-    """Let Python's garbage collector search less often, unless it is switched off."""
-    thresholds = gc.get_threshold()
-    if 0 < thresholds[0] < NEW_OBJECTS:
-        gc.set_threshold(NEW_OBJECTS, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-
-
 class Pipeline(Compiler):
-    """Numba's compiler with rare searches. Their thresholds are the whole process's; Numba compiles under one lock."""
+    """Numba's compiler with rare searches for garbage."""
 
     def compile_extra(self, func: Callable) -> Any:
         """Compile a function, and first what it calls."""

@@ -71,6 +71,11 @@ class Turn:
                 return None
             time.sleep(PAUSE)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a lock holds others off, as far as they have patience."""
+        return self._file is not None
+
     def end(self) -> None:
         """Let others have it."""
         if self._file is not None:

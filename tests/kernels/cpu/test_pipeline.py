@@ -1,6 +1,4 @@
-"""How Numba is made to compile: what becomes of parts of loops, and of Python's garbage collector."""
-
-import gc
+"""How Numba is made to compile: what becomes of parts of loops."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ pytest.importorskip("numba")
 import numba
 
 from minicnn.kernels.cpu.compiled import compiled, on_threads
-from minicnn.kernels.cpu.pipeline import NEW_OBJECTS, CodeOfPart, rare_searches_for_cycles
+from minicnn.kernels.cpu.pipeline import CodeOfPart
 
 
 @compiled
@@ -45,16 +43,3 @@ def test_a_part_is_not_made_machine_code():
 def test_a_part_called_from_python_is_compiled_alone():
     assert add_two(3.0) == 5
     assert not isinstance(add_two.loop.overloads[(numba.float64,)].library, CodeOfPart)
-
-
-@pytest.mark.parametrize("given", [(700, 10, 10), (0, 10, 10), (NEW_OBJECTS + 1, 5, 5)])
-def test_the_collector_is_as_before_afterwards(given):
-    before = gc.get_threshold()
-    gc.set_threshold(*given)
-    try:
-        with rare_searches_for_cycles():
-            # Neither switched on where it was off, nor made to search more often.
-            assert gc.get_threshold()[0] == (NEW_OBJECTS if given[0] == 700 else given[0])
-        assert gc.get_threshold() == given
-    finally:
-        gc.set_threshold(*before)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -88,13 +89,17 @@ def test_patience_has_an_end(tmp_path, other):
 def test_a_turn_can_end_twice_and_be_taken_again(tmp_path):
     for _ in range(2):
         turn = Turn(tmp_path / "folder" / "turns.lock", "loop", 0)
+        assert turn.is_locked
         turn.end()
         turn.end()
+        assert not turn.is_locked
 
 
 def test_where_no_file_can_be_it_is_everybodys_turn(tmp_path, other):
     (tmp_path / "file").write_text("")
-    Turn(tmp_path / "file" / "turns.lock", "loop", 0).end()
+    turn = Turn(tmp_path / "file" / "turns.lock", "loop", 0)
+    assert not turn.is_locked
+    turn.end()
 
 
 def test_without_locks_it_is_everybodys_turn(tmp_path, other, monkeypatch):
@@ -107,9 +112,7 @@ def add_one(x):
     return x + 1
 
 
-def test_a_loop_that_another_process_never_finishes_is_compiled_here(
-    tmp_path, other, monkeypatch, request
-):
+def test_a_loop_that_another_process_never_finishes_is_compiled_here(tmp_path, other, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(MachineCodeFiles, "may_write", True)
     taken = []
@@ -125,6 +128,22 @@ def test_a_loop_that_another_process_never_finishes_is_compiled_here(
     assert loop(np.float64(1)) == 2
     assert len(taken) == 1
     assert MachineCodeFiles._turn is None
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_is_compiled_for_others_too_is_announced(tmp_path, monkeypatch, is_folder):
+    folder = tmp_path / "folder"
+    folder.mkdir() if is_folder else folder.write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    monkeypatch.setattr(MachineCodeFiles, "may_write", True)
+    announced = []
+    monkeypatch.setattr(
+        "minicnn.kernels.ahead.before_compiling", lambda: announced.append("compiled")
+    )
+    with nullcontext() if is_folder else pytest.warns(RuntimeWarning, match="cannot keep"):
+        for _ in range(2):  # the second time, it is loaded from the folder
+            assert compiled(add_one)(np.float64(1)) == 2
+    assert len(announced) == is_folder
 
 
 def test_a_loop_that_cannot_be_compiled_is_nobodys_turn(tmp_path, monkeypatch):
