@@ -17,6 +17,7 @@ Weights are packed into panels as wide as a tile, each thread for itself, as man
 cache; there they stay while all tiles pass by. If the results are to be scaled, so are the panels: a
 column of a panel makes one output channel. Where there are more panels than that, they are divided
 into blocks of about the same size, as many for each thread: otherwise one thread waits for the others.
+A thread that is done first takes over strips of tiles from the others (sharing.py).
 
 Arrays have the logical order (N, C, H, W) and (K, C, R, S); in memory, images are channels-last,
 and weights (R, S, C, K), as conv layers hold them. Other orders are copied first.
@@ -38,6 +39,7 @@ from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
 from .packing import even_pieces, pack_start, pack_weights, scale_panels
 from .pointers import point_at_inputs, point_at_outputs
+from .sharing import nothing_taken, take_next
 from .simd import (
     NARROW_TILE_ROWS,
     TILE_ROWS,
@@ -171,18 +173,24 @@ def carry_out(
         factors = weights[:0] if scale is None else plain(scale)
         products = y.size // y.shape[-1] * weights.size
         threads = 1 if products < SERIAL_PRODUCTS else thread_count()
-        multiply = multiply_few if plan.is_small else _multiply
         for seen, layout, first, written in plan.sums:
             tables = layout, y, seen, written
-            multiply(threads, images, weights[first:], *tables, start, relu, factors)
+            arguments = images, weights[first:], *tables, start, relu, factors
+            if plan.is_small:
+                multiply_few(threads, *arguments)
+            else:
+                _multiply(threads, *arguments, nothing_taken(threads))
         for gap in plan.gaps:
             do(np.copyto, y[gap], 0)
     return y
 
 
 @on_threads
-def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, scale):
-    """Work out one part of the tiles: with the panels of a group in this thread's cache, tile after tile."""
+def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, scale, taken):
+    """Work out one share of the tiles, with some panels in this thread's cache strip after strip; then help the others.
+
+    Each strip of tiles is worked out in the same way by whoever takes it, see `sharing`.
+    """
     G, R, S, C, K = unpack(layout[0])
     width = panel_width_for(K, x.itemsize)
     narrow = width < panel_width(x.itemsize)
@@ -204,26 +212,33 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
     x_bytes = x.size // x.shape[0] * x.itemsize
     y_bytes = y.size // y.shape[0] * y.itemsize
 
-    work = G * blocks_per_group * tiles  # (group, block of panels, tile), in this order
-    position, end = part * work // parts, (part + 1) * work // parts
-    while position < end:
-        block, tile = divmod(position, tiles)
-        group, block = divmod(block, blocks_per_group)
-        first_panel = block * panels // blocks_per_group
-        last_panel = (block + 1) * panels // blocks_per_group
-        pack_weights(packed, aligned, weights, layout, group, first_panel, last_panel, width)
-        pack_start(start, bias, group * K, K, first_panel * width, last_panel * width)
-        if scale.size:
-            pack_start(factors, scale, group * K, K, first_panel * width, last_panel * width)
-            scale_panels(packed, aligned, factors, last_panel - first_panel, R * S * C, width)
-        last_tile = min(tiles, tile + end - position)
-        position += last_tile - tile
-        x_images = address_of(x, group * C), x_bytes, x.itemsize
-        y_images = address_of(y, group * K), y_bytes, y.itemsize
-        while tile < last_tile:
-            strip_tiles = min(STRIP_ROWS // rows, last_tile - tile)
-            pixel = tile * rows
-            count = strip_tiles * rows
+    strips = min(tiles, max(parts, even_pieces(tiles, STRIP_ROWS // rows, parts)))
+    work = G * blocks_per_group * strips  # (group, block of panels, strip of tiles), in this order
+    packed_block, first_panel, last_panel = -1, 0, 0
+    for turn in range(parts):  # its own share, and then what is left of the others'
+        share = (part + turn) % parts
+        first, end = share * work // parts, (share + 1) * work // parts
+        position = first + take_next(taken, share)
+        while position < end:
+            block, strip = divmod(position, strips)
+            group, block_of_group = divmod(block, blocks_per_group)
+            if block != packed_block:
+                packed_block = block
+                first_panel = block_of_group * panels // blocks_per_group
+                last_panel = (block_of_group + 1) * panels // blocks_per_group
+                columns = group * K, K, first_panel * width, last_panel * width
+                pack_weights(
+                    packed, aligned, weights, layout, group, first_panel, last_panel, width
+                )
+                pack_start(start, bias, *columns)
+                if scale.size:
+                    pack_start(factors, scale, *columns)
+                    count = last_panel - first_panel
+                    scale_panels(packed, aligned, factors, count, R * S * C, width)
+            x_images = address_of(x, group * C), x_bytes, x.itemsize
+            y_images = address_of(y, group * K), y_bytes, y.itemsize
+            pixel = strip * tiles // strips * rows
+            count = (strip + 1) * tiles // strips * rows - pixel
             point_at_inputs(
                 x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen
             )
@@ -231,19 +246,19 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
             for panel in range(first_panel, last_panel):
                 place = panel - first_panel
                 first_weight, first_start = aligned + place * panel_size, place * width
-                offset, columns = panel * width * y.itemsize, K - panel * width
+                offset, columns_left = panel * width * y.itemsize, K - panel * width
                 for row in range(0, count, rows):
                     if narrow:
                         multiply_narrow_tile(
                             x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
-                            address_of(start, first_start), R * S, C, relu, columns,
+                            address_of(start, first_start), R * S, C, relu, columns_left,
                         )  # fmt: skip
                     else:
                         multiply_tile(
                             x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
-                            address_of(start, first_start), R * S, C, relu, columns,
+                            address_of(start, first_start), R * S, C, relu, columns_left,
                         )  # fmt: skip
-            tile += strip_tiles
+            position = first + take_next(taken, share)
 
 
 @compiled
