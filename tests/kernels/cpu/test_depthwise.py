@@ -147,6 +147,7 @@ def test_large_results_are_written_past_the_caches(monkeypatch, function, stride
     case = depthwise_case(2 * panel_width(4), dtype, size=(9, 14), padding=1, stride=stride)
     stored = case.run(depthwise, function)
     monkeypatch.setattr(streaming, "LARGE", 0)
+    monkeypatch.setattr(depthwise, "STREAMED_BYTES", 0)
     streamed = []
 
     def noted(result, block_bytes):
