@@ -21,6 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .streaming import store_streaming
 from .target import TILE_VECTORS, VECTOR_BYTES
 from .vectors import INT64, Vectors
 
@@ -29,7 +30,9 @@ BLOCK_BYTES = INT64(TILE_VECTORS * VECTOR_BYTES)
 
 
 @intrinsic(prefer_literal=True)
-def multiply_pixels(typing_context, pixels, xs, taps, rows, bias, ys, channels, relu, like):
+def multiply_pixels(
+    typing_context, pixels, xs, taps, rows, bias, ys, channels, relu, streams, like
+):
     """y_j[:] = bias[:] + sum over taps (offset, t) of x_j[offset :] * weights[t, :], for pixels j.
 
     Args:
@@ -42,12 +45,13 @@ def multiply_pixels(typing_context, pixels, xs, taps, rows, bias, ys, channels, 
         ys: address of y_0, and the bytes from there to y_1, and so on.
         channels: the length of y_j.
         relu: whether negative results become 0.
+        streams: whether y_j are stored past the caches (streaming.py); they are then whole, aligned blocks.
         like: an array that only tells the dtype.
     """
-    signature = types.void(pixels, xs, taps, rows, bias, ys, channels, relu, like)
+    signature = types.void(pixels, xs, taps, rows, bias, ys, channels, relu, streams, like)
 
     def emit(context, builder, signature, arguments):
-        _, xs, taps, rows, bias, ys, channels, relu, _ = arguments
+        _, xs, taps, rows, bias, ys, channels, relu, streams, _ = arguments
         vectors = Vectors(builder, signature.args[-1].dtype)
 
         def emit_block(index: ir.Value, some: Lanes) -> None:
@@ -65,8 +69,15 @@ def multiply_pixels(typing_context, pixels, xs, taps, rows, bias, ys, channels, 
             with builder.if_then(builder.icmp_signed("!=", relu, INT64(0))):
                 for total in chain(*sums):
                     builder.store(vectors.relu(builder.load(total)), total)
-            for pixel, totals in zip(y_pixels, sums, strict=True):
-                some.store([builder.load(total) for total in totals], pixel)
+            results = [[builder.load(total) for total in totals] for totals in sums]
+            past_caches = builder.icmp_signed("!=", streams, INT64(0))
+            with builder.if_else(past_caches) as (streamed, stored):
+                with streamed:
+                    for pixel, values in zip(y_pixels, results, strict=True):
+                        whole.stream(values, pixel)
+                with stored:
+                    for pixel, values in zip(y_pixels, results, strict=True):
+                        some.store(values, pixel)
 
         _each_block(vectors, channels, emit_block)
         return context.get_dummy_value()
@@ -137,6 +148,12 @@ class Lanes:
                 self.vectors.store_some(values[j], places[j], self.masks[j])
             else:
                 self.vectors.store(values[j], places[j])
+
+    def stream(self, values: list[ir.Value], address: ir.Value) -> None:
+        """Store all lanes past the caches, to an address that is a multiple of a vector's size."""
+        for value, place in zip(values, self._places(address), strict=True):
+            pointer = self.vectors.builder.inttoptr(place, self.vectors.type.as_pointer())
+            store_streaming(self.vectors.builder, value, pointer, VECTOR_BYTES)
 
     def _places(self, address: ir.Value) -> list[ir.Value]:
         add = self.vectors.builder.add

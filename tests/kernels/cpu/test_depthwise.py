@@ -18,8 +18,10 @@ from tests.kernels.conv_cases import (
 )
 
 pytest.importorskip("numba")
-from minicnn.kernels.cpu import depthwise
+from minicnn.kernels.cpu import depthwise, streaming
 from minicnn.kernels.cpu.simd import panel_width
+from minicnn.kernels.cpu.target import TILE_VECTORS, VECTOR_BYTES
+from minicnn.kernels.memory import CACHE_LINE
 
 DTYPES = (np.float32, np.float64)
 
@@ -135,6 +137,28 @@ def test_weight_gradient_lies_in_memory_like_weights():
 def test_output_begins_with_a_cache_line():
     y = depthwise_case(20).run(depthwise, "conv2d")
     assert y.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("function", FUNCTIONS[:2])
+def test_large_results_are_written_past_the_caches(monkeypatch, function, stride, dtype):
+    """Large is here what has whole blocks of channels; the bits are those of other stores."""
+    case = depthwise_case(2 * panel_width(4), dtype, size=(9, 14), padding=1, stride=stride)
+    stored = case.run(depthwise, function)
+    monkeypatch.setattr(streaming, "LARGE", 0)
+    monkeypatch.setattr(depthwise, "STREAMED_BYTES", 0)
+    streamed = []
+
+    def noted(result, block_bytes):
+        streamed.append(streaming.is_streamed(result, block_bytes))
+        return streamed[-1]
+
+    monkeypatch.setattr(depthwise, "is_streamed", noted)
+    np.testing.assert_array_equal(case.run(depthwise, function), stored)
+    check_against(reference, depthwise, function, case)
+    whole_lines = TILE_VECTORS * VECTOR_BYTES % CACHE_LINE == 0
+    assert streamed == [whole_lines] * 2
 
 
 def test_refuses_other_convolutions():
