@@ -126,7 +126,7 @@ class Capture:
 
     def give_back(self) -> None:
         """Give the memory that no array lies in back to the system; a replay gets what it needs of it anew."""
-        self._pool.release()
+        self._pool.empty_holes()
 
     def outer_arrays(self) -> list[np.ndarray]:
         """The arrays in the notes that do not lie in the recording's memory, and can be written to."""
@@ -261,7 +261,7 @@ def reshaped(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def each(function: np.ufunc, *arrays: Array) -> Array:
-    """Return function(*arrays), computed element by element, in the memory order of the first array."""
+    """Return function(*arrays), computed element by element; see `arrays.keeping_order`."""
     result = keeping_order(function, *arrays)
     if here.active is None or xp_of(result) is not np:
         return result

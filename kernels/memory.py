@@ -176,6 +176,12 @@ class Arena:
         with self._lock:
             self._enter_returned()
             self._drop_unused()
+        self.empty_holes()
+
+    def empty_holes(self) -> None:
+        """Give what is free back to the system, but not its addresses."""
+        with self._lock:
+            self._enter_returned()
             for chunk in self.chunks:
                 chunk.empty_holes()
 
@@ -288,6 +294,11 @@ class Pool:
         """Give the memory that waits for its next array back to the system."""
         for arena in self._arenas:
             arena.release()
+
+    def empty_holes(self) -> None:
+        """The same, where borrowed arrays stay at their addresses."""
+        for arena in self._arenas:
+            arena.empty_holes()
 
     def after_fork(self) -> None:
         """Make the arenas usable in a process that was forked while another thread used them."""

@@ -16,6 +16,8 @@ networks for small images this takes longer than the arithmetic. A captured step
 usual, the second is recorded, and later ones replay the recorded calls of compiled loops, with the numbers
 of the new batch. The results are the same bits.
 
+A model is captured as it is, for inference: `predict = minicnn.capture(model.eval())`.
+
 What a recording holds is what was *computed*, not the program. So the rules are those of CUDA graphs:
 
 - Python's own statements in the step (a counter, a print) run only when it runs as usual. Optimizers, their schedules

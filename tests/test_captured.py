@@ -1,4 +1,4 @@
-"""A captured step computes the same bits as the step itself, or says why it is not captured."""
+"""A captured step computes the same bits as the step itself."""
 
 import threading
 import warnings
@@ -8,122 +8,10 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, nn, optim
+from minicnn.autograd import capturing
 from minicnn.captured import capture
 from minicnn.nn import functional as F
-
-SEVERAL = 6
-
-
-def batches(shape=(8, 1, 12, 12), classes=4, count=SEVERAL, seed=0):
-    """Batches of images and labels, all of them different."""
-    rng = np.random.default_rng(seed)
-    return [
-        (rng.standard_normal(shape).astype(np.float32), rng.integers(0, classes, shape[0]))
-        for _ in range(count)
-    ]
-
-
-class Residual(nn.Module):
-    """A block whose input has two users, so that gradients are added."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x):
-        return (x + self.norm(self.conv(x))).relu() * 0.5
-
-
-class Doubled(minicnn.Function):
-    """What a user might write, in NumPy."""
-
-    def forward(self, x):
-        self.save(np.tanh(x))
-        return self.saved[0] * 2
-
-    def backward(self, grad):
-        (y,) = self.saved
-        return (2 * grad * (1 - y * y),)
-
-
-class OwnFunction(nn.Module):
-    def forward(self, x):
-        return x.apply(Doubled())
-
-
-NETWORKS = {
-    "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 16), nn.ReLU(), nn.Linear(16, 4)),
-    "convolution and pooling in one": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)
-    ),
-    "strides, groups, dilation": lambda: nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, groups=8, padding=1),
-        nn.Conv2d(8, 8, 3, dilation=2, padding=2, groups=2), nn.Flatten(), nn.LazyLinear(4)
-    ),
-    "norms": lambda: nn.Sequential(
-        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.GroupNorm(2, 8), nn.AvgPool2d(2, padding=1),
-        nn.Flatten(), nn.LayerNorm(288), nn.Linear(288, 4),
-    ),
-    "dropout": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.Dropout(0.3), nn.Dropout2d(0.2), nn.Flatten(), nn.LazyLinear(4)
-    ),
-    "residual": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3), Residual(4), Residual(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(4)
-    ),
-    "sigmoids and winograd": lambda: nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.Sigmoid(), nn.Conv2d(32, 32, 3, padding=1), nn.Tanh(),
-        nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(4),
-    ),
-    "a function of the user's": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3), OwnFunction(), nn.Flatten(), nn.LazyLinear(4)
-    ),
-    "transposed": lambda: nn.Sequential(
-        nn.ConvTranspose2d(1, 4, 2, stride=2), nn.SiLU(), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.LazyLinear(4)
-    ),
-}  # fmt: skip
-
-OPTIMIZERS = {
-    "SGD": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
-    "Adam": lambda p: optim.Adam(p, lr=0.01),
-}
-
-
-def training(build, optimizer=OPTIMIZERS["SGD"], dtype=np.float32):
-    """A network with its optimizer, and a step that trains it."""
-    minicnn.manual_seed(0)
-    model = build().to(dtype)
-    holder = {}
-
-    def step(images, labels):
-        scores = model(images)
-        if not holder:  # lazy layers have their shapes now
-            holder["optimizer"] = optimizer(model.parameters())
-        holder["optimizer"].zero_grad()
-        loss = F.cross_entropy(scores, labels)
-        loss.backward()
-        holder["optimizer"].step()
-        return loss, scores
-
-    return model, step
-
-
-def run(step, data):
-    """Train from a fixed seed; return losses and scores of each step."""
-    minicnn.manual_seed(1)
-    found = []
-    for images, labels in data:
-        loss, scores = step(Tensor(images), Tensor(labels))
-        found += [loss.detach().numpy().copy(), scores.detach().numpy().copy()]
-    return found
-
-
-def assert_same(model, other, found, expected):
-    """Assert that two trainings gave the same bits."""
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a, b)
-    for name, tensor in model.state_dict().items():
-        np.testing.assert_array_equal(tensor.array, other.state_dict()[name].array, err_msg=name)
+from tests.capturing import NETWORKS, OPTIMIZERS, SEVERAL, assert_same, batches, run, training
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -192,120 +80,6 @@ def test_inputs_may_be_reused_and_are_not_changed():
     for (x, y), (old_x, old_y) in zip(data, copies, strict=True):
         np.testing.assert_array_equal(x, old_x)
         np.testing.assert_array_equal(y, old_y)
-
-
-def refused(step, data, match):
-    """Run a step that cannot be captured; return what it gives, and assert that it says why, once."""
-    captured = capture(step)
-    with pytest.warns(RuntimeWarning, match=match) as caught:
-        found = run(captured, data)
-    assert len(caught) == 1
-    assert not captured.is_recorded
-    return found
-
-
-def with_extra(extra):
-    """A training whose steps also do something else with the loss."""
-    model, step = training(NETWORKS["dense"])
-
-    def more(images, labels):
-        loss, scores = step(images, labels)
-        extra(loss, images)
-        return loss, scores
-
-    return model, more
-
-
-OBSTACLES = {
-    "a number is read": lambda loss, x: loss.item(),
-    "a tensor is made": lambda loss, x: minicnn.ones(3),
-    "random numbers": lambda loss, x: minicnn.random.generator().random(),
-}
-
-
-@pytest.mark.parametrize("problem", OBSTACLES)
-def test_what_cannot_be_replayed_runs_as_usual_and_says_so(problem):
-    data = batches()
-    usual, step = with_extra(OBSTACLES[problem])
-    expected = run(step, data)
-    model, step = with_extra(OBSTACLES[problem])
-    assert_same(model, usual, refused(step, data, problem), expected)
-
-
-def test_numbers_that_slip_past_the_tape_are_noticed():
-    def build():
-        minicnn.manual_seed(0)
-        model = NETWORKS["dense"]()
-
-        def step(images, labels):
-            model.zero_grad()
-            scores = model(images) * float(np.abs(images.array).mean())
-            loss = F.cross_entropy(scores, labels)
-            loss.backward()
-            return loss, scores
-
-        return model, step
-
-    usual, step = build()
-    expected = run(step, batches())
-    model, step = build()
-    assert_same(model, usual, refused(step, batches(), "gives other numbers"), expected)
-
-
-def test_it_must_return_tensors():
-    _, step = training(NETWORKS["dense"])
-    captured = capture(lambda x, y: (step(x, y)[0], 3))
-    captured(*batches()[0])
-    with pytest.warns(RuntimeWarning, match="returns something else than tensors"):
-        captured(*batches()[0])
-
-
-def change_mode(model):
-    model.eval()
-
-
-def freeze(model):
-    model[0].weight.requires_grad_(False)
-
-
-def load(model):
-    model.load_state_dict({k: v.clone() * 0.5 for k, v in model.state_dict().items()})
-
-
-def replace(model):
-    model[0].weight.data = model[0].weight.array * 0.5
-
-
-def be_exact(model):
-    minicnn.precision("exact")
-
-
-def watch(model):
-    model[0].register_forward_hook(lambda module, inputs, output: None)
-
-
-@pytest.fixture
-def _fast_again():
-    yield
-    minicnn.precision("fast")
-
-
-@pytest.mark.usefixtures("_fast_again")
-@pytest.mark.filterwarnings("ignore:capture")
-@pytest.mark.parametrize("change", [change_mode, freeze, load, replace, be_exact, watch])
-def test_changes_between_steps_count(change):
-    data = batches(count=8)
-    trained = []
-    for wrap in (lambda step: step, capture):
-        model, step = training(NETWORKS["sigmoids and winograd"])
-        step = wrap(step)
-        found = run(step, data[:4])
-        change(model)
-        found += run(step, data[4:])
-        minicnn.precision("fast")
-        trained.append((model, found))
-    (usual, expected), (model, found) = trained
-    assert_same(model, usual, found, expected)
 
 
 def accumulating(wrap, set_to_none):
@@ -429,71 +203,11 @@ def test_another_thread_trains_meanwhile():
         assert_same(model, usual, [], [])
 
 
-def test_an_input_that_wants_a_gradient_runs_as_usual():
-    model = NETWORKS["dense"]()
-    captured = capture(lambda x: model(x).sum().backward())
-    for images, _ in batches():
-        x = Tensor(images, requires_grad=True)
-        captured(x)
-        assert x.grad is not None
-    assert not captured.is_recorded
-
-
-def test_anomaly_mode_runs_as_usual():
-    _, step = training(NETWORKS["dense"])
-    captured = capture(step)
-    with minicnn.detect_anomaly():
-        run(captured, batches())
-    assert not captured.is_recorded
-
-
-def test_an_error_in_the_step_leaves_no_capture_in_force():
-    def broken(x):
-        raise KeyError("mine")
-
-    captured = capture(broken, warm_up=0)
-    for _ in range(2):
-        with pytest.raises(KeyError, match="mine"):
-            captured(np.ones(3, np.float32))
-
-
-def test_inference_can_be_captured():
-    model = NETWORKS["convolution and pooling in one"]()
-    model(Tensor(batches()[0][0]))
-    model.eval()
-
-    @capture
-    def predict(images):
-        with minicnn.no_grad():
-            return model(images)
-
-    for images, _ in batches():
-        with minicnn.no_grad():
-            expected = model(Tensor(images)).numpy()
-        np.testing.assert_array_equal(predict(images).numpy(), expected)
-    assert predict.is_recorded
-
-
 def test_an_empty_batch():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     captured = capture(lambda x: model(x))
     for _ in range(4):
         assert captured(np.ones((0, 4), np.float32)).shape == (0, 2)
-
-
-def test_gradients_outlive_the_recording_and_keep_nothing_of_it():
-    model, step = training(NETWORKS["residual"])
-    captured = capture(step)
-    run(captured, batches())
-    before = [p.grad.array.copy() for p in model.parameters()]
-    pool = captured._replay._step._pool
-    captured.release()
-    assert not captured.is_recorded
-    for parameter, grad in zip(model.parameters(), before, strict=True):
-        np.testing.assert_array_equal(parameter.grad.array, grad)
-    assert all(arena.lent == 0 for arena in (pool._small, pool._middling, pool._large))
-    run(captured, batches())  # and it is recorded again
-    assert captured.is_recorded
 
 
 def test_it_is_a_decorator_that_keeps_name_and_text():
@@ -509,16 +223,91 @@ def test_it_is_a_decorator_that_keeps_name_and_text():
             assert step(np.full(3, i, np.float32)).tolist() == [2 * i] * 3
 
 
-def test_only_functions_are_captured():
-    with pytest.raises(TypeError, match="expected a function or a module, got int"):
-        capture(3)
+def change_mode(model):
+    model.eval()
 
 
-def test_a_recording_takes_no_more_memory_in_later_steps():
-    _, step = training(NETWORKS["sigmoids and winograd"])
+def freeze(model):
+    model[0].weight.requires_grad_(False)
+
+
+def load(model):
+    model.load_state_dict({k: v.clone() * 0.5 for k, v in model.state_dict().items()})
+
+
+def replace(model):
+    model[0].weight.data = model[0].weight.array * 0.5
+
+
+def be_exact(model):
+    minicnn.precision("exact")
+
+
+def watch(model):
+    model[0].register_forward_hook(lambda module, inputs, output: None)
+
+
+@pytest.fixture
+def _fast_again():
+    yield
+    minicnn.precision("fast")
+
+
+@pytest.mark.usefixtures("_fast_again")
+@pytest.mark.filterwarnings("ignore:capture")
+@pytest.mark.parametrize("change", [change_mode, freeze, load, replace, be_exact, watch])
+def test_changes_between_steps_count(change):
+    data = batches(count=8)
+    trained = []
+    for wrap in (lambda step: step, capture):
+        model, step = training(NETWORKS["sigmoids and winograd"])
+        step = wrap(step)
+        found = run(step, data[:4])
+        change(model)
+        found += run(step, data[4:])
+        minicnn.precision("fast")
+        trained.append((model, found))
+    (usual, expected), (model, found) = trained
+    assert_same(model, usual, found, expected)
+
+
+def test_a_recording_made_with_zeros_serves_other_numbers():
+    data = batches()
+    data[1] = np.zeros_like(data[1][0]), data[1][1]
+    usual, step = training(NETWORKS["a function of the user's"])
+    expected = run(step, data)
+    model, step = training(NETWORKS["a function of the user's"])
     captured = capture(step)
-    run(captured, batches())
-    pool = captured._replay._step._pool
-    before = [arena.reserved for arena in (pool._small, pool._middling, pool._large)]
-    run(captured, batches())
-    assert [arena.reserved for arena in (pool._small, pool._middling, pool._large)] == before
+    assert_same(model, usual, run(captured, data), expected)
+    assert captured.is_recorded
+
+
+ARITHMETIC = {
+    "sum": lambda x: x + x,
+    "difference": lambda x: 1 - x,
+    "product": lambda x: x * 0.5 * x,
+    "negative": lambda x: -x,
+    "channels together": lambda x: x.permute(0, 2, 3, 1).reshape(len(x), -1),
+}
+
+
+@pytest.mark.parametrize("compute", ARITHMETIC.values(), ids=ARITHMETIC)
+def test_arithmetic_is_noted_and_not_run_again(compute):
+    leaf = minicnn.randn(1, 3, 1, 1, requires_grad=True)
+
+    def step(x):
+        leaf.grad = None
+        scores = compute(x * leaf)
+        scores.backward(minicnn.Tensor._wrap(weights))
+        return scores
+
+    weights = np.ones(compute(minicnn.zeros(2, 3, 4, 4)).shape, np.float32)
+    images = [np.random.default_rng(i).standard_normal((2, 3, 4, 4), np.float32) for i in range(5)]
+    captured = capture(step)
+    for x in images:
+        scores, grad = step(Tensor(x)).detach().numpy(), leaf.grad.array
+        found = captured(x)
+        np.testing.assert_array_equal(found.numpy(), scores)
+        np.testing.assert_array_equal(leaf.grad.array, grad)
+    noted = [function for function, _ in captured._replay._step.notes]
+    assert capturing._forward_again not in noted

@@ -254,3 +254,38 @@ def test_bits_are_compared_and_not_numbers(dtype):
 def test_nan_has_the_same_bits_as_itself_and_zeros_have_signs():
     assert capture.same_bits(np.array([np.nan]), np.array([np.nan]))
     assert not capture.same_bits(np.array([0.0]), np.array([-0.0]))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_each_is_noted_and_keeps_the_order_in_memory(transposed):
+    a = np.arange(6.0).reshape(3, 2).T if transposed else np.arange(6.0).reshape(2, 3)
+    b = np.ones_like(a)
+    notes = Capture()
+    with notes.in_force():
+        y = capture.each(np.subtract, a, b)
+    assert y.flags.f_contiguous == transposed
+    a[...] = 5
+    notes.replay()
+    assert (y == 4).all()
+
+
+def test_each_of_arrays_without_axes():
+    a = np.array(3.0, np.float32)
+    notes = Capture()
+    with notes.in_force():
+        y = capture.each(np.multiply, a, a)
+    a[...] = 4
+    notes.replay()
+    assert (y.shape, y.dtype, float(y)) == ((), np.float32, 16)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_reshaped_is_noted_where_it_copies(transposed):
+    a = np.zeros((2, 3)).T if transposed else np.zeros((3, 2))
+    notes = Capture()
+    with notes.in_force():
+        y = capture.reshaped(a, (6,))
+    assert len(notes.notes) == transposed
+    a[...] = np.arange(6).reshape(3, 2)
+    notes.replay()
+    assert y.tolist() == [0, 1, 2, 3, 4, 5]

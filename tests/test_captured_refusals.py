@@ -1,0 +1,109 @@
+"""What cannot be replayed runs as usual, and says why."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor
+from minicnn.captured import capture
+from minicnn.nn import functional as F
+from tests.capturing import NETWORKS, assert_same, batches, run, training
+
+
+def refused(step, data, match):
+    """Run a step that cannot be captured; return what it gives, and assert that it says why, once."""
+    captured = capture(step)
+    with pytest.warns(RuntimeWarning, match=match) as caught:
+        found = run(captured, data)
+    assert len(caught) == 1
+    assert not captured.is_recorded
+    return found
+
+
+def with_extra(extra):
+    """A training whose steps also do something else with the loss."""
+    model, step = training(NETWORKS["dense"])
+
+    def more(images, labels):
+        loss, scores = step(images, labels)
+        extra(loss, images)
+        return loss, scores
+
+    return model, more
+
+
+OBSTACLES = {
+    "a number is read": lambda loss, x: loss.item(),
+    "a tensor is made": lambda loss, x: minicnn.ones(3),
+    "random numbers": lambda loss, x: minicnn.random.generator().random(),
+}
+
+
+@pytest.mark.parametrize("problem", OBSTACLES)
+def test_what_cannot_be_replayed_runs_as_usual_and_says_so(problem):
+    data = batches()
+    usual, step = with_extra(OBSTACLES[problem])
+    expected = run(step, data)
+    model, step = with_extra(OBSTACLES[problem])
+    assert_same(model, usual, refused(step, data, problem), expected)
+
+
+def test_numbers_that_slip_past_the_tape_are_noticed():
+    def build():
+        minicnn.manual_seed(0)
+        model = NETWORKS["dense"]()
+
+        def step(images, labels):
+            model.zero_grad()
+            scores = model(images) * float(np.abs(images.array).mean())
+            loss = F.cross_entropy(scores, labels)
+            loss.backward()
+            return loss, scores
+
+        return model, step
+
+    usual, step = build()
+    expected = run(step, batches())
+    model, step = build()
+    assert_same(model, usual, refused(step, batches(), "gives other numbers"), expected)
+
+
+def test_it_must_return_tensors():
+    _, step = training(NETWORKS["dense"])
+    captured = capture(lambda x, y: (step(x, y)[0], 3))
+    captured(*batches()[0])
+    with pytest.warns(RuntimeWarning, match="returns something else than tensors"):
+        captured(*batches()[0])
+
+
+def test_an_input_that_wants_a_gradient_runs_as_usual():
+    model = NETWORKS["dense"]()
+    captured = capture(lambda x: model(x).sum().backward())
+    for images, _ in batches():
+        x = Tensor(images, requires_grad=True)
+        captured(x)
+        assert x.grad is not None
+    assert not captured.is_recorded
+
+
+def test_anomaly_mode_runs_as_usual():
+    _, step = training(NETWORKS["dense"])
+    captured = capture(step)
+    with minicnn.detect_anomaly():
+        run(captured, batches())
+    assert not captured.is_recorded
+
+
+def test_an_error_in_the_step_leaves_no_capture_in_force():
+    def broken(x):
+        raise KeyError("mine")
+
+    captured = capture(broken, warm_up=0)
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mine"):
+            captured(np.ones(3, np.float32))
+
+
+def test_only_functions_are_captured():
+    with pytest.raises(TypeError, match="expected a function or a module, got int"):
+        capture(3)
