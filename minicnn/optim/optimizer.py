@@ -305,16 +305,6 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
-def capturable(rule: Callable) -> Callable:
-    """Decorate an `update_all` that launches kernels, and takes learning rate and steps as arrays of a GPU, too.
-
-    Then it can be a part of a CUDA graph, see in_graphs.py. The mark is one of the function: a sub-class that
-    defines another one has to say so for itself.
-    """
-    rule.is_capturable = True
-    return rule
-
-
 def plain_options(group: Group) -> Group:
     """Return the options of a group as plain Python numbers, without the parameters."""
     return {k: _plain(v) for k, v in group.items() if not k.startswith("param")}
