@@ -122,7 +122,7 @@ class Arena:
     """Memory for arrays of any size.
 
     Args:
-        chunk: the least that it asks the C library for, in bytes.
+        chunk: the least that it asks the system for, in bytes.
         staggered: whether places are larger than the arrays, so that they begin unlike, see `STAGGER`.
     """
 
@@ -280,11 +280,7 @@ class Pool:
         An array of somebody else's is returned itself: its place would be lent to others.
         """
         owner = owner_of(array)
-        if not isinstance(owner, _Loan) or owner.arena not in (
-            self._small,
-            self._middling,
-            self._large,
-        ):
+        if not isinstance(owner, _Loan) or owner.arena not in self._arenas:
             return array
         chunk = owner.place[0]
         offset = _address(array) - _address(chunk)

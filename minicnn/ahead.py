@@ -57,7 +57,8 @@ SIZE_BYTES = 8
 PROGRAM = "import sys; sys.path[:] = {path!r}; from minicnn.ahead import serve; serve()"
 
 underway: tuple[Any, list] | None = None
-"""The function that is being computed and recorded, with its inputs: if it has to be compiled, this is why."""
+"""The function that is being computed and recorded, with its inputs: if a loop has to be compiled, this is why. None
+when it has been computed, see `minicnn.apply`."""
 
 _helper: "Helper | None" = None
 _may_start = True
@@ -75,12 +76,6 @@ def begin(function: Any, arrays: list[np.ndarray | None]) -> None:
     underway = function, arrays
     if _helper is not None:
         _helper.tell_function(function, arrays)
-
-
-def end() -> None:
-    """Note that it has been computed."""
-    global underway
-    underway = None
 
 
 def expect(function: Callable, *args: Any) -> None:
