@@ -126,7 +126,7 @@ class Capture:
 
     def give_back(self) -> None:
         """Give the memory that no array lies in back to the system; a replay gets what it needs of it anew."""
-        self._pool.empty_holes()
+        self._pool.drop_free_pages()
 
     def outer_arrays(self) -> list[np.ndarray]:
         """The arrays in the notes that do not lie in the recording's memory, and can be written to."""

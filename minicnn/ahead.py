@@ -10,9 +10,9 @@ machine code goes to the folder where this process looks for it (kernels/cpu/mac
 nothing has to be sent back, and nothing depends on whether that process exists: what it has not
 compiled, this one compiles.
 
-It is started once, and only where there are a second core and a folder with locks for files; programs that record
-nothing, and those that find all machine code ready, never start it. It ends with this process, or
-after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
+It is started once, and only where there are a second core and a folder with locks for files; programs
+that record nothing, and those that find all machine code ready, never start it. It ends with this
+process, or after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
 """
 
 import atexit

@@ -53,7 +53,7 @@ from .simd import (
 from .target import L2_BYTES
 
 STRIP_ROWS = 8 * TILE_ROWS
-"""Addresses are looked up for several tiles at a time: so many output pixels."""
+"""Output pixels of a strip, at most: addresses are looked up for all its tiles at once, and a thread takes it whole."""
 
 BLOCK_BYTES = L2_BYTES // 2
 """Panels that are packed at once may take so much."""

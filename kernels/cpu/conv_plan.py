@@ -40,6 +40,7 @@ class Plan(NamedTuple):
 
     sums: tuple[Sum, ...]
     y_shape: Shape
+    """That of the output in memory: (N, OH, OW, K), or (N, H, W, C) for gradients."""
     gaps: tuple[tuple[slice, ...], ...] = ()
     """The parts of the output that no window reaches: zeros."""
     is_small: bool = False

@@ -28,8 +28,8 @@ class Optimizer:
     """Base class: holds `param_groups` and `state`, and calls the rule for every parameter.
 
     A sub-class passes its options to `super().__init__` and defines `update`, or `update_all`, which
-    spares a call for each parameter; it may define `first_state`, `phase` and `check_options` as
-    well.
+    spares a call for each parameter; it may define `first_state`, `phase`, `count`, `is_complete`
+    and `check_options` as well.
 
     Args:
         params: the parameters to train: tensors (`model.parameters()`), pairs of a name and a
