@@ -157,8 +157,9 @@ class MachineCodeFiles(_Cache):
         return self.stamp + hashlib.sha256(content).digest() + content
 
     def _path(self, sig: Any, codegen: Any) -> Path:
+        # Machine code names what it calls by the package: another that holds the same files has its own.
         module = self.function.__module__.removeprefix(PACKAGE + ".")
-        version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
+        version = hashlib.sha256(repr((PACKAGE, sig, codegen.magic_tuple())).encode()).hexdigest()
         name = f"{module}.{self.function.__qualname__}"
         return cache_folder() / f"{name}-{version[:24]}.machinecode"
 

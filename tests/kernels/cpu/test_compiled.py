@@ -137,6 +137,17 @@ def test_a_changed_number_of_another_module_is_noticed(folder, module):
     sys.modules.pop("constants_of_a_test")
 
 
+def test_the_same_files_in_another_package_have_machine_code_of_their_own(folder, monkeypatch):
+    """Machine code looks for the loop that runs it on threads by the name of a module."""
+    files, codegen = (
+        MachineCodeFiles(double),
+        numba.core.registry.cpu_target.target_context.codegen(),
+    )
+    before = files._path((), codegen)
+    monkeypatch.setattr(machine_code, "PACKAGE", "kernels.cpu")
+    assert files._path((), codegen) != before
+
+
 def test_what_was_imported_counts_and_not_what_the_file_holds_now(folder, module):
     path, load = module
     loops = load()
