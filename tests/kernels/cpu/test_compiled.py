@@ -195,6 +195,18 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, fol
     assert run(compiled(double)) == (6, 0, 1)  # warnings are errors
 
 
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_what_cannot_be_finished_leaves_nothing(folder, monkeypatch, error):
+    def fail(source, target):
+        assert [str(file) for file in folder.iterdir()] == [source]
+        raise error
+
+    monkeypatch.setattr(machine_code.os, "replace", fail)
+    with pytest.raises(type(error)):
+        machine_code._write_file(folder / "loop.machinecode", b"code")
+    assert not list(folder.iterdir())
+
+
 def test_the_user_has_a_folder_without_the_variable(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     assert machine_code.cache_folder().parts[-1] == "kernels"
