@@ -57,8 +57,10 @@ SIZE_BYTES = 8
 PROGRAM = "import sys; sys.path[:] = {path!r}; from minicnn.ahead import serve; serve()"
 
 underway: tuple[Any, list] | None = None
-"""The function that is being computed and recorded, with its inputs: if a loop has to be compiled, this is why. None
-when it has been computed, see `minicnn.apply`."""
+"""The function that is being computed and recorded, with its inputs: if it has to be compiled, this is why.
+
+Whoever computes it sets None when it is done. Other threads may do so at any moment, for functions of their own.
+"""
 
 _helper: "Helper | None" = None
 _may_start = True
@@ -74,8 +76,9 @@ def begin(function: Any, arrays: list[np.ndarray | None]) -> None:
     """
     global underway
     underway = function, arrays
-    if _helper is not None:
-        _helper.tell_function(function, arrays)
+    helper = _helper  # which may be forgotten by its thread meanwhile
+    if helper is not None:
+        helper.tell_function(function, arrays)
 
 
 def expect(function: Callable, *args: Any) -> None:
@@ -93,16 +96,17 @@ def expect(function: Callable, *args: Any) -> None:
 def _before_compiling() -> None:
     """Start the helper, if there is something to tell."""
     global _helper, _may_start
-    if underway is None or not _may_start:
+    reason = underway
+    if reason is None or not _may_start:
         return
     _may_start = False  # once is enough, whatever comes of it
     if not _is_possible():
         return
     with suppress(OSError, ValueError):  # no memory for a process, or no files left
-        _helper = Helper()
-        _helper.tell_function(*underway)
+        _helper = helper = Helper()
+        helper.tell_function(*reason)
         for function, args in _expected:
-            _helper.tell(function, args, (function, str(args)))
+            helper.tell(function, args, (function, str(args)))
     _expected.clear()
 
 
@@ -129,8 +133,9 @@ class Helper:
     def __init__(self) -> None:
         self._told: set = set()
         self._news: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # import passes others over
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(path=sys.path)],
+            [sys.executable, "-c", PROGRAM.format(path=path)],
             env={**os.environ, VARIABLE: "0", "OPENBLAS_NUM_THREADS": "1"},
             bufsize=0,
             stdin=subprocess.PIPE,

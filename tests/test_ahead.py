@@ -63,6 +63,11 @@ def wait_for(condition, seconds=40):
         time.sleep(0.02)
 
 
+def test_odd_entries_of_the_search_path_are_passed_over(helper, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [tmp_path, *sys.path])  # a Path, which import ignores
+    assert helper()._process.args[2] == ahead.PROGRAM.format(path=sys.path[1:])
+
+
 def test_what_is_being_recorded_is_known_and_not_kept():
     x = minicnn.ones(3, requires_grad=True)
     function = Double()
@@ -221,6 +226,27 @@ def test_it_is_tried_once_and_only_for_what_is_recorded(monkeypatch):
     ahead.underway = None
     assert started == [1]
     assert ahead._helper is None
+
+
+def test_another_thread_may_finish_its_function_while_the_helper_starts(monkeypatch):
+    told = []
+
+    class Starting:
+        def __init__(self):
+            ahead.underway = ahead._helper = None  # other threads are at work
+
+        def tell_function(self, function, arrays):
+            told.append(function)
+
+    monkeypatch.setattr(ahead, "Helper", Starting)
+    monkeypatch.setattr(ahead, "_helper", None)
+    monkeypatch.setattr(ahead, "_is_possible", lambda: True)
+    monkeypatch.setattr(ahead, "_may_start", True)
+    monkeypatch.setattr(ahead, "_expected", [])
+    function = Double()
+    monkeypatch.setattr(ahead, "underway", (function, []))
+    ahead._before_compiling()
+    assert told == [function]
 
 
 PROGRAM = """

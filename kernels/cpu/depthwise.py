@@ -16,7 +16,8 @@ outputs is therefore cut into *runs* of equal pixels: short ones at its ends, a 
 The gradient with respect to x is the first of these sums once more: an input pixel collects from
 the output pixels that saw it. At stride 2 these are every second tap only, and which ones depends
 on whether the pixel's place is even or odd, so that a run takes every second pixel. Nothing is
-multiplied by padded or inserted zeros anywhere.
+multiplied by padded or inserted zeros anywhere, not even infinity or NaN: what meets them in the padding
+only stays finite, where the definition has zero times infinity, NaN.
 """
 
 from functools import lru_cache

@@ -98,10 +98,7 @@ class MachineCodeFiles(_Cache):
         stamped = self._stamped(dumps(CompileResultCacheImpl.reduce(None, data)))
         try:
             with ahead.writing:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                    file.write(stamped)
-                os.replace(file.name, path)
+                _write_file(path, stamped)
         except OSError as error:
             MachineCodeFiles.may_write = False
             warnings.warn(
@@ -157,10 +154,24 @@ class MachineCodeFiles(_Cache):
         return self.stamp + hashlib.sha256(content).digest() + content
 
     def _path(self, sig: Any, codegen: Any) -> Path:
+        # Machine code names what it calls by the package: another that holds the same files has its own.
         module = self.function.__module__.removeprefix(PACKAGE + ".")
-        version = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()
+        version = hashlib.sha256(repr((PACKAGE, sig, codegen.magic_tuple())).encode()).hexdigest()
         name = f"{module}.{self.function.__qualname__}"
         return cache_folder() / f"{name}-{version[:24]}.machinecode"
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Let a file appear, complete or not at all; what is written until the disk is full, or Ctrl-C comes, goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 _sources: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()

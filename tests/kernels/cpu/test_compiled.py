@@ -137,6 +137,17 @@ def test_a_changed_number_of_another_module_is_noticed(folder, module):
     sys.modules.pop("constants_of_a_test")
 
 
+def test_the_same_files_in_another_package_have_machine_code_of_their_own(folder, monkeypatch):
+    """Machine code looks for the loop that runs it on threads by the name of a module."""
+    files, codegen = (
+        MachineCodeFiles(double),
+        numba.core.registry.cpu_target.target_context.codegen(),
+    )
+    before = files._path((), codegen)
+    monkeypatch.setattr(machine_code, "PACKAGE", "kernels.cpu")
+    assert files._path((), codegen) != before
+
+
 def test_what_was_imported_counts_and_not_what_the_file_holds_now(folder, module):
     path, load = module
     loops = load()
@@ -182,6 +193,18 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, fol
     with pytest.warns(RuntimeWarning, match=r"cannot keep its compiled loops in .*NUMBA_CACHE_DIR"):
         assert run(compiled(double))[0] == 6
     assert run(compiled(double)) == (6, 0, 1)  # warnings are errors
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_what_cannot_be_finished_leaves_nothing(folder, monkeypatch, error):
+    def fail(source, target):
+        assert [str(file) for file in folder.iterdir()] == [source]
+        raise error
+
+    monkeypatch.setattr(machine_code.os, "replace", fail)
+    with pytest.raises(type(error)):
+        machine_code._write_file(folder / "loop.machinecode", b"code")
+    assert not list(folder.iterdir())
 
 
 def test_the_user_has_a_folder_without_the_variable(monkeypatch):
