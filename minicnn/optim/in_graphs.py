@@ -85,16 +85,20 @@ class StepInGraph:
             state.update(old)
 
     def _look(self) -> list[Any]:
+        """Options, and what the graph and its numbers were made from: groups, memory, and who moves together."""
         return [
-            (plain_options(group) | {"lr": None}, [*self._places(group["params"])])
+            (id(group), plain_options(group) | {"lr": None}, [*self._places(group["params"])])
             for group in self.optimizer.param_groups
         ]
 
     def _places(self, params: list[Tensor]) -> Iterator[Any]:
+        phases = []
         for p in params:
             if id(p) in self._moved:
-                yield id(p.array)
-                yield from map(id, _arrays(self.optimizer.state[p]))
+                state = self.optimizer.state[p]
+                phases.append(self.optimizer.phase(state) if state else None)
+                yield phases.index(phases[-1])  # the first that it moves with
+                yield from map(id, (p.array, state, *_arrays(state)))
             else:
                 yield p.grad is None
 
