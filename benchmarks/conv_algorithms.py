@@ -117,7 +117,7 @@ def torch_has_cudnn() -> bool:
 def calls_of(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
     """Return the three kernels of a convolution as functions without arguments, by the names of PARTS."""
     if way.algorithm == "pytorch":
-        return cudnn_calls(way, case)
+        return pytorch_calls(way, case)
     numbers = case.arrays()
     x, g = (features_on(way.device, numbers[name]) for name in "xg")
     shape = case.size, case.stride, case.padding, 1, case.groups, False
@@ -138,7 +138,7 @@ def features_on(device: str, array: np.ndarray) -> Array:
     return to_device(in_memory.transpose(0, 3, 1, 2), device)
 
 
-def cudnn_calls(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
+def pytorch_calls(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
     """Return what PyTorch calls cuDNN for, in channels-last order and with its quickest algorithms."""
     import torch
 
@@ -151,12 +151,12 @@ def cudnn_calls(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
     geometry = step, around, [1, 1], False, [0, 0], case.groups
 
     def forward() -> Any:
-        with cudnn_settings(way.precision):
+        with pytorch_settings(way.precision):
             return torch.conv2d(x, w, None, step, around, 1, case.groups)
 
     def gradient(index: int) -> Any:
         wanted = [index == i for i in range(3)]
-        with cudnn_settings(way.precision):
+        with pytorch_settings(way.precision):
             return torch.ops.aten.convolution_backward(g, x, w, None, *geometry, wanted)[index]
 
     return {
@@ -167,7 +167,7 @@ def cudnn_calls(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:
 
 
 @contextmanager
-def cudnn_settings(precision: str) -> Iterator[None]:
+def pytorch_settings(precision: str) -> Iterator[None]:
     """Let cuDNN try its algorithms, and round to TF32 or not, inside a `with` block."""
     from torch.backends import cudnn
 

@@ -192,7 +192,7 @@ def convolutions(allowance: Allowance) -> Findings:
         Way(name, allowance.device, "direct", precision)
         for name, precision in (("direct", "exact"), ("direct TF32", "tf32"))
     ]
-    cudnn = cudnn_ways()[:2] if allowance.device == "cuda" else []
+    cudnn = cudnn_ways()[:2] if allowance.device == "cuda" else []  # both precisions of one library
     found, rows = Findings(data=[]), []
     for case in found.in_time(cases, lambda case: case.title, allowance):
         rates = {way.name: rates_of(way, case, allowance) for way in (*direct, *cudnn)}

@@ -16,4 +16,4 @@ before_compiling: Callable[[], None] | None = None
 """Called whenever this process is about to compile a loop whose machine code others will find."""
 
 writing = threading.Lock()
-"""Held while machine code is written to a file: who ends the process with this lock in hand leaves no rests."""
+"""Held while machine code is written to a file; and by whoever ends the process, so that no half of a file is left."""

@@ -110,13 +110,13 @@ class Capture:
 
     def replay_to_first_whole(self) -> Callable[[], None]:
         """Replay the notes before the first of `as_a_whole`; return what replays the rest."""
-        here = len(self.notes) if self._first_whole is None else self._first_whole
-        _carry_out(self.notes[:here])
-        return functools.partial(_carry_out, self.notes[here:])
+        first = len(self.notes) if self._first_whole is None else self._first_whole
+        _carry_out(self.notes[:first])
+        return functools.partial(_carry_out, self.notes[first:])
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """Take memory for new arrays from what the recording has in use during a replay only."""
+        """Take the memory of new arrays from the recording's: what it holds is in use during a replay only."""
         with memory.used_by_this_thread(self._pool):
             yield
 
@@ -126,7 +126,7 @@ class Capture:
 
     def give_back(self) -> None:
         """Give the memory that no array lies in back to the system; a replay gets what it needs of it anew."""
-        self._pool.empty_holes()
+        self._pool.drop_free_pages()
 
     def outer_arrays(self) -> list[np.ndarray]:
         """The arrays in the notes that do not lie in the recording's memory, and can be written to."""

@@ -73,7 +73,7 @@ class _Chunk(np.ndarray):
     pages: mmap.mmap
     holes: list[tuple[int, int]]
 
-    def empty_holes(self) -> None:
+    def drop_free_pages(self) -> None:
         """Give the pages that lie in holes back to the system; the addresses stay, and get new ones when written to."""
         if not hasattr(mmap, "MADV_DONTNEED"):
             return
@@ -122,7 +122,7 @@ class Arena:
     """Memory for arrays of any size.
 
     Args:
-        chunk: the least that it asks the C library for, in bytes.
+        chunk: the least that it asks the system for, in bytes.
         staggered: whether places are larger than the arrays, so that they begin unlike, see `STAGGER`.
     """
 
@@ -176,14 +176,14 @@ class Arena:
         with self._lock:
             self._enter_returned()
             self._drop_unused()
-        self.empty_holes()
+        self.drop_free_pages()
 
-    def empty_holes(self) -> None:
-        """Give what is free back to the system, but not its addresses."""
+    def drop_free_pages(self) -> None:
+        """Give the pages of what is free back to the system, but not its addresses."""
         with self._lock:
             self._enter_returned()
             for chunk in self.chunks:
-                chunk.empty_holes()
+                chunk.drop_free_pages()
 
     def after_fork(self) -> None:
         """Called in the child: a thread that is not here may have held the lock."""
@@ -280,11 +280,7 @@ class Pool:
         An array of somebody else's is returned itself: its place would be lent to others.
         """
         owner = owner_of(array)
-        if not isinstance(owner, _Loan) or owner.arena not in (
-            self._small,
-            self._middling,
-            self._large,
-        ):
+        if not isinstance(owner, _Loan) or owner.arena not in self._arenas:
             return array
         chunk = owner.place[0]
         offset = _address(array) - _address(chunk)
@@ -295,10 +291,10 @@ class Pool:
         for arena in self._arenas:
             arena.release()
 
-    def empty_holes(self) -> None:
-        """The same, where borrowed arrays stay at their addresses."""
+    def drop_free_pages(self) -> None:
+        """Give the pages that no array lies in back to the system; borrowed arrays stay at their addresses."""
         for arena in self._arenas:
-            arena.empty_holes()
+            arena.drop_free_pages()
 
     def after_fork(self) -> None:
         """Make the arenas usable in a process that was forked while another thread used them."""

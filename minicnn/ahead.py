@@ -10,9 +10,9 @@ machine code goes to the folder where this process looks for it (kernels/cpu/mac
 nothing has to be sent back, and nothing depends on whether that process exists: what it has not
 compiled, this one compiles.
 
-It is started once, and only where there are a second core and a folder with locks for files; programs that record
-nothing, and those that find all machine code ready, never start it. It ends with this process, or
-after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
+It is started once, and only where there are a second core and a folder with locks for files; programs
+that record nothing, and those that find all machine code ready, never start it. It ends with this
+process, or after some seconds without news. MINICNN_COMPILE_AHEAD=0 switches it off.
 """
 
 import atexit
@@ -57,7 +57,8 @@ SIZE_BYTES = 8
 PROGRAM = "import sys; sys.path[:] = {path!r}; from minicnn.ahead import serve; serve()"
 
 underway: tuple[Any, list] | None = None
-"""The function that is being computed and recorded, with its inputs: if it has to be compiled, this is why."""
+"""The function that is being computed and recorded, with its inputs: if a loop has to be compiled, this is why. None
+when it has been computed, see `minicnn.apply`."""
 
 _helper: "Helper | None" = None
 _may_start = True
@@ -75,12 +76,6 @@ def begin(function: Any, arrays: list[np.ndarray | None]) -> None:
     underway = function, arrays
     if _helper is not None:
         _helper.tell_function(function, arrays)
-
-
-def end() -> None:
-    """Note that it has been computed."""
-    global underway
-    underway = None
 
 
 def expect(function: Callable, *args: Any) -> None:

@@ -85,9 +85,7 @@ class GraphCapture(StepCapture):
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._parts: list[Callable[[], None]] = []  # what a replay calls
         self._made: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        self._kept: dict[
-            int, Array
-        ] = {}  # arrays from elsewhere, whose addresses are in the graphs
+        self._kept: dict[int, Array] = {}  # from elsewhere; their addresses are in the graphs
         self._is_launched = False
         self._open: ExitStack | None = None
         self._numbers: _Numbers | None = None
@@ -160,10 +158,9 @@ class GraphCapture(StepCapture):
 
     def includes(self, optimizer: Optimizer) -> bool:
         """Capture a step of an optimizer whose rule consists of kernels; the host only counts it in replays."""
-        again = any(
-            update.optimizer is optimizer for update in self._updates
-        )  # counts both before the launch
-        if again or not is_capturable(optimizer, self.gradients):
+        if any(update.optimizer is optimizer for update in self._updates):
+            return False  # in a replay, both steps would be counted before the launch
+        if not is_capturable(optimizer, self.gradients):
             return False
         update = StepInGraph(optimizer)
         self._updates.append(update)

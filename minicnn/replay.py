@@ -112,10 +112,6 @@ class Replay:
             MismatchError: where inputs differ from the recorded ones for the first time, and the results from those of
                 `step`. All is then as before.
         """
-        if self._is_tried and not self._doubted:
-            self._begin(inputs)
-            self._step.replay()
-            return copied(self._returned)
         new = {i for i in self._doubted if not same_bits(inputs[i].array, self._inputs[i].array)}
         if new or not self._is_tried:
             self._rehearse(inputs, step)

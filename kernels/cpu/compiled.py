@@ -93,7 +93,7 @@ def on_threads(function: Callable) -> Callable:
 
 
 def thread_count() -> int:
-    """Return `numba.get_num_threads()`, once loops have run in parallel in a tenth of the time."""
+    """Return what `numba.get_num_threads()` does; after the first parallel loop, in a tenth of its time."""
     return _threads.count()
 
 

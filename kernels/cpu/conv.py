@@ -53,7 +53,7 @@ from .simd import (
 from .target import L2_BYTES
 
 STRIP_ROWS = 8 * TILE_ROWS
-"""Addresses are looked up for several tiles at a time: so many output pixels."""
+"""Output pixels of a strip, at most: addresses are looked up for all its tiles at once, and a thread takes it whole."""
 
 BLOCK_BYTES = L2_BYTES // 2
 """Panels that are packed at once may take so much."""
@@ -122,8 +122,9 @@ def conv2d_grad_weight(
     """
     K, C_per_group, R, S = w_shape
     plan = forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
-    images, grads = images_in_order(x, plan.frame), images_in_order(grad)
-    return sum_of_products(plan, images, grads, (R, S, C_per_group, K)).transpose(3, 2, 0, 1)
+    shape = R, S, C_per_group, K
+    grad_w = sum_of_products(plan, images_in_order(x), images_in_order(grad), shape)
+    return grad_w.transpose(3, 2, 0, 1)
 
 
 def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Shape) -> np.ndarray:
@@ -153,8 +154,7 @@ def _sum_over_taps(
 ) -> np.ndarray:
     """Carry out a plan: images (N, C, H, W) and weights (K, C, R, S) -> view (N, ., ., .) of NHWC memory."""
     weights = plain(w.transpose(2, 3, 1, 0))  # (R, S, C, K)
-    images = images_in_order(x, plan.frame)
-    return channels_first(carry_out(plan, images, weights, bias, relu, scale))
+    return channels_first(carry_out(plan, images_in_order(x), weights, bias, relu, scale))
 
 
 def carry_out(
@@ -165,7 +165,7 @@ def carry_out(
     relu: bool,
     scale: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Carry out a plan for arrays in order: images (N, H', W', C) and weights (R, S, C, K) -> (N, ., ., .)."""
+    """Carry out a plan for arrays in order: images (N, H, W, C) and weights (R, S, C, K) -> (N, ., ., .)."""
     y = empty(plan.y_shape, images.dtype)
     if y.size:
         weights = weights.reshape(-1)
@@ -187,9 +187,9 @@ def carry_out(
 
 @on_threads
 def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, scale, taken):
-    """Work out one share of the tiles, with some panels in this thread's cache strip after strip; then help the others.
+    """Work out a share of the tiles, strip after strip, with some panels in this thread's cache; then help the others.
 
-    Each strip of tiles is worked out in the same way by whoever takes it, see `sharing`.
+    A strip has the same bits whoever works it out, see `sharing`.
     """
     G, R, S, C, K = unpack(layout[0])
     width = panel_width_for(K, x.itemsize)

@@ -10,13 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..shapes import IntOrPair, Padding, Shape, Sides, Window, conv2d_shape, window_of
+from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
 from .compiled import compiled
-from .images import NO_FRAME
 from .pointers import Tables, input_seen, output_that_saw, pixels
-
-FEW_CHANNELS = 8
-"""With fewer input channels, the numbers that a row of the window sees are made one piece of memory."""
 
 FEW_PIXELS = 12
 """Up to so many output pixels, the weights are not worth being packed (conv_few.py; measured)."""
@@ -42,10 +38,9 @@ class Sum(NamedTuple):
 class Plan(NamedTuple):
     """All that follows from shapes and settings alone."""
 
-    frame: Sides
-    """The frame of zeros that the images need."""
     sums: tuple[Sum, ...]
     y_shape: Shape
+    """That of the output in memory: (N, OH, OW, K), or (N, H, W, C) for gradients."""
     gaps: tuple[tuple[slice, ...], ...] = ()
     """The parts of the output that no window reaches: zeros."""
     is_small: bool = False
@@ -66,22 +61,12 @@ def forward_plan(
     window = window_of(w_shape[2:], stride, padding, dilation)
     C, H, W = x_shape[1:]
     R, S = window.kernel
-    written = pixels((OH, OW), K)
+    seen = input_seen(window, (H, W), (OH, OW), C)
+    shape = groups, R, S, C // groups, K // groups
+    strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
+    sums = (Sum(seen, np.array([shape, strides]), 0, pixels((OH, OW), K)),)
     is_small = groups == 1 and N * OH * OW <= FEW_PIXELS
-    if C >= FEW_CHANNELS or groups > 1 or window.dilation[1] > 1 or S == 1:
-        seen = input_seen(window, (H, W), (OH, OW), C)
-        shape = groups, R, S, C // groups, K // groups
-        strides = K // groups, S * (C // groups) * K, C // groups * K, K, 1
-        sums = (Sum(seen, np.array([shape, strides]), 0, written),)
-        return Plan(NO_FRAME, sums, (N, OH, OW, K), is_small=is_small)
-    # Few channels: what a row of the window sees is one piece of memory, S * C numbers, provided that there is padding.
-    (top, bottom), (left, right) = window.padding
-    size = top + H + bottom, left + W + right
-    one_column = Window((R, 1), window.stride, ((0, 0), (0, 0)), (window.dilation[0], 1))
-    seen = input_seen(one_column, size, (OH, OW), C)
-    layout = np.array([(1, R, 1, S * C, K), (0, S * C * K, 0, K, 1)])
-    sums = (Sum(seen, layout, 0, written),)
-    return Plan(window.padding, sums, (N, OH, OW, K), is_small=is_small)
+    return Plan(sums, (N, OH, OW, K), is_small=is_small)
 
 
 @lru_cache(maxsize=1024)
@@ -114,7 +99,7 @@ def grad_input_plan(
                 slice(start, None, step) for start, step in zip(phase, window.stride, strict=True)
             )
             gaps.append((slice(None), rows, columns))
-    return Plan(NO_FRAME, tuple(sums), (N, H, W, C), tuple(gaps))
+    return Plan(tuple(sums), (N, H, W, C), tuple(gaps))
 
 
 @compiled

@@ -305,7 +305,7 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
     N, OH, OW, C = y.shape
     y_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     fetches = steps[0] == steps[1] == 1 or x.size * x.itemsize >= FETCHED_BYTES
-    ahead, x_row = PIXELS * x_step if fetches else 0, x.shape[2] * C * x.itemsize
+    fetched, x_row = (PIXELS * x_step if fetches else 0), x.shape[2] * C
     row_bytes = weights.shape[1] * x.itemsize
     tap_rows = address_of(weights, 0), row_bytes
     bias = address_of(weights, 0) + (len(weights) - 1) * row_bytes
@@ -316,8 +316,8 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
             column, count, offset, kind = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
             y_first = address_of(y, (row * OW + column) * C)
             x_first = image + (rows[i, 0] + offset) * x.itemsize
-            seen_rows, new_rows = _new_rows(i, kind, rows, taps, counts, x.shape[2] * C)
-            next_row = image + (seen_rows + offset) * x.itemsize
+            first_new, new_rows = _new_rows(i, kind, rows, taps, counts, x_row)
+            new_row = image + (first_new + offset) * x.itemsize
             seen = _taps_of(rows[i, 1], kind, taps, counts)
             if count < PIXELS:
                 for j in range(count):
@@ -328,7 +328,7 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
                     j = min(start, count - PIXELS)  # the last ones may be computed twice
                     xs, ys = (x_first + j * x_step, x_step), (y_first + j * y_step, y_step)
                     multiply_pixels(PIXELS, xs, seen, tap_rows, bias, ys, C, relu, streams, x)
-                    _fetch(next_row + j * x_step, ahead, new_rows, x_row)
+                    _fetch(new_row + j * x_step, fetched, new_rows, x_row * x.itemsize)
     if streams:
         finish_streaming()
 
@@ -339,7 +339,7 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
     N, OH, OW, C = grad.shape
     grad_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     fetches = steps[0] == steps[1] == 1 or x.size * x.itemsize >= FETCHED_BYTES
-    ahead, x_row = PIXELS * x_step if fetches else 0, x.shape[2] * C * x.itemsize
+    fetched, x_row = (PIXELS * x_step if fetches else 0), x.shape[2] * C
     tap_rows = address_of(sums, part * (sums.size // parts)), sums.shape[2] * x.itemsize
     for row in range(part * N * OH // parts, (part + 1) * N * OH // parts):
         n, i = divmod(row, OH)
@@ -348,14 +348,14 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
             column, count, offset, kind = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
             grad_first = address_of(grad, (row * OW + column) * C)
             x_first = image + (rows[i, 0] + offset) * x.itemsize
-            seen_rows, new_rows = _new_rows(i, kind, rows, taps, counts, x.shape[2] * C)
-            next_row = image + (seen_rows + offset) * x.itemsize
+            first_new, new_rows = _new_rows(i, kind, rows, taps, counts, x_row)
+            new_row = image + (first_new + offset) * x.itemsize
             seen = _taps_of(rows[i, 1], kind, taps, counts)
             whole = count - count % PIXELS
             for j in range(0, whole, PIXELS):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
                 add_products(PIXELS, xs, seen, tap_rows, grads, C, x)
-                _fetch(next_row + j * x_step, ahead, new_rows, x_row)
+                _fetch(new_row + j * x_step, fetched, new_rows, x_row * x.itemsize)
             for j in range(whole, count):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
                 add_products(1, xs, seen, tap_rows, grads, C, x)

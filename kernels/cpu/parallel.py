@@ -63,7 +63,7 @@ def make_known(loop: Dispatcher) -> None:
 
 
 def pretend_known() -> None:
-    """Let launchers be linked in a process that never calls one."""
+    """Let launchers be linked in a process that never calls one: any address will do."""
     llvmlite.binding.add_symbol(LOOP_SYMBOL, id(None))
 
 

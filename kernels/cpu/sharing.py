@@ -25,13 +25,18 @@ COUNTERS_APART = CACHE_LINE // 8
 
 
 def nothing_taken(shares: int) -> np.ndarray:
-    """Return the counters of so many shares, int64."""
+    """Return the counters of so many shares, int64; a replay sets them to 0 again, see `capture.zeros`."""
     return zeros((shares * COUNTERS_APART,), np.int64)
 
 
 @register_jitable
 def take_next(taken, share):
-    """Take the next piece of a share: 0, 1, 2 and so on, each for one thread; who takes knows how many there are."""
+    """Take the next piece of a share: 0, 1, 2 and so on, each for one thread, and on beyond the last piece.
+
+    Args:
+        taken: counters, see `nothing_taken`.
+        share: its number.
+    """
     return _fetch_and_add(taken, share * COUNTERS_APART)
 
 

@@ -26,6 +26,7 @@ from ..capture import do, zeros
 from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, window_of
 from .compiled import compiled, on_threads, plain, thread_count
+from .conv_plan import FEW_PIXELS
 from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
 from .packing import pack_start, pack_weights, scale_panels
@@ -35,9 +36,6 @@ from .target import L2_BYTES, TILE_ROWS, TILE_VECTORS
 
 MOST_CHANNELS = 7
 """With more, the numbers that a tap sees fill a vector, and the tables of conv.py cost little beside the products."""
-
-FEW_PIXELS = 12
-"""Up to so many output pixels, preparing panels and frames takes longer than the products."""
 
 NARROW_ROWS = 8
 """Rows of a tile that is one vector wide: two multiply-adds in a cycle, of a latency of 4, are kept busy by as many
@@ -58,7 +56,10 @@ def suits(
     dilation: IntOrPair,
     groups: int,
 ) -> bool:
-    """Whether a convolution, whose shapes fit, has few channels in rows of several taps without gaps."""
+    """Whether a convolution, whose shapes fit, has few channels, rows of several taps without gaps, and many outputs.
+
+    For few output pixels, preparing panels and frames takes longer than the products: conv_few.py has none.
+    """
     if groups > 1 or x_shape[1] > MOST_CHANNELS or w_shape[3] == 1:
         return False
     if window_of(w_shape[2:], stride, padding, dilation).dilation[1] > 1:
@@ -117,9 +118,8 @@ def conv2d_grad_weight(
     plan = _plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     if not grad.size:
         return zeros((R, S, C, K), grad.dtype).transpose(3, 2, 0, 1)
-    parts = min(
-        thread_count(), len(grad) * grad.shape[2]
-    )  # no share is empty: each writes its sums
+    rows = len(grad) * grad.shape[2]
+    parts = min(thread_count(), rows)  # no share is empty: each writes its sums
     sums, grad_w = empty((parts, R * S * C, K), grad.dtype), empty((R * S * C, K), grad.dtype)
     _add_up_rows(parts, images_in_order(x), images_in_order(grad), sums, plan.layout, plan.window)
     do(np.add.reduce, sums, 0, None, grad_w)
@@ -134,8 +134,8 @@ class Plan(NamedTuple):
     layout: np.ndarray
     """Int64 (2, 5), see `conv_plan.Sum`: all that a row of the window sees is one tap."""
     window: tuple[int, ...]
-    """Rows of the window, how far apart they are, the steps of the window, the first row and column, and the width
-    of a frame."""
+    """Rows of the window, and how far apart they are; its steps down and across; the padding above and on the left;
+    the width of a frame in pixels."""
 
 
 @lru_cache(maxsize=1024)

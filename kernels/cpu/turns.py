@@ -2,9 +2,9 @@
 
 Several processes may find at the same time that a loop has no machine code: programs that start
 together, or a program and the process that compiles ahead for it. Each would take the same seconds
-for the same file. A turn is a lock on one byte of a file, chosen by the loop's name; the system
-takes it back when the process ends, however it ends. Where the system has no such locks, or the file
-cannot be written, it is everybody's turn.
+for the same file. A turn is a lock on one byte of a file, chosen by the loop's name (a record lock of
+POSIX, see `fcntl`); the system takes it back when the process ends, however it ends. Where the system
+has no such locks, or the file cannot be written, it is everybody's turn.
 """
 
 import hashlib

@@ -12,6 +12,9 @@ kernels, and the one that this library keeps images in.
 What a plan does to numbers is said in its "numeric notes". Plans whose sums depend on the order in
 which threads finish are refused always, and so are those that round factors; "tf32" lets float32 have
 tensor cores, which do. "exact" refuses Winograd's and Fourier's transforms, which round more, too.
+
+The facts about graphs, plans and notes are those of NVIDIA's documentation, "cuDNN Backend API" and
+"cuDNN Frontend API".
 """
 
 import functools
@@ -36,13 +39,14 @@ ROUNDING = ("TENSOR_CORE", "DOWN_CONVERT_INPUTS")
 """Notes of plans that round factors in float32; tensor cores take those of float16 and float64 as they are."""
 
 TRANSFORMS = ("FFT", "WINOGRAD", "WINOGRAD_TILE_4x4", "WINOGRAD_TILE_6x6", "WINOGRAD_TILE_13x13")
+"""Notes of plans that transform images and weights, multiply there, and transform the products back."""
 
 OPERATIONS = {
     "conv2d": ("conv_fprop", "image", "weight"),
     "conv2d_grad_input": ("conv_dgrad", "loss", "filter"),
     "conv2d_grad_weight": ("conv_wgrad", "image", "loss"),
 }
-"""What cuDNN calls our functions, and their two arguments."""
+"""What cuDNN calls the functions below, and their two arguments."""
 
 
 def conv2d(
@@ -185,28 +189,7 @@ def find_plan(problem: Problem, **target: Any) -> Plan:
         RuntimeError: if there is none.
     """
     cudnn = library()
-    dtype = getattr(cudnn.data_type, TYPES[problem.dtype])
-    sums = cudnn.data_type.FLOAT if problem.dtype == "float16" else dtype
-    graph = cudnn.pygraph(
-        io_data_type=dtype, intermediate_data_type=sums, compute_data_type=sums, **target
-    )
-    operation, *names = OPERATIONS[problem.function]
-    first, second = (
-        graph.tensor(
-            name=name, dim=list(shape), stride=_channels_last_strides(shape), data_type=dtype
-        )
-        for name, shape in zip(names, problem[1:3], strict=True)
-    )
-    (top, bottom), (left, right) = problem.window.padding
-    result = getattr(graph, operation)(
-        **dict(zip(names, (first, second), strict=True)),
-        pre_padding=[top, left],
-        post_padding=[bottom, right],
-        stride=list(problem.window.stride),
-        dilation=list(problem.window.dilation),
-    )
-    result.set_output(True).set_data_type(dtype).set_dim(list(problem.result_shape))
-    result.set_stride(_channels_last_strides(problem.result_shape))
+    graph, tensors = _described(problem, target)
     try:
         graph.validate()
         graph.build_operation_graph()
@@ -220,7 +203,35 @@ def find_plan(problem: Problem, **target: Any) -> Plan:
             f"{problem.function}: cuDNN has no plan for arrays {problem.first_shape} and {problem.second_shape} of "
             f'{problem.dtype} with precision="{problem.precision}"; use algorithm="direct" or "im2col" ({error})'
         ) from error
-    return Plan(graph, (first, second, result), graph.get_workspace_size())
+    return Plan(graph, tensors, graph.get_workspace_size())
+
+
+def _described(problem: Problem, target: dict[str, Any]) -> tuple[Any, tuple[Any, Any, Any]]:
+    """Describe a problem as a graph of one operation; return it, and its tensors: both arguments and the result."""
+    cudnn = library()
+    dtype = getattr(cudnn.data_type, TYPES[problem.dtype])
+    sums = cudnn.data_type.FLOAT if problem.dtype == "float16" else dtype
+    graph = cudnn.pygraph(
+        io_data_type=dtype, intermediate_data_type=sums, compute_data_type=sums, **target
+    )
+    operation, *names = OPERATIONS[problem.function]
+    first, second = (
+        graph.tensor(
+            name=name, dim=list(shape), stride=_channels_last_strides(shape), data_type=dtype
+        )
+        for name, shape in zip(names, (problem.first_shape, problem.second_shape), strict=True)
+    )
+    (top, bottom), (left, right) = problem.window.padding
+    result = getattr(graph, operation)(
+        **dict(zip(names, (first, second), strict=True)),
+        pre_padding=[top, left],
+        post_padding=[bottom, right],
+        stride=list(problem.window.stride),
+        dilation=list(problem.window.dilation),
+    )
+    result.set_output(True).set_data_type(dtype).set_dim(list(problem.result_shape))
+    result.set_stride(_channels_last_strides(problem.result_shape))
+    return graph, (first, second, result)
 
 
 def refused_notes(dtype: str, precision: str) -> tuple[str, ...]:

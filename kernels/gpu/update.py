@@ -1,8 +1,8 @@
 """Steps of optimizers on a GPU: one launch for 64 parameters, see update.cu; the contracts are in ../update.py.
 
 Learning rate and number of the step may be arrays of one number on the device, float64 and int64: a
-step that is recorded as a graph reads them anew each time it is replayed. All functions raise
-ValueError where they are, and a parameter has gaps in memory.
+step that is recorded as a graph reads them anew each time it is replayed. With such arrays, all
+functions raise ValueError for a parameter that has gaps in memory.
 """
 
 from collections.abc import Sequence

@@ -178,10 +178,8 @@ def forward(function: Function, arrays: Arrays) -> Array:
 def _forward_again(function: Function, arrays: Arrays, kept: Arrays, left: Arrays) -> None:
     """Call forward again; what it saves and other attributes are then as its backward needs them."""
     found = [function.forward(*arrays), *_arrays_of(function)]
-    if list(map(np.shape, found)) != list(
-        map(np.shape, kept)
-    ):  # other numbers may need other arrays
-        found, left = found[:1], left[:1]
+    if [np.shape(array) for array in found] != [np.shape(array) for array in kept]:
+        found, left = found[:1], left[:1]  # other numbers may need other arrays
     _copy(found, left)
 
 

@@ -2,6 +2,7 @@
 
 optimizer       the loop over parameters, groups and saved state
 sgd, adam, adamw, rmsprop       one update rule each
+in_graphs       their steps as parts of CUDA graphs
 scheduler       counting epochs and writing rates
 lr_scheduler, one_cycle, plateau        the schedules
 """

@@ -7,7 +7,8 @@ import numpy as np
 from minicnn.backend import Array, xp_of
 from minicnn.kernels.capture import number
 from minicnn.kernels.dispatch import sibling
-from minicnn.optim.optimizer import Group, Optimizer, Params, State, capturable, check_range
+from minicnn.optim.in_graphs import capturable
+from minicnn.optim.optimizer import Group, Optimizer, Params, State, check_range
 
 
 class Adam(Optimizer):

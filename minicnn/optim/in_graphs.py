@@ -7,7 +7,7 @@ itself, it counts as if the optimizer had been called; and options that are argu
 change, or the graph is captured anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minicnn.autograd import Tensor
@@ -15,6 +15,16 @@ from minicnn.backend import Array, device_of, is_array
 from minicnn.kernels.arrays import in_memory_order
 from minicnn.kernels.dispatch import suits_cuda
 from minicnn.optim.optimizer import Optimizer, State, plain_options
+
+
+def capturable(rule: Callable) -> Callable:
+    """Decorate an `update_all` that launches kernels, and takes learning rate and steps as arrays of a GPU, too.
+
+    Then it can be a part of a CUDA graph. The mark is one of the function: a sub-class that defines another one has
+    to say so for itself.
+    """
+    rule.is_capturable = True
+    return rule
 
 
 def is_capturable(optimizer: Optimizer, moved: dict[int, Any]) -> bool:
@@ -48,6 +58,10 @@ class StepInGraph:
 
     Args:
         optimizer: whose step is about to be captured.
+
+    Attributes:
+        optimizer: the same.
+        arrays: what the kernels work on, beside the gradients.
     """
 
     def __init__(self, optimizer: Optimizer):
@@ -61,13 +75,12 @@ class StepInGraph:
         states = [optimizer.state[p] for p in self._moved.values()]
         self._before = [(state, dict(state)) for state in states], optimizer.step_count
         self.arrays: list[Array] = [p.array for p in self._moved.values()]
-        """What the kernels work on, beside the gradients."""
         self.arrays += [array for state in states for array in _arrays(state)]
-        self._found = self._look()
+        self._captured = self._constants()
 
     def holds(self) -> bool:
         """Whether the optimizer would still do what was captured."""
-        return self._look() == self._found
+        return self._constants() == self._captured
 
     def count(self) -> None:
         """Do what the host does in a step."""
@@ -84,14 +97,15 @@ class StepInGraph:
         for state, old in states:
             state.update(old)
 
-    def _look(self) -> list[Any]:
-        """Options, and what the graph and its numbers were made from: groups, memory, and who moves together."""
+    def _constants(self) -> list[Any]:
+        """What the graph has taken for constant: the groups, their options but the learning rate, and `_places`."""
         return [
             (id(group), plain_options(group) | {"lr": None}, [*self._places(group["params"])])
             for group in self.optimizer.param_groups
         ]
 
     def _places(self, params: list[Tensor]) -> Iterator[Any]:
+        """Who moves with whom, and the identities of what is read and written; of others, whether they stay."""
         phases = []
         for p in params:
             if id(p) in self._moved:

@@ -28,8 +28,8 @@ class Optimizer:
     """Base class: holds `param_groups` and `state`, and calls the rule for every parameter.
 
     A sub-class passes its options to `super().__init__` and defines `update`, or `update_all`, which
-    spares a call for each parameter; it may define `first_state`, `phase` and `check_options` as
-    well.
+    spares a call for each parameter; it may define `first_state`, `phase`, `count`, `is_complete`
+    and `check_options` as well.
 
     Args:
         params: the parameters to train: tensors (`model.parameters()`), pairs of a name and a
@@ -303,16 +303,6 @@ class Optimizer:
             options = ", ".join(f"{k}={v}" for k, v in group.items() if not k.startswith("param"))
             lines.append(f"    {len(group['params'])} parameters: {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
-
-
-def capturable(rule: Callable) -> Callable:
-    """Decorate an `update_all` that launches kernels, and takes learning rate and steps as arrays of a GPU, too.
-
-    Then it can be a part of a CUDA graph, see in_graphs.py. The mark is one of the function: a sub-class that
-    defines another one has to say so for itself.
-    """
-    rule.is_capturable = True
-    return rule
 
 
 def plain_options(group: Group) -> Group:

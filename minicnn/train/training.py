@@ -294,7 +294,7 @@ class _Trainer:
 def _may_be_captured(model: Module, loss: Loss | None) -> bool:
     """Whether nothing in a step is the user's own code, which may do what a capture cannot repeat.
 
-    On a GPU, our own kernels have to run as well: matrix products of NVIDIA's cannot be captured.
+    On a GPU, minicnn's own kernels have to run as well: matrix products of NVIDIA's cannot be captured.
     """
     arrays = [parameter.array for parameter in model.parameters()]
     if any(xp_of(array) is not np and not suits_cuda(array) for array in arrays):

@@ -52,7 +52,7 @@ def test_on_a_gpu_tf32_rounds_more():
 def test_settings_of_cudnn_do_not_stay(torch, precision):
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.allow_tf32
-    with conv_algorithms.cudnn_settings(precision):
+    with conv_algorithms.pytorch_settings(precision):
         assert (cudnn.benchmark, cudnn.allow_tf32) == (True, precision == "tf32")
     assert (cudnn.benchmark, cudnn.allow_tf32) == before
 

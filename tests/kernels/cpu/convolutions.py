@@ -17,7 +17,7 @@ CONVOLUTIONS = {
     "few pixels": {"C": 18, "K": 70, "size": 4},
     "channels that fill no vector": {"C": 13, "K": 19, "size": 5, "padding": 1},
     "channels that fill squares": {"C": 32, "K": 64, "size": 4, "padding": 1, "N": 1},
-    "few channels, as one piece of memory": {"C": 3, "K": 5, "size": (5, 9), "kernel": 3, "padding": 1},
+    "few channels, several taps": {"C": 3, "K": 5, "size": (5, 9), "kernel": 3, "padding": 1},
     "one channel and a large window": {"C": 1, "K": 6, "size": 9, "kernel": 5, "padding": 2, "stride": 2},
     "few channels and a window of one column": {"C": 2, "K": 3, "size": 7, "kernel": (3, 1)},
     "one pixel at a time": {"C": 20, "K": 24, "size": 5, "kernel": 1},

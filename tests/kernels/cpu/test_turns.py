@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 pytest.importorskip("fcntl")
 
 from minicnn.kernels.cpu import turns
-from minicnn.kernels.cpu.compiled import compiled
+from minicnn.kernels.cpu.compiled import compiled, on_threads
 from minicnn.kernels.cpu.machine_code import MachineCodeFiles
 from minicnn.kernels.cpu.turns import BusyError, Turn
 
@@ -151,7 +151,6 @@ def test_a_loop_that_cannot_be_compiled_is_nobodys_turn(tmp_path, monkeypatch):
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(MachineCodeFiles, "may_write", True)
-    from minicnn.kernels.cpu.compiled import on_threads
 
     @on_threads
     def wrong(part, parts, x):
