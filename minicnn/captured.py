@@ -54,6 +54,9 @@ from minicnn.nn import Module
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.replay import MismatchError, Replay, copied
 
+CHANGES_INPUTS = "it changes one of its arguments in place"
+"""Why a step cannot be replayed, which would change a copy."""
+
 
 class CapturedStep:
     """A step that is recorded in one call and replayed in later ones; see `capture`.
@@ -69,6 +72,7 @@ class CapturedStep:
         self._usual_calls = 0
         self._replay: Replay | None = None
         self._in_use = threading.Lock()
+        self._user: int | None = None  # the thread that holds it
         functools.update_wrapper(self, step, updated=())
 
     @property
@@ -90,15 +94,21 @@ class CapturedStep:
         is_part = here.active is not None or here.is_rehearsal  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
-        if not self._in_use.acquire(blocking=False):  # another thread is in the recording's memory
+        # Another thread may be in the recording's memory; or about to make it, for which weights are changed a while.
+        must_wait = self._replay is None and self._user != threading.get_ident()
+        if not self._in_use.acquire(blocking=must_wait):
             return self._as_usual(inputs)
+        self._user = threading.get_ident()
         try:
             return self._from_recording(inputs)
         finally:
+            self._user = None
             self._in_use.release()
 
     def _from_recording(self, inputs: tuple[Tensor, ...]) -> Any:
         """Replay the recording if there is one that suits, or make it."""
+        if self.problem:  # found while this thread waited
+            return self._as_usual(inputs)
         if self._replay is not None and not self._replay.holds():
             self.release()
             self._usual_calls, self._warm_up = 0, max(self._warm_up, 1)  # not recorded in each step
@@ -120,7 +130,10 @@ class CapturedStep:
 
     def _as_usual(self, inputs: tuple[Tensor, ...]) -> Any:
         with nullcontext() if self.problem else graphs.kernels_for(inputs):
-            return mapped(lambda tensor: tensor.detach(), self._step(*inputs))
+            returned = self._step(*inputs)
+        if here.active is None:
+            return copied(returned)
+        return mapped(lambda tensor: tensor.detach(), returned)  # the other step notes no copies
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
@@ -141,6 +154,10 @@ class CapturedStep:
             if isinstance(error, graphs.CaptureFailedError):  # nothing has been computed yet
                 return self._as_usual(inputs)
             raise
+        for tensor, mine in zip(inputs, own, strict=True):
+            if mine.version.count:
+                tensor.array[...] = mine.array
+                step.problem = step.problem or CHANGES_INPUTS
         if not holds_tensors_only(returned):
             step.problem = step.problem or "it returns something else than tensors"
         if step.keeps_tensors_outside(tensors_in(returned)):

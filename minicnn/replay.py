@@ -24,6 +24,7 @@ from minicnn.backend import Array
 from minicnn.kernels import memory
 from minicnn.kernels.arrays import in_memory_order
 from minicnn.kernels.capture import EndOfRehearsal, rehearsal, same_bits
+from minicnn.nn import Module
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force
 
@@ -60,11 +61,12 @@ class Replay:
             if tensor is not None
         ]
         tensors = _without_repeats([*tensors, *(tensor for tensor, _ in step.leaves.values())])
-        self._members = [members for part in modules for members in (vars(part), part._modules)]
+        self._members = [members for part in modules for members in _of_kind(dict, part)]
         self._values = list(_values_of(self._members))
-        self._hooks = [
-            hooks for part in modules for hooks in (part._forward_pre_hooks, part._forward_hooks)
-        ]
+        self._lists = [members for part in modules for members in _of_kind(list, part)]
+        self._listed = list(itertools.chain.from_iterable(self._lists))  # hooks, for example
+        gradients = [gradient.tensor for _, gradient in step.gradients.values()]
+        self._gradients = [(tensor, tensor.array, False) for tensor in gradients]
         self._tensors = [(tensor, tensor.array, tensor.requires_grad) for tensor in tensors]
         self._settings = _settings()
 
@@ -73,10 +75,12 @@ class Replay:
         return (
             self._settings == _settings()
             and self._step.holds()
-            and not any(self._hooks)
             and sum(map(len, self._members)) == len(self._values)
             and all(map(operator.is_, self._values, _values_of(self._members)))
+            and sum(map(len, self._lists)) == len(self._listed)
+            and all(map(operator.is_, self._listed, itertools.chain.from_iterable(self._lists)))
             and _are_as_before(self._tensors)
+            and _are_as_before(self._gradients)
         )
 
     def suits(self, inputs: tuple[Tensor, ...]) -> bool:
@@ -128,13 +132,20 @@ class Replay:
         The usual way comes first, in the memory of the recording: what lies there between replays is needed by
         nobody. If it were, the replay would give other numbers now, and be found out.
         """
-        state = _State(self._step, self._members, [tensor for tensor, _, _ in self._tensors])
+        state = _State(
+            self._step,
+            inputs,
+            self._members,
+            self._lists,
+            [tensor for tensor, _, _ in self._tensors],
+        )
         lent = self._step.lent()
         try:
             expected, is_whole = self._usual_way(inputs, step)
         finally:
+            is_replaced = any(tensor.array is not array for tensor, array, _ in self._tensors)
             state.restore()
-        if self._has_lent_more_than(lent):
+        if is_replaced or self._has_lent_more_than(lent):
             raise MismatchError(KEPT_OUTSIDE)
 
         self._begin(inputs)
@@ -181,19 +192,28 @@ class Replay:
 
 
 class _State:
-    """What a step may change: arrays outside the capture's memory, gradients, modules, frozen parameters, chance.
+    """What a step may change: inputs, arrays outside the capture's memory, gradients, modules, chance.
 
     A rehearsal ends where the optimizer begins. What the step would have changed back after that, such as the mode of
     a module, must not stay as it was in between.
     """
 
-    def __init__(self, step: StepCapture, members: list[dict[str, Any]], tensors: list[Tensor]):
+    def __init__(
+        self,
+        step: StepCapture,
+        inputs: tuple[Tensor, ...],
+        members: list[dict[str, Any]],
+        lists: list[list[Any]],
+        tensors: list[Tensor],
+    ):
         leaves = [leaf for leaf, _ in step.gradients.values()] + [*step.cleared.values()]
         self._leaves = [(leaf, leaf.grad) for leaf in leaves]
-        self._nodes = [(tensor, tensor.node) for tensor in tensors]
+        self._tensors = [(tensor, tensor.array, tensor.node) for tensor in tensors]
         self._members = [(names, names.copy()) for names in members]
+        self._lists = [(one, list(one)) for one in lists]
         arrays = step.outer_arrays()
         arrays += [grad.array for _, grad in self._leaves if grad is not None]
+        arrays += [tensor.array for tensor in inputs if tensor.array.flags.writeable]
         self._before = [(array, memory.copy_of(array)) for array in _without_repeats(arrays)]
         self._generator = random.generator()
         self._chance = self._generator.bit_generator.state
@@ -204,12 +224,14 @@ class _State:
             array[...] = old
         for leaf, grad in self._leaves:
             leaf.grad = grad
-        for tensor, node in self._nodes:
-            tensor.node = node
+        for tensor, array, node in self._tensors:
+            tensor.array, tensor.node = array, node
         for names, old in self._members:
             for name in names.keys() - old.keys():
                 del names[name]
             names.update(old)
+        for one, old in self._lists:
+            one[:] = old
         self._generator.bit_generator.state = self._chance
 
 
@@ -232,6 +254,12 @@ def _settings() -> tuple:
 def _values_of(dictionaries: list[dict[str, Any]]) -> Iterator[Any]:
     """All values, in order."""
     return itertools.chain.from_iterable(map(dict.values, dictionaries))
+
+
+def _of_kind(kind: type, module: Module) -> list[Any]:
+    """The dicts of a module's attributes, or the lists among them: who changes one replaces no attribute."""
+    found = [vars(module)] if kind is dict else []
+    return found + [value for value in vars(module).values() if isinstance(value, kind)]
 
 
 def _are_as_before(tensors: list[tuple[Tensor, Array, bool]]) -> bool:

@@ -93,6 +93,31 @@ def test_changes_of_the_model_count(change):
     both_ways(train)
 
 
+@pytest.mark.parametrize("is_forgotten", [True, False], ids=["forgotten", "added up"])
+def test_gradients_that_get_another_array_between_steps(is_forgotten):
+    def train(wrap):
+        model = dense()
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x, y):
+            if is_forgotten:
+                optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step, losses = wrap(step), []
+        for number, batch in enumerate(batches()):
+            losses.append(step(*batch))
+            if number == FROM:
+                gradient = model[0].weight.grad
+                gradient.data = gradient.data * 0.5
+        return losses + list(model.parameters())
+
+    both_ways(train)
+
+
 def test_parts_that_a_step_does_not_use_lose_the_gradients_of_another_step():
     def train(wrap):
         body, heads = nn.Linear(20, 16), [nn.Linear(16, 4), nn.Linear(16, 4)]

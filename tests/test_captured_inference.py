@@ -1,5 +1,7 @@
 """A captured model computes what the model does, whatever is changed between two calls."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,111 @@ def test_changes_between_calls_count(change):
     assert captured.is_recorded
 
 
+def change_eps_of(conv, norm, relu):
+    norm.eps = 0.5
+
+
+def train_norm(conv, norm, relu):
+    norm.train()
+
+
+def replace_mean(conv, norm, relu):
+    norm.running_mean = norm.running_mean + 1
+
+
+def hook_relu(conv, norm, relu):
+    relu.register_forward_hook(lambda layer, inputs, output: output * 2)
+
+
+@pytest.mark.parametrize("change", [change_eps_of, train_norm, replace_mean, hook_relu])
+def test_layers_that_are_joined_and_never_called_count(change):
+    layers = nn.Conv2d(1, 4, 3).eval(), nn.BatchNorm2d(4).eval(), nn.ReLU()
+    model = minicnn.no_grad()(lambda x: chain(x, *layers))
+    captured = capture(model)
+    data = batches()
+    for images, _ in data[:4]:
+        assert_computes(captured, model, images)
+    assert captured.is_recorded
+    change(*layers)
+    assert_computes(captured, model, data[4][0])
+
+
+class Scaled(nn.Module):
+    """A module with settings in a list and a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.factors = [1.0]
+        self.options = {"shift": 0.0}
+
+    def forward(self, x):
+        return x * self.factors[0] + self.options["shift"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.factors.append(model.factors.pop() + 1),
+        lambda model: model.options.update(shift=2.0),
+    ],
+    ids=["list", "dict"],
+)
+def test_settings_in_lists_and_dicts_count(change):
+    model = Scaled()
+    captured = capture(model)
+    for images, _ in batches():
+        assert_computes(captured, model, images)
+    assert captured.is_recorded
+    change(model)
+    assert_computes(captured, model, batches()[0][0])
+
+
+class Diary(nn.Module):
+    """A module that writes down each call, in an attribute and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.shapes = 0, []
+
+    def forward(self, x):
+        self.calls += 1
+        self.shapes.append(x.shape)
+        return x * 2
+
+
+def test_statements_that_count_calls_do_not_keep_a_model_from_being_recorded():
+    model = Diary()
+    captured = capture(model)
+    for images, _ in batches():
+        captured(images)
+    assert (model.calls, len(model.shapes)) == (
+        2,
+        2,
+    )  # the usual one, and the one that was recorded
+
+
+def test_threads_wait_while_weights_are_changed_to_record():
+    model = nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(8)]).eval()
+    images = np.random.default_rng(0).standard_normal((2, 8, 16, 16)).astype(np.float32)
+    with minicnn.no_grad():
+        expected = model(Tensor(images)).numpy()
+    differing = []
+
+    def call(captured):
+        for _ in range(10):
+            found = captured(images).numpy()
+            differing.append(not np.array_equal(found, expected))
+
+    for _ in range(5):
+        captured = capture(model)
+        threads = [threading.Thread(target=call, args=[captured]) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not any(differing)
+
+
 def test_training_mode_counts():
     found = []
     for wrap in (lambda model: minicnn.no_grad()(lambda x: model(Tensor(x))), capture):
@@ -152,6 +259,22 @@ def test_results_are_the_callers():
         np.testing.assert_array_equal(a.array, b.array)
     results[-1].array[...] = 7  # which the next call must not see
     assert_computes(captured, model, batches()[0][0])
+
+
+class Weight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(minicnn.ones(3))
+
+    def forward(self, x):
+        return x, self.weight[1:]
+
+
+def test_results_share_no_memory_in_calls_that_run_as_usual_either():
+    captured, x = capture(Weight()), Tensor(np.ones(2, np.float32))
+    for result in captured(x):
+        result.zero_()
+    assert [result.tolist() for result in captured(x)] == [[1, 1], [1, 1]]
 
 
 def test_no_tape_is_written():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor
+from minicnn import Tensor, nn
 from minicnn.captured import capture
 from minicnn.nn import functional as F
 from tests.capturing import NETWORKS, assert_same, batches, run, training
@@ -66,6 +66,46 @@ def test_numbers_that_slip_past_the_tape_are_noticed():
     expected = run(step, batches())
     model, step = build()
     assert_same(model, usual, refused(step, batches(), "gives other numbers"), expected)
+
+
+def test_arguments_that_are_changed_in_place():
+    captured = capture(lambda x: x.mul_(2).sum())
+    inputs = [Tensor(x.copy()) for x, _ in batches()]
+    captured(inputs[0])
+    with pytest.warns(RuntimeWarning, match="changes one of its arguments"):
+        captured(inputs[1])
+    captured(inputs[2])
+    for tensor, (x, _) in zip(inputs[:3], batches(), strict=False):
+        np.testing.assert_array_equal(tensor.array, 2 * x)
+
+
+class Smoothed(nn.Module):
+    """A layer that gives its buffer another array in each call."""
+
+    def __init__(self, replace):
+        super().__init__()
+        self.register_buffer("mean", minicnn.zeros(12))
+        self.replace = replace
+
+    def forward(self, x):
+        self.replace(self.mean, self.mean * 0.5 + x.mean((0, 1, 2)))
+        return self.mean * 1
+
+
+@pytest.mark.parametrize(
+    ("replace", "match"),
+    [
+        (lambda old, new: setattr(old, "data", new), "another array"),
+        (lambda old, new: setattr(old, "array", new.array), "kept outside"),
+    ],
+    ids=["data", "array"],
+)
+def test_tensors_that_get_another_array(replace, match):
+    model, usual = Smoothed(replace), Smoothed(replace)
+    captured = capture(model)
+    with pytest.warns(RuntimeWarning, match=match):
+        found = [captured(x).numpy() for x, _ in batches()]
+    np.testing.assert_array_equal(found, [usual(Tensor(x)).numpy() for x, _ in batches()])
 
 
 def test_it_must_return_tensors():

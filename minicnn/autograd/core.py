@@ -215,6 +215,10 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             )
         if array.dtype != self.dtype:
             raise TypeError(f"Tensor.data: expected dtype {self.dtype}, got {array.dtype}")
+        if array is not self.array:
+            capture.refuse(
+                "a tensor gets another array (.data = ...); write into it instead: copy_"
+            )
         self.array = array
         self.bump_version()
 

@@ -36,6 +36,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from minicnn.autograd import Tensor, is_grad_enabled
+from minicnn.autograd.capturing import note_module
+from minicnn.kernels.capture import here
 from minicnn.kernels.dispatch import place_of
 from minicnn.nn.activation import ReLU
 from minicnn.nn.conv import Conv2d
@@ -176,6 +178,7 @@ def add_residual(y: Tensor, norm: Module, residual: Tensor, activation: Module) 
         residual: (N, C, H, W), what the shortcut returned.
         activation: a ReLU, or another layer.
     """
+    _note(norm, activation)
     if _state.on and _kind(norm) is BatchNorm2d and _kind(activation) is ReLU:
         return norm(y, residual=residual, activation="relu")
     return activation(norm(y) + residual)
@@ -194,6 +197,7 @@ def steps_of(layers: Sequence[Module]) -> tuple[Step, ...]:
     Each call looks at the layers anew, since their hooks, modes and classes (a lazy one changes its
     own) may have changed; which steps that makes is remembered for each sequence of kinds.
     """
+    _note(*layers)
     if not _state.on:
         return _divided((None,) * len(layers))
     kinds = list(map(_kind, layers))
@@ -202,6 +206,13 @@ def steps_of(layers: Sequence[Module]) -> tuple[Step, ...]:
             if kinds[i : i + 2] == [Conv2d, BatchNorm2d] and norm_folds(*pair):
                 kinds[i + 1] = FoldedNorm
     return _divided(tuple(kinds))
+
+
+def _note(*layers: Module) -> None:
+    """Tell a capture of the layers, of which those that are joined to others are never called."""
+    if here.active is not None:
+        for layer in layers:
+            note_module(layer)
 
 
 def _kind(layer: Module) -> type[Module] | None:

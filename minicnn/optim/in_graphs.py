@@ -98,18 +98,21 @@ class StepInGraph:
             state.update(old)
 
     def _constants(self) -> list[Any]:
-        """What the graph has taken for constant: for each group, its options but the learning rate, and `_places`."""
+        """What the graph has taken for constant: the groups, their options but the learning rate, and `_places`."""
         return [
-            (plain_options(group) | {"lr": None}, [*self._places(group["params"])])
+            (id(group), plain_options(group) | {"lr": None}, [*self._places(group["params"])])
             for group in self.optimizer.param_groups
         ]
 
     def _places(self, params: list[Tensor]) -> Iterator[Any]:
-        """The identities of the arrays that the kernels work on; of other parameters, whether they stay as they are."""
+        """Who moves with whom, and the identities of what is read and written; of others, whether they stay."""
+        phases = []
         for p in params:
             if id(p) in self._moved:
-                yield id(p.array)
-                yield from map(id, _arrays(self.optimizer.state[p]))
+                state = self.optimizer.state[p]
+                phases.append(self.optimizer.phase(state) if state else None)
+                yield phases.index(phases[-1])  # the first that it moves with
+                yield from map(id, (p.array, state, *_arrays(state)))
             else:
                 yield p.grad is None
 

@@ -133,6 +133,27 @@ def test_a_loaded_state_is_used():
     both(RULES["Adam"], reload)
 
 
+def set_one_back(rule):
+    next(iter(rule.state.values()))["step"] = 0
+
+
+def replace_a_group(rule):
+    rule.param_groups[0] = rule.param_groups[0] | {"lr": 0.5}
+
+
+def replace_states(rule):
+    for p in [*rule.state]:
+        rule.state[p] = rule.state[p] | {"step": 50}
+
+
+@pytest.mark.parametrize("change", [set_one_back, replace_a_group, replace_states])
+def test_what_the_host_tells_a_graph_is_read_from_where_it_lies_now(change):
+    both(
+        lambda p: optim.Adam(p, 0.01),
+        lambda training: lambda seed: seed == 3 and change(training.rule),
+    )
+
+
 def test_parameters_that_come_later_are_trained():
     def grow(training):
         extra = minicnn.ones(2, device="cuda", requires_grad=True)
