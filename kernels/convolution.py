@@ -233,7 +233,7 @@ def _way(
         raise ValueError(f'precision: expected "fast", "exact" or "tf32", got {precision!r}')
     if algorithm not in ALGORITHMS:
         names = '"auto", "im2col", "direct", "winograd", "cudnn" or "naive"'
-        raise ValueError(f"algorithm: expected {names}, got {algorithm!r}")
+        raise ValueError(f"conv2d: algorithm: expected {names}, got {algorithm!r}")
     if algorithm == "auto":
         algorithm = quickest(function, place, precision, x_shape, w_shape, settings)
     module = _module(function, algorithm, place, x_shape, w_shape, settings)
@@ -271,29 +271,29 @@ def _check_algorithm(algorithm: str, array: Array) -> None:
     on_gpu = xp_of(array) is not np
     if on_gpu and algorithm in ("naive", "winograd"):
         raise ValueError(
-            f'algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
+            f'conv2d: algorithm: "{algorithm}" computes on the CPU, but the arrays are on a GPU; '
             'use "auto", "direct" or "im2col", or move the arrays to the CPU'
         )
     if not on_gpu and algorithm == "cudnn":
         raise ValueError(
-            'algorithm: "cudnn" computes on a GPU, but the arrays are on the CPU; '
+            'conv2d: algorithm: "cudnn" computes on a GPU, but the arrays are on the CPU; '
             'use "auto", "direct", "winograd" or "im2col", or move the arrays to the GPU'
         )
     if algorithm not in ("direct", "winograd") or suits_cuda(array):
         return
     if array.dtype not in COMPILED_DTYPES:
         raise TypeError(
-            f'algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
+            f'conv2d: algorithm: "{algorithm}" computes in float32 or float64, got {array.dtype}; '
             'convert the arrays or use "im2col"'
         )
     if on_gpu:
         raise RuntimeError(
-            f'algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off, or need a card of compute '
-            f'capability {LEAST_CAPABILITY} or later; use "auto" or "im2col"'
+            f'conv2d: algorithm: "{algorithm}" needs the kernels in gpu/, which are switched off, or need a card of '
+            f'compute capability {LEAST_CAPABILITY} or later; use "auto" or "im2col"'
         )
     if not can_compile():
         raise RuntimeError(
-            f'algorithm: "{algorithm}" needs Numba, which is not installed or is switched off by '
+            f'conv2d: algorithm: "{algorithm}" needs Numba, which is not installed or is switched off by '
             'NUMBA_DISABLE_JIT; use "auto" or "im2col"'
         )
 

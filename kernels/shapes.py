@@ -341,13 +341,15 @@ def _per_axis(x_shape: Shape, window: Window) -> list[tuple[int, int, int, Pair,
 
 def _check_images(x_shape: Shape, where: str) -> None:
     if len(x_shape) == 3:
+        those = "this is one image" if x_shape[0] == 1 else f"these are {x_shape[0]} images"
         raise ValueError(
-            f"{where}: x: expected images (N, C, H, W), got shape {x_shape}. If these are {x_shape[0]} "
-            "images without a channel axis, add one with x[:, None] or x.unsqueeze(1); "
-            "if it is one image (C, H, W), add the batch axis with x[None] or x.unsqueeze(0)"
+            f"{where}: x: expected images (N, C, H, W), got shape {x_shape}. If {those} without a channel axis, add "
+            "one with x[:, None] or x.unsqueeze(1); if it is one image (C, H, W), add the batch axis with x[None] or "
+            "x.unsqueeze(0)"
         )
     if len(x_shape) != 4:
-        hint = "; for one grey image use x[None, None]" if len(x_shape) == 2 else ""
+        one = "; for one grey image use x[None, None], for flattened images x.reshape(-1, C, H, W)"
+        hint = one if len(x_shape) == 2 else ""
         raise ValueError(f"{where}: x: expected images (N, C, H, W), got shape {x_shape}{hint}")
     if min(x_shape[1:]) < 1:
         raise ValueError(f"{where}: x: only the batch may be empty, got shape {x_shape}")

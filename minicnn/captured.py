@@ -75,6 +75,15 @@ class CapturedStep:
         self._user: int | None = None  # the thread that holds it
         functools.update_wrapper(self, step, updated=())
 
+    def __get__(self, instance: object, owner: type) -> "CapturedStep":
+        """Refuse to stand in a class: objects would take turns with one recording."""
+        if instance is None:
+            return self
+        raise TypeError(
+            f"capture: {owner.__name__}.{self._name} is a method, and each object needs a recording of its own; "
+            f"capture it in __init__: self.{self._name} = minicnn.capture(self.{self._name})"
+        )
+
     @property
     def is_recorded(self) -> bool:
         """Whether the next call with inputs of the same shapes replays a recording."""
@@ -84,13 +93,17 @@ class CapturedStep:
         """Carry out the step for new inputs.
 
         Args:
-            inputs: tensors or arrays, as the step takes them; none of them may require a gradient.
+            inputs: tensors or arrays, as the step takes them, by position. Where one requires a gradient, the step
+                runs as usual.
 
         Returns:
             What the step returns: tensors, detached from the tape, in memory of their own; None, or tuples, lists
             and dicts of these.
+
+        Raises:
+            TypeError: for an input that is neither, nor a number.
         """
-        inputs = tuple(map(as_tensor, inputs))
+        inputs = tuple(self._as_input(number, value) for number, value in enumerate(inputs))
         is_part = here.active is not None or here.is_rehearsal  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
@@ -103,7 +116,27 @@ class CapturedStep:
             return self._from_recording(inputs)
         finally:
             self._user = None
+            problem = self.problem
             self._in_use.release()
+            if problem:  # found in this call
+                warnings.warn(
+                    f"capture: {self._name} runs as usual, not from a recording: {problem}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
+    @property
+    def _name(self) -> str:
+        return getattr(self, "__name__", "this step")
+
+    def _as_input(self, number: int, value: Any) -> Tensor:
+        try:
+            return as_tensor(value)
+        except TypeError as error:
+            raise TypeError(
+                f"capture: {self._name}: argument {number}: expected a tensor or an array, got {value!r:.80}; what "
+                "else a step needs, it finds outside of its arguments"
+            ) from error
 
     def _from_recording(self, inputs: tuple[Tensor, ...]) -> Any:
         """Replay the recording if there is one that suits, or make it."""
@@ -159,7 +192,9 @@ class CapturedStep:
                 tensor.array[...] = mine.array
                 step.problem = step.problem or CHANGES_INPUTS
         if not holds_tensors_only(returned):
-            step.problem = step.problem or "it returns something else than tensors"
+            step.problem = step.problem or (
+                "it returns something else than tensors; return tensors, None, or tuples, lists and dicts of these"
+            )
         if step.keeps_tensors_outside(tensors_in(returned)):
             step.problem = step.problem or KEPT_OUTSIDE
         if step.problem:
@@ -172,11 +207,6 @@ class CapturedStep:
     def _give_up(self, problem: str) -> None:
         self.release()
         self.problem = problem
-        warnings.warn(
-            f"capture: {getattr(self, '__name__', 'this step')} runs as usual, not from a recording: {problem}",
-            RuntimeWarning,
-            stacklevel=4,
-        )
 
 
 def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:

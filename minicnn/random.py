@@ -28,7 +28,7 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def generator() -> np.random.Generator:
     """Return the global generator."""
-    capture.refuse("random numbers are drawn")
+    capture.refuse("random numbers are drawn; draw them outside, or in a layer such as dropout")
     return _generator
 
 

@@ -35,6 +35,7 @@ def with_extra(extra):
 OBSTACLES = {
     "a number is read": lambda loss, x: loss.item(),
     "a tensor is made": lambda loss, x: minicnn.ones(3),
+    r"a number is read \(item\(\), if, print\)": lambda loss, x: repr(loss),
     "random numbers": lambda loss, x: minicnn.random.generator().random(),
 }
 
@@ -147,3 +148,41 @@ def test_an_error_in_the_step_leaves_no_capture_in_force():
 def test_only_functions_are_captured():
     with pytest.raises(TypeError, match="expected a function or a module, got int"):
         capture(3)
+
+
+def test_the_warning_points_at_the_line_that_calls_the_step():
+    captured = capture(lambda x: x.sum().item(), warm_up=0)
+    with pytest.warns(RuntimeWarning) as caught:
+        captured(np.ones(3, np.float32))
+    assert caught[0].filename == __file__
+
+
+def test_arguments_that_are_no_tensors_are_refused_by_place():
+    def step(x, phase):
+        return x
+
+    with pytest.raises(
+        TypeError, match=r"capture: step: argument 1: expected a tensor .*got 'train'"
+    ):
+        capture(step)(np.ones(3, np.float32), "train")
+
+
+class Trainer:
+    def __init__(self):
+        self.double = capture(self.double)
+
+    def double(self, x):
+        return x * 2
+
+    @capture
+    def triple(self, x):
+        return x * 3
+
+
+def test_methods_are_captured_for_each_object():
+    trainer, x = Trainer(), np.ones(3, np.float32)
+    for _ in range(3):
+        assert trainer.double(x).tolist() == [2, 2, 2]
+    assert trainer.double.is_recorded
+    with pytest.raises(TypeError, match=r"Trainer\.triple is a method.*__init__: self.triple = "):
+        trainer.triple(x)

@@ -260,7 +260,7 @@ def library() -> ModuleType:
         return importlib.import_module("cudnn")
     except (ImportError, OSError, RuntimeError) as error:
         raise RuntimeError(
-            'algorithm: "cudnn" needs the package nvidia-cudnn-frontend and the library cuDNN: pip install '
+            'conv2d: algorithm: "cudnn" needs the package nvidia-cudnn-frontend and the library cuDNN: pip install '
             f'"minicnn[cudnn]"; or use "auto", "direct" or "im2col" ({error})'
         ) from error
 
@@ -283,7 +283,7 @@ def _new_handle() -> Any:
         return library().create_handle()
     except RuntimeError as error:
         raise RuntimeError(
-            'algorithm: "cudnn" finds no cuDNN library that works here; install nvidia-cudnn-cu12 or '
+            'conv2d: algorithm: "cudnn" finds no cuDNN library that works here; install nvidia-cudnn-cu12 or '
             f'nvidia-cudnn-cu13, as CuPy\'s, or use "auto", "direct" or "im2col" ({error})'
         ) from error
 

@@ -30,7 +30,6 @@ from minicnn.backend import (
     is_array,
     number_like,
     out_of_memory,
-    to_device,
     to_host,
     xp_of,
 )
@@ -139,7 +138,9 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if not isinstance(data, Tensor):
-            capture.refuse("a tensor is made from numbers")
+            capture.refuse(
+                "a tensor is made from numbers; make it before the step, or hand it over as an argument"
+            )
         self.array = as_array(data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None
@@ -248,7 +249,9 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
 
     def _on_host(self) -> np.ndarray:
         """The array, or a copy in main memory of one on a GPU, which the host waits for."""
-        capture.refuse("a number is read")
+        capture.refuse(
+            "a number is read (item(), if, print); return the tensor, and read it outside"
+        )
         return self.array if type(self.array) is np.ndarray else to_host(self.array)
 
     def numpy(self) -> np.ndarray:
@@ -266,7 +269,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
             raise RuntimeError(
                 f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()"
             )
-        capture.refuse("an array is read")
+        capture.refuse("an array is read (numpy()); return the tensor, and read it outside")
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -304,9 +307,7 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
         return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
 
     def __repr__(self) -> str:
-        text = np.array2string(
-            to_device(self.array, "cpu"), separator=", ", prefix="tensor(", precision=4
-        )
+        text = np.array2string(self._on_host(), separator=", ", prefix="tensor(", precision=4)
         extra = "" if self.dtype in (default_dtype, np.int64, bool) else f", dtype={self.dtype}"
         if self.array.size == 0 and self.ndim > 1:
             extra += f", shape={self.shape}"
@@ -337,7 +338,8 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
         if self.node is None:
             raise RuntimeError(
                 "backward: this tensor requires no gradient and was made by no recorded operation; set "
-                "requires_grad=True on an input, and compute outside no_grad()"
+                "requires_grad=True on an input, and compute outside no_grad() (of what a captured step returns, no "
+                "backward is possible: call it in the step)"
             )
         if gradient is None:
             if self.array.size != 1:

@@ -122,6 +122,8 @@ def test_an_empty_batch_is_legal():
     [
         ((64, 28, 28), (8, 1, 3, 3), {}, r"\(64, 28, 28\).*x\[:, None\] or x.unsqueeze\(1\)"),
         ((28, 28), (8, 1, 3, 3), {}, r"expected images \(N, C, H, W\), got shape \(28, 28\)"),
+        ((64, 784), (8, 1, 3, 3), {}, r"for flattened images x\.reshape\(-1, C, H, W\)"),
+        ((1, 28, 28), (8, 1, 3, 3), {}, "If this is one image without a channel axis"),
         ((2, 1, 0, 5), (8, 1, 3, 3), {}, "only the batch may be empty"),
         ((2, 1, 5, 5), (8, 3, 3), {}, r"w: expected weights .* got shape \(8, 3, 3\)"),
         ((2, 1, 5, 5), (0, 1, 3, 3), {}, r"w: expected weights .* got shape \(0, 1, 3, 3\)"),
