@@ -1,4 +1,4 @@
-"""minicnn: convolutional networks from scratch, to be read in an afternoon and to train with.
+"""minicnn: convolutional networks from scratch, to be read and to train with.
 
 The public face follows PyTorch: `minicnn.Tensor`, `minicnn.nn`, `minicnn.nn.functional`,
 `minicnn.optim`. What is inside is described, in reading order, in docs/.
