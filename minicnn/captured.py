@@ -18,6 +18,8 @@ of the new batch. The results are the same bits.
 
 A model is captured as it is, for inference: `predict = minicnn.capture(model.eval())`.
 
+A recording serves one shape of inputs, the first that comes again; see `minicnn/recurrence.py`.
+
 What a recording holds is what was *computed*, not the program. So the rules are those of CUDA graphs:
 
 - Python's own statements in the step (a counter, a print) run only when it runs as usual. Optimizers, their schedules
@@ -34,11 +36,14 @@ precision, the number of threads. For these, and for batches of another shape, s
 the step runs as usual.
 """
 
+import copy
 import functools
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -50,9 +55,21 @@ from minicnn.autograd.nested import holds_tensors_only, mapped, tensors_in
 from minicnn.backend import Array, xp_of
 from minicnn.kernels import memory
 from minicnn.kernels.capture import here
-from minicnn.nn import Module
+from minicnn.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Module,
+    StochasticDepth,
+)
 from minicnn.nn.functional.checks import as_tensor
+from minicnn.recurrence import Recurrence
 from minicnn.replay import MismatchError, Replay, copied
+
+DIFFER_IN_TRAINING = (BatchNorm1d, BatchNorm2d, Dropout, Dropout1d, Dropout2d, StochasticDepth)
+"""Layers whose results in training mode depend on chance, or on the rest of the batch."""
 
 CHANGES_INPUTS = "it changes one of its arguments in place"
 """Why a step cannot be replayed, which would change a copy."""
@@ -69,7 +86,7 @@ class CapturedStep:
         self.problem = ""
         self._step = step
         self._warm_up = warm_up
-        self._usual_calls = 0
+        self._recurrence = Recurrence()
         self._replay: Replay | None = None
         self._in_use = threading.Lock()
         self._user: int | None = None  # the thread that holds it
@@ -104,6 +121,8 @@ class CapturedStep:
             TypeError: for an input that is neither, nor a number.
         """
         inputs = tuple(self._as_input(number, value) for number, value in enumerate(inputs))
+        if isinstance(self._step, _Inference) and (advice := self._step.advice()):
+            warnings.warn(advice, UserWarning, stacklevel=2)
         is_part = here.active is not None or here.is_rehearsal  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
@@ -112,18 +131,58 @@ class CapturedStep:
         if not self._in_use.acquire(blocking=must_wait):
             return self._as_usual(inputs)
         self._user = threading.get_ident()
+        known = self.problem  # which another thread has found, and warned of, while this one waited
         try:
             return self._from_recording(inputs)
         finally:
             self._user = None
             problem = self.problem
             self._in_use.release()
-            if problem:  # found in this call
+            if problem and not known:
                 warnings.warn(
                     f"capture: {self._name} runs as usual, not from a recording: {problem}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
+
+    # --- Python's protocols -----------------------------------------------------------------------
+
+    def __copy__(self) -> "CapturedStep":
+        """The same step without a recording: two of them could not share one."""
+        return CapturedStep(self._step, self._warm_up)
+
+    def __deepcopy__(self, memo: dict) -> "CapturedStep":
+        """The same for a copy of the model, or of the object whose method it is, without a recording.
+
+        A function has no copies in Python: what it finds outside of its arguments, the copy finds too.
+        """
+        twin = memo[id(self)] = object.__new__(CapturedStep)  # the object may hold this very step
+        twin.__init__(copy.deepcopy(self._step, memo), self._warm_up)
+        return twin
+
+    def __reduce__(self) -> str | tuple:
+        """What `pickle` keeps: the step, without a recording.
+
+        Raises:
+            TypeError: for a function that pickle, which keeps only names of functions, would not find.
+        """
+        function = getattr(self._step, "__func__", self._step)
+        if isinstance(function, FunctionType):
+            found = _found_by_name(function)
+            if found is self:  # decorated
+                return function.__qualname__
+            if found is not function:
+                raise TypeError(
+                    f"capture: {self._name} cannot be pickled: functions are kept by name, and none is found as "
+                    f"{function.__module__}.{function.__qualname__}; define it at the top of a module, or capture "
+                    "the model itself: minicnn.capture(model)"
+                )
+        owner = getattr(self._step, "__self__", None) if function is not self._step else None
+        return object.__new__, (CapturedStep,), (function, owner, self._warm_up)
+
+    def __setstate__(self, state: tuple[Callable[..., Any], object, int]) -> None:
+        function, owner, warm_up = state
+        self.__init__(function if owner is None else MethodType(function, owner), warm_up)
 
     @property
     def _name(self) -> str:
@@ -144,11 +203,16 @@ class CapturedStep:
             return self._as_usual(inputs)
         if self._replay is not None and not self._replay.holds():
             self.release()
-            self._usual_calls, self._warm_up = 0, max(self._warm_up, 1)  # not recorded in each step
+            self._recurrence.forget()
+            self._warm_up = max(self._warm_up, 1)  # not recorded in each step
+        if self._replay is not None and not self._replay.suits(inputs):
+            if not self._recurrence.gives_way(_arrays(inputs)):
+                return self._as_usual(inputs)
+            self.release()
+            self._recurrence.forget()
         if self._replay is None:
             return self._record(inputs)
-        if not self._replay.suits(inputs):
-            return self._as_usual(inputs)
+        self._recurrence.note_replay()
         try:
             return self._replay.run(inputs, self._step)
         except MismatchError as mismatch:
@@ -171,8 +235,8 @@ class CapturedStep:
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Carry out the step and write down what it does."""
         on_gpu = graphs.suit(inputs)
-        if self._usual_calls < (max(self._warm_up, graphs.WARM_UP) if on_gpu else self._warm_up):
-            self._usual_calls += 1
+        warm_up = max(self._warm_up, graphs.WARM_UP) if on_gpu else self._warm_up
+        if not self._recurrence.is_due(_arrays(inputs), warm_up):
             with graphs.warming_up() if on_gpu else nullcontext():
                 return self._as_usual(inputs)
         memory.release()  # what the usual way used
@@ -229,18 +293,49 @@ def capture(step: Callable[..., Any] | None = None, *, warm_up: int = 1) -> Any:
         raise TypeError(
             f"capture: step: expected a function or a module, got {type(step).__name__}"
         )
-    return CapturedStep(_inference(step) if isinstance(step, Module) else step, warm_up)
+    return CapturedStep(_Inference(step) if isinstance(step, Module) else step, warm_up)
 
 
-def _inference(model: Module) -> Callable[..., Any]:
+class _Inference:
     """What a model computes, without a tape."""
 
-    def infer(*inputs: Tensor) -> Any:
-        with no_grad():
-            return model(*inputs)
+    def __init__(self, model: Module):
+        self.model = model
+        self.has_run = False
+        self.__name__ = type(model).__name__
 
-    infer.__name__ = type(model).__name__
-    return infer
+    def __call__(self, *inputs: Tensor) -> Any:
+        self.has_run = True
+        with no_grad():
+            return self.model(*inputs)
+
+    def advice(self) -> str:
+        """What to say before the first call: that `eval()` was probably forgotten; "" where all is well."""
+        if self.has_run:
+            return ""
+        parts = [part for part in self.model.modules() if part.training]
+        kinds = {
+            type(part).__name__: None for part in parts if isinstance(part, DIFFER_IN_TRAINING)
+        }
+        if not kinds:
+            return ""
+        return (
+            f"capture: {self.__name__}: a captured model is for inference, but this one is in training mode, which "
+            f"matters to {', '.join(kinds)}: call its eval() first. If that is meant, capture a function that calls "
+            "the model"
+        )
+
+
+def _found_by_name(function: Callable[..., Any]) -> object:
+    """What a function's module has under its name; None for nothing, as for a function inside another."""
+    found: object = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _arrays(inputs: tuple[Tensor, ...]) -> list[Array]:
+    return [tensor.array for tensor in inputs]
 
 
 def _are_replaceable(inputs: tuple[Tensor, ...]) -> bool:

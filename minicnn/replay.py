@@ -277,10 +277,10 @@ def _are_alike(a: Array, b: Array) -> bool:
     """Whether two arrays have one shape and dtype, and their axes follow one another alike in memory."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return a.strides == b.strides or _order(a) == _order(b)
+    return a.strides == b.strides or axes_in_memory(a) == axes_in_memory(b)
 
 
-def _order(array: Array) -> list[int]:
+def axes_in_memory(array: Array) -> list[int]:
     """The axes from the outermost in memory to the innermost, without those of one element."""
     axes = [axis for axis, size in enumerate(array.shape) if size > 1]
     return sorted(axes, key=lambda axis: -abs(array.strides[axis]))

@@ -239,7 +239,8 @@ def test_a_step_that_gets_its_batch_from_elsewhere_is_noticed():
 
 def test_the_order_of_an_input_in_memory_counts():
     def train(wrap):
-        drop = wrap(nn.Dropout(0.5))
+        layer = nn.Dropout(0.5)
+        drop = wrap(lambda x: layer(x))
         return [
             drop(
                 x

@@ -1,5 +1,8 @@
 """What cannot be replayed runs as usual, and says why."""
 
+import threading
+import warnings
+
 import numpy as np
 import pytest
 
@@ -186,3 +189,45 @@ def test_methods_are_captured_for_each_object():
     assert trainer.double.is_recorded
     with pytest.raises(TypeError, match=r"Trainer\.triple is a method.*__init__: self.triple = "):
         trainer.triple(x)
+
+
+def test_a_second_thread_that_waited_for_a_failed_recording_warns_no_more():
+    reads, waits = threading.Event(), threading.Event()
+    captured = capture(lambda x: read_slowly(x), warm_up=0)
+
+    def read_slowly(x):
+        reads.set()
+        waits.wait(10)
+        return x * 2 if x.sum().item() > 0 else x
+
+    def second():
+        reads.wait(10)
+        threading.Timer(0.2, waits.set).start()
+        captured(x)
+
+    x = np.ones(3, np.float32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [threading.Thread(target=captured, args=[x]), threading.Thread(target=second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [warning.category for warning in caught] == [RuntimeWarning]
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm2d(3), nn.StochasticDepth(0.1)])
+def test_a_captured_model_in_training_mode_gets_a_hint_once(layer):
+    captured, x = capture(nn.Sequential(layer)), np.ones((2, 3, 4, 4), np.float32)
+    name = type(layer).__name__
+    with pytest.warns(UserWarning, match=rf"training mode, .*{name}.*eval") as caught:
+        captured(x)
+    assert [warning.filename for warning in caught] == [__file__]
+    for _ in range(3):
+        captured(x)  # without another one, which would be an error
+
+
+def test_no_hint_where_training_mode_makes_no_difference_or_is_meant():
+    x, norm = np.ones((2, 3, 4, 4), np.float32), nn.BatchNorm2d(3)
+    for step in (nn.Conv2d(3, 2, 1), nn.Sequential(norm).eval(), lambda x: norm(x)):
+        capture(step)(x)

@@ -23,7 +23,7 @@ FLOORS = [
     {"nn.functional", "gradcheck_report", "graph"},
     {"nn", "serialization", "gradcheck"},
     {"optim", "data", "models", "weights", "replay"},
-    {"graphs"},
+    {"graphs", "recurrence"},
     {"captured"},
     {"train", "plot"},
     {"costs"},
