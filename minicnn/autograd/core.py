@@ -7,7 +7,7 @@ above works with tensors, everything below with arrays.
 
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ import numpy as np
 from minicnn import ahead
 from minicnn.autograd import capturing, modes, tape
 from minicnn.autograd.arithmetic import Arithmetic
-from minicnn.autograd.convert import as_array, default_dtype
+from minicnn.autograd.convert import as_array
 from minicnn.autograd.copying import Copying
 from minicnn.autograd.errors import check_devices, misused, not_tensors
 from minicnn.autograd.inplace import InPlace
+from minicnn.autograd.reading import Reading
 from minicnn.autograd.reductions import Reductions
 from minicnn.autograd.shaping import Shaping
 from minicnn.autograd.tape import Node, RemovableHook, Version
@@ -30,8 +31,6 @@ from minicnn.backend import (
     is_array,
     number_like,
     out_of_memory,
-    to_host,
-    xp_of,
 )
 from minicnn.kernels import capture
 from minicnn.ops.function import Function
@@ -116,7 +115,7 @@ def _as_output(function: Function, output: Any) -> Array:
     )
 
 
-class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
+class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying, Reading):
     """An n-dimensional array that can remember how it was computed.
 
     Args:
@@ -134,7 +133,6 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
     """
 
     __slots__ = ("__weakref__", "array", "grad", "node", "version")
-    __array_ufunc__ = None  # lets `numpy_array + tensor` reach Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if not isinstance(data, Tensor):
@@ -234,89 +232,6 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying):
     def dim(self) -> int:
         """The number of axes."""
         return self.array.ndim
-
-    def item(self) -> float | int | bool:
-        """The only element, as a Python number."""
-        if self.array.size != 1:
-            raise ValueError(
-                f"Tensor.item: expected one element, got shape {self.shape}; use tolist() or numpy()"
-            )
-        return self._on_host().item()
-
-    def tolist(self) -> Any:
-        """The elements as nested Python lists."""
-        return self._on_host().tolist()
-
-    def _on_host(self) -> np.ndarray:
-        """The array, or a copy in main memory of one on a GPU, which the host waits for."""
-        capture.refuse(
-            "a number is read (item(), if, print); return the tensor, and read it outside"
-        )
-        return self.array if type(self.array) is np.ndarray else to_host(self.array)
-
-    def numpy(self) -> np.ndarray:
-        """The NumPy array, sharing memory.
-
-        Raises:
-            RuntimeError: for a tensor on a GPU, or one that requires a gradient (writing to it
-                would go unnoticed).
-        """
-        if self.requires_grad:
-            raise RuntimeError(
-                "Tensor.numpy: this tensor requires a gradient; use tensor.detach().numpy()"
-            )
-        if xp_of(self.array) is not np:
-            raise RuntimeError(
-                f"Tensor.numpy: this tensor lives on {self.device}; use tensor.cpu().numpy()"
-            )
-        capture.refuse("an array is read (numpy()); return the tensor, and read it outside")
-        return self.array
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __len__(self) -> int:
-        if self.ndim == 0:
-            raise TypeError("len() of a tensor without axes")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator["Tensor"]:
-        return (self[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise ValueError(
-                f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()"
-            )
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.array.size != 1 or self.dtype.kind not in "iub":
-            raise TypeError(
-                f"only integer tensors with one element can be an index, got {self.dtype} {self.shape}"
-            )
-        return int(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.array.size == 1 else str(self)
-
-    def __repr__(self) -> str:
-        text = np.array2string(self._on_host(), separator=", ", prefix="tensor(", precision=4)
-        extra = "" if self.dtype in (default_dtype, np.int64, bool) else f", dtype={self.dtype}"
-        if self.array.size == 0 and self.ndim > 1:
-            extra += f", shape={self.shape}"
-        if self.grad_fn is not None:
-            extra += f", grad_fn={self.grad_fn.name}"
-        elif self.requires_grad:
-            extra += ", requires_grad=True"
-        device = "" if self.device == "cpu" else f', device="{self.device}"'
-        return f"tensor({text}{extra}{device})"
 
     # --- differentiation --------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from minicnn import random
 from minicnn.autograd.axes import sizes_of
-from minicnn.autograd.core import Tensor, default_dtype
+from minicnn.autograd.convert import default_dtype
+from minicnn.autograd.core import Tensor
 from minicnn.backend import Array, library_of, new_device, to_device, xp_of
 
 

@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from minicnn.autograd import capturing
 from minicnn.autograd.axes import axis_of
 from minicnn.backend import xp_of
@@ -28,10 +30,17 @@ class ValuesAndIndices(NamedTuple):
 
 
 def numpy_names(method: Callable) -> Callable:
-    """Let `method` take `axis` for `dim` and `keepdims` for `keepdim`."""
+    """Let `method` take `axis` for `dim` and `keepdims` for `keepdim`.
+
+    NumPy's function of the same name calls the method too, with `out`, which only NumPy has: `np.mean(tensor)`
+    is NumPy's affair, as `np.exp(tensor)` is.
+    """
+    method.__qualname__ = f"Tensor.{method.__name__}"  # what Python calls it in messages
 
     @functools.wraps(method)
     def renamed(self: "Tensor", *args: Any, **options: Any) -> Any:
+        if "out" in options and hasattr(np, method.__name__):
+            return getattr(np, method.__name__)(np.asarray(self), *args, **options)
         if "axis" in options:
             options["dim"] = options.pop("axis")
         if "keepdims" in options:
