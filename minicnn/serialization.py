@@ -14,7 +14,6 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -23,7 +22,7 @@ import numpy as np
 from minicnn.archives import open_archive, read_entry
 from minicnn.autograd import Tensor
 from minicnn.backend import is_array, to_device
-from minicnn.files import replace_file
+from minicnn.files import open_to_read, replace_file
 
 SUFFIX = ".npy"
 LONGEST = 300
@@ -93,13 +92,14 @@ def load(path: str | os.PathLike) -> dict[str, Tensor]:
         OSError: if the file does not exist or cannot be read.
         ValueError: if it is no such file, or a damaged one; the message names it and the reason.
     """
-    path = Path(path)
-    with path.open("rb") as file:
+    with open_to_read(path, "path", [".npz"]) as file:
         try:
             arrays = read_npz(file, size=os.fstat(file.fileno()).st_size)
         except Exception as error:  # a file made to do harm can provoke nearly any of them
             reason = in_words(error)
-            raise ValueError(f"{path}: cannot be read as weights: {reason}; {ADVICE}") from error
+            raise ValueError(
+                f"{os.fspath(path)}: cannot be read as weights: {reason}; {ADVICE}"
+            ) from error
     return {name: Tensor(array) for name, array in arrays.items()}
 
 

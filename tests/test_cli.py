@@ -294,6 +294,29 @@ def test_an_interruption_is_no_error(capsys, monkeypatch):
     assert capsys.readouterr().err == "minicnn: interrupted\n"
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_ends_before_anything_is_written_leaves_no_folder(tmp_path, monkeypatch, error):
+    def interrupt(*_, **__):
+        raise error
+
+    monkeypatch.setattr("minicnn.commands.training.fit", interrupt)
+    (tmp_path / "mine").mkdir()
+    for out in ("new", "new/inner/innermost", "mine", "mine/new"):
+        assert main([*TRAIN, "--out", str(tmp_path / out)]) != 0
+        assert os.listdir(tmp_path) == ["mine"]
+        assert os.listdir(tmp_path / "mine") == []
+
+
+def test_what_ends_later_keeps_what_was_written(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minicnn.commands.training.evaluate", interrupt)
+    assert main([*TRAIN, "--model", "mlp", "--out", str(tmp_path / "new" / "inner")]) == 130
+    written = sorted(os.listdir(tmp_path / "new" / "inner"))
+    assert written == ["config.json", "history.json", "weights.npz"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from minicnn.files import replace_file
+from minicnn.files import open_to_read, replace_file
 
 
 def test_a_file_is_written(tmp_path):
@@ -97,3 +97,40 @@ def test_a_missing_folder_is_named(tmp_path):
     with refused as caught, replace_file(path):
         pass
     assert caught.value.filename == str(path)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def message_for(path, kind=FileNotFoundError):
+    with pytest.raises(kind) as caught:
+        open_to_read(path, "path", [".npz", ".pth"])
+    return str(caught.value)
+
+
+def test_a_file_that_is_there_is_opened(tmp_path):
+    (tmp_path / "a").write_bytes(b"contents")
+    with open_to_read(tmp_path / "a", "path", [".npz"]) as file:
+        assert file.read() == b"contents"
+
+
+def test_of_a_missing_file_the_argument_and_similar_files_are_named(tmp_path):
+    for name in ("alexnet.npz", "resnet18.pth", "vgg11.NPZ", "zfnet.npz", "notes.txt"):
+        (tmp_path / name).touch()
+    assert message_for(tmp_path / "resnet.pth") == (
+        f"{tmp_path}/resnet.pth: does not exist; path names a file (.npz, .pth), and {tmp_path} has "
+        "resnet18.pth, alexnet.npz, vgg11.NPZ, ..."
+    )
+
+
+def test_of_a_missing_relative_file_the_place_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message_for("a.npz").endswith(f", and {tmp_path} has none")
+    assert message_for("b/c/a.npz").endswith(f", but there is no folder {tmp_path / 'b' / 'c'}")
+
+
+def test_of_a_folder_the_files_in_it_are_named(tmp_path):
+    (tmp_path / "weights.npz").touch()
+    assert message_for(tmp_path, IsADirectoryError) == (
+        f"{tmp_path}: is a folder; path names a file (.npz, .pth), and {tmp_path} has weights.npz"
+    )

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -39,7 +41,12 @@ RECORDED = (
 
 def train_command(options: argparse.Namespace) -> None:
     """Train a network, measure it once on the test images, and write it to a folder."""
-    folder = None if options.out is None else _writable_folder(options.out)
+    with nullcontext() if options.out is None else _writable_folder(options.out) as folder:
+        _train(options, folder)
+
+
+def _train(options: argparse.Namespace, folder: Path | None) -> None:
+    """Train a network, and write all there is to know about it into `folder`."""
     dataset = options.dataset or DATASETS[0]
     data = load_dataset(dataset, options)
     parts = prepare(data, options.validation, options.seed)
@@ -95,14 +102,31 @@ def evaluate_command(options: argparse.Namespace) -> None:
 # --- their parts ----------------------------------------------------------------------------------
 
 
-def _writable_folder(path: str) -> Path:
-    """Make a folder, and try it: what cannot be written should fail before the work, not after."""
+@contextmanager
+def _writable_folder(path: str) -> Iterator[Path]:
+    """Make a folder, and try it: what cannot be written should fail before the work, not after.
+
+    Where the work fails or is interrupted before anything was written, the folders that were made for it go again.
+    """
     if not path:
         raise ValueError("--out: expected the name of a folder, got ''; . is the present one")
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"--out: expected a folder, but {folder} is a file")
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(folder)
+        yield folder
+    except BaseException:  # Ctrl-C too
+        with suppress(OSError):  # one that is not empty stays, and so do those above it
+            for place in made:
+                place.rmdir()
+        raise
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that the result cannot be written to; warn where it would replace another one."""
     try:
         TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -118,7 +142,6 @@ def _writable_folder(path: str) -> Path:
             f"minicnn: --out: {folder} holds a trained network, which will be replaced",
             file=sys.stderr,
         )
-    return folder
 
 
 def _optimizer(options: argparse.Namespace, model: Module) -> Optimizer:

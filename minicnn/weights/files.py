@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minicnn.archives import open_archive
-from minicnn.files import replace_file
+from minicnn.files import open_to_read, replace_file
 from minicnn.nn import Module
 from minicnn.nn.state import IncompatibleKeys
 from minicnn.serialization import arrays_to_save, in_words, read_npz, save
@@ -23,6 +23,9 @@ from minicnn.weights.names import fit_names
 
 ZIP = (b"PK\3\4", b"PK\5\6")
 PICKLE = b"\x80"
+
+ENDINGS = (".safetensors", ".npz", ".pth", ".pt")
+"""What files of weights are usually called; their contents decide."""
 
 COUNTER = "num_batches_tracked"
 
@@ -63,7 +66,7 @@ def load_weights(
 
     Raises:
         TypeError: if `model` is no network, or another argument of the wrong kind.
-        OSError: if the file cannot be read.
+        OSError: if the file does not exist or cannot be read.
         ValueError: if it is damaged, holds something else, or weights of another network.
     """
     if not isinstance(model, Module):
@@ -115,7 +118,7 @@ def read_weights(path: str | os.PathLike, *, key: str | None = None) -> dict[str
             names the file and the reason.
         ImportError: a safetensors file, without the package safetensors.
     """
-    with open(os.fspath(path), "rb") as file:  # no number of an open file, which open takes too
+    with open_to_read(path, "path", ENDINGS) as file:
         try:
             return _read(file, os.fstat(file.fileno()).st_size, key)
         except ImportError:

@@ -175,10 +175,11 @@ def test_other_files_are_refused(tmp_path, contents, message):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
+    kinds = r"path names a file \(\.safetensors, \.npz, \.pth, \.pt\)"
+    with pytest.raises(FileNotFoundError, match=rf"absent: does not exist; {kinds}"):
         read_weights(tmp_path / "absent")
-    with pytest.raises(OSError, match=tmp_path.name):
-        read_weights(tmp_path)
+    with pytest.raises(IsADirectoryError, match=rf"{tmp_path.name}: is a folder; {kinds}"):
+        load_weights(nn.Linear(2, 2), tmp_path)
 
 
 @each_format
