@@ -78,9 +78,9 @@ class Copying:
     # --- Python's protocols -----------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict) -> "Tensor":
-        """A leaf with copies of the array and of `.grad`."""
+        """A leaf with copies of the array, in its memory order, and of `.grad`."""
         self._check_leaf("deep-copied")
-        copied = type(self)(self.array.copy())
+        copied = type(self)(self.array.copy(order="K"))
         copied.requires_grad_(self.requires_grad)
         copied.grad = None if self.grad is None else self.grad.clone().detach()
         memo[id(self)] = copied

@@ -2,6 +2,7 @@
 
 training        fit: the loop over epochs and batches
 evaluation      evaluate and predict: the network in inference mode
+recording       when inference is replayed
 extraction      what a layer finds, as arrays
 metrics         measures of quality
 early_stopping  when to stop

@@ -6,7 +6,6 @@ in the mode in which they found it.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 
@@ -20,12 +19,14 @@ from minicnn.train.metrics import (
     Averages,
     Metric,
     Metrics,
+    Number,
     are_class_labels,
     as_number,
     measure,
     named_metrics,
-    top_k_accuracy,
+    top_k_accuracies,
 )
+from minicnn.train.recording import Inference, inference_of, length_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -38,6 +39,7 @@ def evaluate(
     loss: Loss | None = None,
     metrics: Metrics = (),
     top_k: Sequence[int] = (1, 5),
+    capture: bool | None = None,
 ) -> dict[str, float]:
     """Measure how well `model` does on `data`.
 
@@ -50,6 +52,9 @@ def evaluate(
         metrics: further measures of that form, a list of functions or a dict with names.
         top_k: where the targets are class labels, measure how often the label is among the k
             highest scores, for each of these k that is no larger than the number of classes.
+        capture: whether to record what a copy of the model does and to replay it, which is quicker and gives
+            the same bits, see `minicnn.capture`; None does so for 100 batches and more, on the CPU, if all
+            parts of the model are minicnn's own.
 
     Returns:
         "loss", "accuracy" (k = 1), "top_5_accuracy" and the other metrics, averaged over all
@@ -60,42 +65,53 @@ def evaluate(
         TypeError: data or batches of another kind.
     """
     loader = as_loader("evaluate: data", data, batch_size)
-    with inference_mode(model):
-        return measure_batches(
-            model, loader, loss or F.cross_entropy, named_metrics("evaluate", metrics), top_k
-        )
+    named, device = named_metrics("evaluate", metrics), device_of_model(model)
+    with inference_mode(model), inference_of(model, length_of(loader), capture) as infer:
+        return measure_batches(infer, loader, device, loss or F.cross_entropy, named, top_k)
 
 
 def measure_batches(
-    model: Module, loader: Iterable, loss: Loss, metrics: dict[str, Metric], top_k: Sequence[int]
+    infer: Inference,
+    loader: Iterable,
+    device: str,
+    loss: Loss,
+    metrics: dict[str, Metric],
+    top_k: Sequence[int],
 ) -> dict[str, float]:
     """Return the averages of the loss and the metrics over all batches."""
-    averages, device = Averages(), device_of_model(model)
+    averages = Averages()
     for batch in sent_ahead(loader, device):
         inputs, targets = inputs_and_targets("evaluate", batch, device)
-        outputs = model(inputs)
+        outputs = infer(inputs)
         values = {"loss": as_number(loss(outputs, targets))}
-        ranks = _rank_metrics(top_k, outputs.shape[1]) if are_class_labels(outputs, targets) else {}
-        averages.add(values | measure(ranks | metrics, outputs, targets), len(targets))
+        if are_class_labels(outputs, targets):
+            values |= _accuracies(outputs, targets, top_k)
+        averages.add(values | measure(metrics, outputs, targets), len(targets))
     return averages.means()
 
 
-def _rank_metrics(top_k: Sequence[int], classes: int) -> dict[str, Metric]:
+def _accuracies(outputs: Tensor, targets: Tensor, top_k: Sequence[int]) -> dict[str, Number]:
     """Return the accuracies for those k that do not exceed the number of classes."""
-    return {
-        "accuracy" if k == 1 else f"top_{k}_accuracy": partial(top_k_accuracy, k=k)
-        for k in top_k
-        if k <= classes
-    }
+    known = [k for k in top_k if k <= outputs.shape[1]]
+    names = ["accuracy" if k == 1 else f"top_{k}_accuracy" for k in known]
+    found = top_k_accuracies(outputs, targets, known) if known else []
+    return {name: as_number(value) for name, value in zip(names, found, strict=True)}
 
 
-def predict(model: Module, images: Tensor | Array, batch_size: int = 256) -> np.ndarray:
+def predict(
+    model: Module,
+    images: Tensor | Array,
+    batch_size: int = 256,
+    *,
+    capture: bool | None = None,
+) -> np.ndarray:
     """Return what `model` computes for `images`.
 
     Args:
         model: the network.
         images: its inputs, (N, ...); they are moved to the model's device.
         batch_size: how many are computed at a time.
+        capture: see `evaluate`.
 
     Returns:
         The outputs in main memory, (N, ...); for a classifier scores, of which `.argmax(1)` is the
@@ -117,10 +133,11 @@ def predict(model: Module, images: Tensor | Array, batch_size: int = 256) -> np.
             f"{batch_size}"
         )
     device, parts = device_of_model(model), []
-    with inference_mode(model):
-        for start in range(0, max(len(images), 1), batch_size):  # no image is one empty batch
+    starts = range(0, max(len(images), 1), batch_size)  # no image is one empty batch
+    with inference_mode(model), inference_of(model, len(starts), capture) as infer:
+        for start in starts:
             batch = Tensor(images.array[start : start + batch_size]).to(device)
-            parts.append(to_device(model(batch).array, "cpu"))
+            parts.append(to_device(infer(batch).array, "cpu"))
     return np.concatenate(parts)
 
 
@@ -134,10 +151,12 @@ def inference_mode(model: Module) -> Iterator[None]:
 @contextmanager
 def mode(model: Module, training: bool) -> Iterator[None]:
     """Switch all modules to one mode inside the block; afterwards each has its own again."""
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
+    before = [(module, module.training) for module in model.modules()]
+    if any(was_training is not training for _, was_training in before):
+        model.train(training)
     try:
         yield
     finally:
-        for module, was_training in before.items():
-            module.training = was_training
+        for module, was_training in before:
+            if module.training is not was_training:
+                module.training = was_training

@@ -4,7 +4,7 @@ A metric takes what the network returned for a batch and what it should have ret
 arrays, and gives one number, the mean over the batch. Any function of that form can be used.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,19 +51,27 @@ def top_k_accuracy(outputs: Tensor | Array, targets: Tensor | Array, k: int = 5)
         targets: see `accuracy`.
         k: how many guesses the network has, 1 to K.
     """
+    return top_k_accuracies(outputs, targets, [k])[0]
+
+
+def top_k_accuracies(
+    outputs: Tensor | Array, targets: Tensor | Array, top_k: Sequence[int]
+) -> list[Number]:
+    """`top_k_accuracy` for several k, which share most of the work."""
     scores, labels = _scores_and_labels("top_k_accuracy", outputs, targets)
     xp, classes = xp_of(scores), scores.shape[1]
-    if not 1 <= k <= classes:
-        raise ValueError(f"top_k_accuracy: k: expected 1 to {classes}, the classes, got {k}")
+    for k in top_k:
+        if not 1 <= k <= classes:
+            raise ValueError(f"top_k_accuracy: k: expected 1 to {classes}, the classes, got {k}")
     counted = labels != IGNORED  # (N, ...)
     labels = xp.where(counted, labels, 0)[:, None]  # (N, 1, ...)
     own = xp.take_along_axis(scores, labels, axis=1)  # (N, 1, ...)
     order = xp.arange(classes).reshape(classes, *[1] * (scores.ndim - 2))  # (K, ...)
     earlier = (scores == own) & (order < labels)  # (N, K, ...)
     beaten_by = ~(scores <= own) | earlier  # (N, K, ...); NaN beats all
-    right = (beaten_by.sum(axis=1) < k) & counted  # (N, ...)
+    ranks, total = beaten_by.sum(axis=1), counted.sum()  # (N, ...) from 0, ()
     with np.errstate(invalid="ignore"):  # of nothing, the share is NaN
-        return _number(right.sum() / counted.sum())
+        return [_number(((ranks < k) & counted).sum() / total) for k in top_k]
 
 
 def mean_absolute_error(outputs: Tensor | Array, targets: Tensor | Array) -> Number:

@@ -9,16 +9,14 @@ the place and the likely reason.
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
 
 from minicnn import captured, random
 from minicnn.autograd import Tensor, no_grad
 from minicnn.backend import xp_of
 from minicnn.data.prefetch import sent_ahead
-from minicnn.kernels.dispatch import suits_cuda
 from minicnn.nn import Module
 from minicnn.nn import functional as F
 from minicnn.nn.functional.checks import check_whole
@@ -41,6 +39,7 @@ from minicnn.train.metrics import (
     named_metrics,
 )
 from minicnn.train.progress import Progress
+from minicnn.train.recording import is_worthwhile, length_of, may_be_captured, recorded
 
 LOOK_EVERY = 50
 """After how many batches `fit` reads the loss from a GPU: often enough to stop early, seldom enough not to be felt."""
@@ -95,8 +94,9 @@ def fit(
             same on every run.
         progress: whether to show how far training has come, on standard error.
         capture: whether to record the computation of the gradients in the second batch and to replay it for
-            later ones, which is quicker and gives the same bits, see `minicnn.capture`; None does so if all
-            parts of the model, and the loss, are minicnn's own.
+            later ones, which is quicker and gives the same bits, see `minicnn.capture`; and inference, if there
+            are 100 batches to validate with in all epochs. None does so if all parts of the model, and the loss,
+            are minicnn's own.
 
     Returns:
         The measures of every epoch.
@@ -126,7 +126,8 @@ def fit(
         scheduler=scheduler,
         steps_every_batch=_steps_every_batch(scheduler, scheduler_step),
         clip_norm=clip_norm,
-        is_captured=_may_be_captured(model, loss) if capture is None else capture,
+        is_captured=may_be_captured(model, loss) if capture is None else capture,
+        validations=0 if validation is None else epochs * length_of(validation),
     )
     history, bar = History(), Progress(epochs, progress)
     if early_stopping is not None:
@@ -166,21 +167,29 @@ class _Trainer:
     steps_every_batch: bool
     clip_norm: float | None
     is_captured: bool
+    validations: int
+    """How many batches will be validated with, as far as that is known."""
 
     def __post_init__(self) -> None:
         self.where = "fit"  # which batch of which epoch, for messages
-        self.gradients = self.compute_gradients
+        self.gradients, self.infer = self.compute_gradients, self.model
+        self.recordings = ExitStack()
         if self.is_captured:
-            self.gradients = captured.capture(self.compute_gradients)
+            self.gradients = self.record(self.compute_gradients)
+        if self.is_captured and is_worthwhile(self.model, self.validations):
+            self.infer = self.record(self.model)
+
+    def record(self, step: Callable) -> captured.CapturedStep:
+        """Capture a step until training ends."""
+        return self.recordings.enter_context(recorded(captured.capture(step)))
 
     def __enter__(self) -> "_Trainer":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the memory of a recording back at once, and not when Python looks for cycles of references."""
-        if self.is_captured:
-            self.gradients.release()
-        del self.gradients
+        """Give the memory of recordings back."""
+        self.recordings.close()
+        del self.gradients, self.infer
 
     def train_epoch(self, loader: Iterable, epoch: int, bar: Progress) -> dict[str, float]:
         """Go through the training data once, and return the averages over it."""
@@ -274,7 +283,8 @@ class _Trainer:
     def validate(self, loader: Iterable) -> dict[str, float]:
         """Return the averages over the validation data."""
         with inference_mode(self.model):
-            return measure_batches(self.model, loader, self.loss, self.metrics or {}, top_k=())
+            device, metrics = device_of_model(self.model), self.metrics or {}
+            return measure_batches(self.infer, loader, device, self.loss, metrics, top_k=())
 
     def end_epoch(self, record: dict[str, float]) -> None:
         """Let the schedule step, if it steps now."""
@@ -289,20 +299,6 @@ class _Trainer:
             self.scheduler.step(record[measure])
         elif self.scheduler is not None and not self.steps_every_batch:
             self.scheduler.step()
-
-
-def _may_be_captured(model: Module, loss: Loss | None) -> bool:
-    """Whether nothing in a step is the user's own code, which may do what a capture cannot repeat.
-
-    On a GPU, minicnn's own kernels have to run as well: matrix products of NVIDIA's cannot be captured.
-    """
-    arrays = [parameter.array for parameter in model.parameters()]
-    if any(xp_of(array) is not np and not suits_cuda(array) for array in arrays):
-        return False
-    parts = [type(part).__module__ for part in model.modules()]
-    if loss is not None:
-        parts.append(getattr(loss, "__module__", None) or type(loss).__module__)
-    return all(module.partition(".")[0] == "minicnn" for module in parts)
 
 
 def _choose_optimizer(model: Module, optimizer: Optimizer | None, scheduler: Any) -> Optimizer:

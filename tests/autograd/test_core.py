@@ -132,6 +132,11 @@ def test_deepcopy_of_a_leaf():
     assert not np.shares_memory(x.grad.array, y.grad.array)
 
 
+def test_deepcopy_keeps_the_order_in_memory():
+    x = Tensor(np.asfortranarray(normal(2, 3)))
+    assert copy.deepcopy(x).array.strides == x.array.strides
+
+
 def test_deepcopy_keeps_what_is_shared_shared():
     x = Tensor(normal(2))
     a, b = copy.deepcopy([x, x])

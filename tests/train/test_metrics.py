@@ -10,6 +10,7 @@ from minicnn.train.metrics import (
     confusion_matrix,
     mean_absolute_error,
     named_metrics,
+    top_k_accuracies,
     top_k_accuracy,
 )
 
@@ -20,6 +21,13 @@ LABELS = np.array([0, 1, 2])  # the first is the best guess, then the third, the
 @pytest.mark.parametrize(("k", "expected"), [(1, 1 / 3), (2, 1 / 3), (3, 2 / 3), (4, 1)])
 def test_top_k_counts_labels_among_the_k_best(k, expected):
     assert top_k_accuracy(SCORES, LABELS, k) == pytest.approx(expected)
+
+
+def test_several_k_at_once_give_what_each_gives():
+    each = [top_k_accuracy(SCORES, LABELS, k) for k in (3, 1, 4)]
+    assert top_k_accuracies(SCORES, LABELS, (3, 1, 4)) == each
+    with pytest.raises(ValueError, match="expected 1 to 4, the classes, got 5"):
+        top_k_accuracies(SCORES, LABELS, (1, 5))
 
 
 def test_accuracy_agrees_with_argmax():
