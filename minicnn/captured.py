@@ -52,7 +52,8 @@ from minicnn.kernels import memory
 from minicnn.kernels.capture import here
 from minicnn.nn import Module
 from minicnn.nn.functional.checks import as_tensor
-from minicnn.replay import MismatchError, Replay, copied
+from minicnn.rehearsal import MismatchError
+from minicnn.replay import Replay, copied
 
 CHANGES_INPUTS = "it changes one of its arguments in place"
 """Why a step cannot be replayed, which would change a copy."""
@@ -104,7 +105,7 @@ class CapturedStep:
             TypeError: for an input that is neither, nor a number.
         """
         inputs = tuple(self._as_input(number, value) for number, value in enumerate(inputs))
-        is_part = here.active is not None or here.is_rehearsal  # of another captured step
+        is_part = here.active is not None or here.may_end is not None  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
         # Another thread may be in the recording's memory; or about to make it, for which weights are changed a while.
@@ -150,10 +151,13 @@ class CapturedStep:
         if not self._replay.suits(inputs):
             return self._as_usual(inputs)
         try:
-            return self._replay.run(inputs, self._step)
+            returned = self._replay.run(inputs, self._step)
         except MismatchError as mismatch:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
+        if self._replay.problem:
+            self._give_up(self._replay.problem)
+        return returned
 
     def release(self) -> None:
         """Forget the recording, and give its memory back. Gradients that it computed move to memory of their own."""
