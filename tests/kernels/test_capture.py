@@ -147,11 +147,11 @@ def test_a_sum_into_memory_that_nobody_clears_is_noticed():
 @pytest.mark.parametrize(
     ("again", "looks"),
     [
-        (dict(shape=(4, 3)), 1),
-        (dict(order="F"), 2),
-        (dict(dtype="f4"), 2),
-        (dict(kind="halve"), 2),
-        (dict(function=np.add), 2),
+        ({"shape": (4, 3)}, 1),
+        ({"order": "F"}, 2),
+        ({"dtype": "f4"}, 2),
+        ({"kind": "halve"}, 2),
+        ({"function": np.add}, 2),
     ],
     ids=["another shape", "another order", "another dtype", "another program", "other notes"],
 )
