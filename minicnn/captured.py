@@ -155,6 +155,10 @@ class CapturedStep:
         except MismatchError as mismatch:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
+        except BaseException:
+            if not self._replay.is_whole:
+                self.release()
+            raise
         if self._replay.problem:
             self._give_up(self._replay.problem)
         return returned

@@ -83,10 +83,12 @@ class Rehearsal:
     Attributes:
         problem: why the recording cannot be used, if the step has run to its end as usual; "" otherwise.
         returned: what the step has returned then.
+        is_whole: whether the recording still has all of its memory, and can be tried again.
     """
 
     def __init__(self, recording: Recording, inputs: tuple[Tensor, ...]):
         self.problem = ""
+        self.is_whole = False
         self.returned: Any = None
         self._recording = recording
         self._inputs = inputs
@@ -106,20 +108,21 @@ class Rehearsal:
         capture = self._recording.capture
         lent = capture.lent()
         try:
-            expected, is_whole = self._usual_way(step)
-        except BaseException:
-            self._before.restore()
-            raise
+            expected, ended = self._usual_way(step)
+        finally:
+            is_replaced = any(tensor.array is not array for tensor, array in self._arrays)
+            if self.problem:
+                self._before.forget()
+            else:
+                self.is_whole = self._before.restore()
         if self.problem:
-            self._before.forget()
             return
-        is_replaced = any(tensor.array is not array for tensor, array in self._arrays)
-        if not self._before.restore() or is_replaced or self._has_lent_more_than(lent):
+        if not self.is_whole or is_replaced or self._has_lent_more_than(lent):
             raise MismatchError(KEPT_OUTSIDE)
         self._recording.begin(self._inputs)
         rest = capture.replay_to_first_whole()
         gradients = [gradient.tensor for _, gradient in capture.gradients.values()]
-        returned = self._recording.returned if is_whole else None
+        returned = self._recording.returned if ended else None
         if self._fingerprints(gradients, returned) != expected:
             self._before.restore()
             raise MismatchError(OTHER_NUMBERS)
@@ -130,17 +133,17 @@ class Rehearsal:
 
     def _usual_way(self, step: Callable[..., Any]) -> tuple[list[bytes], bool]:
         """Run the step; return the fingerprints, and whether it ran to its end."""
-        returned, is_whole = None, True
+        returned, ended = None, True
         try:
             with rehearsal(self._may_end), self._recording.capture.lending():
                 returned = step(*self._inputs)
         except EndOfRehearsal:
-            is_whole = False
-        if self.problem or (is_whole and not self._may_end()):
+            ended = False
+        if self.problem or (ended and not self._may_end()):
             self.returned = returned
             return [], True
         gradients = [leaf.grad for leaf, _ in self._recording.capture.gradients.values()]
-        return self._fingerprints(gradients, returned), is_whole
+        return self._fingerprints(gradients, returned), ended
 
     def _may_end(self) -> bool:
         """Whether the usual way has left alone what there is no copy of; if not, it has to go on to its end."""

@@ -32,10 +32,12 @@ class Replay:
 
     Attributes:
         problem: why the recording cannot be used, found in the last call; "" where nothing is known.
+        is_whole: whether it still has all of its memory.
     """
 
     def __init__(self, step: StepCapture, inputs: tuple[Tensor, ...], returned: Any):
         self.problem = ""
+        self.is_whole = True
         self._step = step
         self._is_tried = not step.needs_rehearsal
         # Inputs whose numbers have always been those of the recording.
@@ -121,6 +123,7 @@ class Replay:
             rehearsal.run(step)
         finally:
             self._gradients = self._gradients_now()
+            self.is_whole = rehearsal.is_whole
         self.problem = rehearsal.problem
         self._is_tried = True
         self._doubted -= new

@@ -185,6 +185,33 @@ def test_a_step_that_fails_when_it_is_tried_has_forgotten_its_gradients_and_can_
     assert captured.is_recorded
 
 
+def test_an_error_may_hold_what_lies_where_the_earlier_gradients_were():
+    made = []
+
+    def fail(training, x, y):
+        training.optimizer.zero_grad()
+        made.append(1)
+        if len(made) == TRIED + 1:
+            weight = training.weight
+            tensors = [F.linear(weight, weight) for _ in range(4)]  # the traceback holds them
+            raise RuntimeError(f"made {len(tensors)} tensors")
+
+    usual, training = Training(), Training(before=fail)
+    captured = capture(training.step)
+    data = batches()
+    for x, y in data[:TRIED]:
+        captured(x, y)
+        usual.step(minicnn.tensor(x), minicnn.tensor(y))
+    with pytest.raises(RuntimeError, match="made 4 tensors") as held:
+        captured(*data[TRIED])
+    for x, y in data:
+        loss = usual.step(minicnn.tensor(x), minicnn.tensor(y))
+        assert captured(x, y).item() == loss.item()
+        np.testing.assert_array_equal(training.weight.grad.array, usual.weight.grad.array)
+    assert held.traceback
+    assert captured.is_recorded
+
+
 def test_a_gradient_that_is_kept_in_the_trial_stays_what_it_is():
     kept = []
     training = Training(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.backend import Array, is_array
-from minicnn.kernels import capture, memory
+from minicnn.kernels import capture
 from minicnn.kernels.capture import Capture
 from minicnn.ops.function import Function
 
@@ -121,7 +121,6 @@ def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
         step.cleared[id(tensor)] = tensor
     if set_to_none:
         _clear(tensors, set_to_none)
-        memory.release()  # new gradients will lie in the memory of the recording
     else:
         with step.paused():
             _clear(tensors, set_to_none)
