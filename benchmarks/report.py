@@ -77,8 +77,8 @@ def tables(environment: dict, rows: list[dict]) -> str:
         "both columns time the same code, and differ by chance. Least, aim: the ratios that a row has to reach, and "
         "should. Training steps of minicnn are captured, as `fit` does it, and so is inference, by "
         "`minicnn.capture(model)`; uncaptured: each call decides anew what to compute. "
-        "Memory: the peak that later training steps add to a process, the one of minicnn's first steps, of which one is "
-        "recorded, and PyTorch's, in MiB.",
+        "Memory: the peak that later training steps add to a process, the peak of minicnn's first steps, of which one "
+        "is recorded, and PyTorch's, in MiB.",
         *(f"![Ratios]({name})" for name, groups in PICTURES.items() if shown(rows, groups)),
     ]
     for group in GROUPS:
