@@ -77,7 +77,8 @@ def tables(environment: dict, rows: list[dict]) -> str:
         "both columns time the same code, and differ by chance. Least, aim: the ratios that a row has to reach, and "
         "should. Training steps of minicnn are captured, as `fit` does it, and so is inference, by "
         "`minicnn.capture(model)`; uncaptured: each call decides anew what to compute. "
-        "Memory: the peak that a training step adds to a process, in MiB.",
+        "Memory: the peak that later training steps add to a process, the peak of minicnn's first steps, of which one "
+        "is recorded, and PyTorch's, in MiB.",
         *(f"![Ratios]({name})" for name, groups in PICTURES.items() if shown(rows, groups)),
     ]
     for group in GROUPS:
@@ -98,7 +99,7 @@ def table(rows: list[dict]) -> str:
     with_uncaptured = any("uncaptured_ratio" in row for row in rows)
     headings = ["", *HEADINGS]
     headings += UNCAPTURED_HEADINGS if with_uncaptured else ()
-    headings += ["memory minicnn, PyTorch"] if with_memory else []
+    headings += ["memory minicnn, first steps, PyTorch"] if with_memory else []
     lines = [joined(headings), joined(["---"] * len(headings))]
     for row in rows:
         cells = [row["title"], *cells_of(row)]
@@ -136,12 +137,13 @@ def uncaptured_cells(row: dict) -> list[str]:
 
 
 def memory_cell(row: dict) -> str:
-    """Return the peaks of minicnn and of the better of PyTorch's layouts."""
-    added = {name: values["added"] for name, values in row.get("memory", {}).items()}
-    if not added:
+    """Return the peaks of minicnn, in later steps and in the first ones, and of the better of PyTorch's layouts."""
+    memory = row.get("memory")
+    if not memory:
         return "-"
-    theirs = min(added[name] for name in (NCHW.name, CHANNELS_LAST.name))
-    return f"{added[MINICNN.name]:.0f}, {theirs:.0f}"
+    ours = memory[MINICNN.name]
+    theirs = min(memory[name]["added"] for name in (NCHW.name, CHANNELS_LAST.name))
+    return ", ".join(map(digits, (ours["added"], ours["first"], theirs)))
 
 
 # --- picture --------------------------------------------------------------------------------------

@@ -18,15 +18,16 @@ exactly as without a recording, and the notes remember places.
 """
 
 import functools
+import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from . import memory
-from .arrays import Array, keeping_order, xp_of
+from .arrays import Array, in_memory_order, keeping_order, xp_of
 
 Note = tuple[Callable, tuple]
 """A function and its arguments."""
@@ -45,6 +46,7 @@ class Capture:
         self.problem = ""
         self._pool = memory.Pool(least=0)
         self._first_whole: int | None = None  # the first note of `as_a_whole`
+        self._is_repeated: dict[Hashable, bool] = {}  # for each kind of step
         self._in_step = False
         self._is_impure = False  # whether the present step did what notes cannot repeat
 
@@ -120,6 +122,10 @@ class Capture:
         with memory.used_by_this_thread(self._pool):
             yield
 
+    def loan_of(self, array: np.ndarray) -> np.ndarray | None:
+        """The bytes of the recording's memory that an array keeps, or None."""
+        return self._pool.loan_of(array)
+
     def lent(self) -> int:
         """The bytes of the recording's memory that arrays lie in: results, gradients, and what others have kept."""
         return self._pool.lent
@@ -143,18 +149,21 @@ class Capture:
         held: list[Array],
         results: Callable[[Any], list[Array | None]],
         is_pure: bool = True,
+        kind: Hashable = None,
     ) -> tuple[Any, list[Array | None]]:
         """Carry out one step of the computation, and look whether its notes repeat it.
 
         They do not if the step computes with functions that nobody notes. To find out, the step is carried out
         once more with other numbers, and so are its notes: all bits must be the same. If they are not, the notes are
-        thrown away, and the caller has to note instead how to run the step again.
+        thrown away, and the caller has to note instead how to run the step again. One step of each kind is looked at:
+        those that are noted as calls of the same functions, with arrays that lie alike in memory.
 
         Args:
             compute: carries out the step; without `refuse`, the same numbers give the same results.
             held: the arrays that are there before.
             results: tells which arrays the step leaves behind, from what `compute` returns.
             is_pure: False if it is known that notes do not repeat it.
+            kind: tells steps of different programs apart.
 
         Returns:
             What `compute` returns; and, if the notes do not repeat the step, the list of `results`, with None for
@@ -175,9 +184,15 @@ class Capture:
                 self.problem = self.problem or "it computes on a GPU, and its inputs are on the CPU"
                 return returned, []
             if not self._is_impure:
-                with self.paused():
-                    if self._repeat(self.notes[start:], compute, held, results, arrays):
-                        return returned, []
+                notes = self.notes[start:]
+                kind = kind, tuple(function for function, _ in notes), tuple(map(_layout, held))
+                if kind not in self._is_repeated:
+                    with self.paused():
+                        self._is_repeated[kind] = self._repeat(
+                            notes, compute, held, results, arrays
+                        )
+                if self._is_repeated[kind]:
+                    return returned, []
         finally:
             self._in_step = False
         del self.notes[start:]
@@ -195,19 +210,26 @@ class Capture:
         new = [array for array in arrays if array is not None]
         if not all(array.flags.writeable and 0 not in array.strides for array in new):
             return False
+        self._pool.drop_free_pages()  # copies need some
         inputs = [a for a in held if a.dtype.kind == "f" and a.flags.writeable and a.size]
-        before = [(array, memory.copy_of(array)) for array in (*new, *inputs)]
+        before = [(array, memory.copy_of(array)) for array in inputs]
         try:
             for array in inputs:
                 _change(array)
-            _carry_out(notes)
-            with self.lending():  # after the notes, which would write there
+            with self.lending():
                 again = results(compute())
-            expected = [a for a, array in zip(again, arrays, strict=True) if array is not None]
-            return all(map(same_bits, new, expected))
+            expected = [
+                digest(a) for a, array in zip(again, arrays, strict=True) if array is not None
+            ]
+            del again  # before the notes are carried out, which would write there
+            before += [(array, memory.copy_of(array)) for array in new]
+            _carry_out(notes)
+            return list(map(digest, new)) == expected
         finally:
             for array, old in reversed(before):
                 array[...] = old
+            before.clear()
+            memory.release()  # later steps need more of the recording's memory
 
 
 class _Here(threading.local):
@@ -215,11 +237,12 @@ class _Here(threading.local):
 
     Attributes:
         active: the capture, or None.
-        is_rehearsal: whether the thread runs a computation only as far as to the first function of `as_a_whole`.
+        may_end: in a rehearsal, which runs a computation only as far as to the first function of `as_a_whole`: says
+            there whether it may end; None otherwise.
     """
 
     active: Capture | None = None
-    is_rehearsal = False
+    may_end: Callable[[], bool] | None = None
 
 
 here = _Here()
@@ -293,7 +316,7 @@ def as_a_whole(function: Callable) -> Callable:
     def call(*args: Any, **named: Any) -> Any:
         capture = here.active
         if capture is None:
-            if here.is_rehearsal:
+            if here.may_end is not None and here.may_end():
                 raise EndOfRehearsal
             return function(*args, **named)
         args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
@@ -319,13 +342,13 @@ class EndOfRehearsal(BaseException):
 
 
 @contextmanager
-def rehearsal() -> Iterator[None]:
-    """Run what is inside only as far as to the first function marked by `as_a_whole`; that raises `EndOfRehearsal`."""
-    here.is_rehearsal = True
+def rehearsal(may_end: Callable[[], bool]) -> Iterator[None]:
+    """Run what is inside only as far as to a function marked by `as_a_whole` where `may_end()`: `EndOfRehearsal`."""
+    here.may_end = may_end
     try:
         yield
     finally:
-        here.is_rehearsal = False
+        here.may_end = None
 
 
 def _carry_out(notes: list[Note]) -> None:
@@ -343,12 +366,26 @@ def _arrays_in(value: Any) -> Iterator[np.ndarray]:
             yield from _arrays_in(member)
 
 
+def _layout(array: np.ndarray) -> tuple:
+    """What decides, beside the shape, how functions go about an array."""
+    in_order, order = in_memory_order(array)
+    return array.dtype, array.flags.writeable, in_order.flags.c_contiguous, tuple(order)
+
+
 def _change(array: np.ndarray) -> None:
     """Make other numbers of floating-point numbers, of the same order of magnitude."""
     array *= 0.5
     array += 0.125  # zeros too
     if array.ndim:  # one half once more, for functions that scaling does not change
         array[: len(array) // 2] *= 0.5
+
+
+def digest(array: Array, like: Array | None = None) -> bytes:
+    """Return a digest of shape, dtype and numbers, read in the memory order of `like`, so that nothing is copied."""
+    order = in_memory_order(array if like is None or like.ndim != array.ndim else like)[1]
+    found = hashlib.sha1(np.ascontiguousarray(array.transpose(order)), usedforsecurity=False)
+    found.update(repr((array.shape, array.dtype)).encode())
+    return found.digest()
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

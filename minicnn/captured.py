@@ -66,7 +66,8 @@ from minicnn.nn import (
 )
 from minicnn.nn.functional.checks import as_tensor
 from minicnn.recurrence import Recurrence
-from minicnn.replay import MismatchError, Replay, copied
+from minicnn.rehearsal import MismatchError
+from minicnn.replay import Replay, copied
 
 DIFFER_IN_TRAINING = (BatchNorm1d, BatchNorm2d, Dropout, Dropout1d, Dropout2d, StochasticDepth)
 """Layers whose results in training mode depend on chance, or on the rest of the batch."""
@@ -123,7 +124,7 @@ class CapturedStep:
         inputs = tuple(self._as_input(number, value) for number, value in enumerate(inputs))
         if isinstance(self._step, _Inference) and (advice := self._step.advice()):
             warnings.warn(advice, UserWarning, stacklevel=2)
-        is_part = here.active is not None or here.is_rehearsal  # of another captured step
+        is_part = here.active is not None or here.may_end is not None  # of another captured step
         if self.problem or is_part or modes.state.anomaly_mode or not _are_replaceable(inputs):
             return self._as_usual(inputs)
         # Another thread may be in the recording's memory; or about to make it, for which weights are changed a while.
@@ -214,10 +215,17 @@ class CapturedStep:
             return self._record(inputs)
         self._recurrence.note_replay()
         try:
-            return self._replay.run(inputs, self._step)
+            returned = self._replay.run(inputs, self._step)
         except MismatchError as mismatch:
             self._give_up(str(mismatch))
             return self._as_usual(inputs)
+        except BaseException:
+            if not self._replay.is_whole:
+                self.release()
+            raise
+        if self._replay.problem:
+            self._give_up(self._replay.problem)
+        return returned
 
     def release(self) -> None:
         """Forget the recording, and give its memory back. Gradients that it computed move to memory of their own."""

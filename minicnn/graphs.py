@@ -16,7 +16,7 @@ kernels.gpu.linear, in the steps before and after the capture too, and the bits 
 The facts about CUDA are those of the CUDA C++ Programming Guide, "CUDA Graphs", and of CuPy's `Stream.begin_capture`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import zip_longest
@@ -180,6 +180,7 @@ class GraphCapture(StepCapture):
         held: list[Array],
         results: Callable[[Any], list[Array | None]],
         is_pure: bool = True,
+        kind: Hashable = None,
     ) -> tuple[Any, list[Array | None]]:
         """Carry out one function of the tape, and keep the arrays that it uses and no graph has made."""
         for array in held:

@@ -51,6 +51,8 @@ class StepCapture(Capture):
         had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
         cleared: tensors whose `.grad` was forgotten.
         run_again: functions whose forward is called again in each replay.
+        changed: what counts the changes of tensors that were changed in place before the first function of
+            `as_a_whole`, by identity.
         made: the tensors that the step has made, as far as they are still there.
         needs_rehearsal: whether something may have been computed that was not noted.
     """
@@ -65,7 +67,13 @@ class StepCapture(Capture):
         self.had_gradient: dict[int, bool] = {}
         self.cleared: dict[int, Any] = {}
         self.run_again: set[Function] = set()
+        self.changed: dict[int, Any] = {}
         self.made: list[weakref.ref] = []
+
+    def note_change(self, version: Any) -> None:
+        """Note that tensors which share `version` were changed."""
+        if self._first_whole is None:
+            self.changed[id(version)] = version
 
     def holds(self) -> bool:
         """Whether what the capture has taken for constant still is."""
@@ -137,6 +145,11 @@ def note_made(tensor: Any) -> None:
     capture.here.active.made.append(weakref.ref(tensor))
 
 
+def note_change(tensor: Any) -> None:
+    """Remember that the array of a tensor was changed in place while somebody is recording."""
+    capture.here.active.note_change(tensor.version)
+
+
 def note_module(module: Any) -> None:
     """Remember a module that was called while a step is captured."""
     capture.here.active.modules[id(module)] = module
@@ -164,7 +177,10 @@ def forward(function: Function, arrays: Arrays) -> Array:
     step = capture.here.active
     held = [array for array in (*arrays, *_arrays_of(function)) if array is not None]
     compute = _Repeatable(function, lambda: _as_array(function.forward(*arrays)))
-    output, left = step.step(compute, held, lambda output: [output, *_arrays_of(function)])
+    kind = type(function), "forward"
+    output, left = step.step(
+        compute, held, lambda output: [output, *_arrays_of(function)], kind=kind
+    )
     compute.restore()
     kept = [output, *_arrays_of(function)]
     if left:
@@ -190,7 +206,8 @@ def backward(function: Function, grad: Array) -> tuple[Array | None, ...]:
     # A forward that is called again decides anew what backward does, such as which numbers to drop.
     is_pure = function not in step.run_again
     saved = function.saved if is_pure else None  # None: what forward has saved in the replay
-    parts, left = step.step(compute, [grad, *_arrays_of(function)], _members, is_pure)
+    kind = type(function), "backward"
+    parts, left = step.step(compute, [grad, *_arrays_of(function)], _members, is_pure, kind)
     compute.restore()
     if left:
         left = list(map(_memory_of_its_own, left))

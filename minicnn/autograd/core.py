@@ -314,3 +314,5 @@ class Tensor(Arithmetic, InPlace, Reductions, Shaping, Copying, Reading):
     def bump_version(self) -> None:
         """Tell the tape that the array has been changed in place."""
         self.version.count += 1
+        if capture.here.active is not None:
+            capturing.note_change(self)

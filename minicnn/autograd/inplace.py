@@ -76,10 +76,20 @@ class InPlace:
         self._refuse_on_tape("add_")
         return self._update(np.add, other if alpha == 1 else alpha * other)
 
+    def sub_(self, other: Any, alpha: float = 1) -> "Tensor":
+        """Subtract `alpha * other` in place."""
+        self._refuse_on_tape("sub_")
+        return self._update(np.subtract, other if alpha == 1 else alpha * other)
+
     def mul_(self, other: Any) -> "Tensor":
         """Multiply by `other` in place."""
         self._refuse_on_tape("mul_")
         return self._update(np.multiply, other)
+
+    def div_(self, other: Any) -> "Tensor":
+        """Divide by `other` in place."""
+        self._refuse_on_tape("div_")
+        return self._update(np.true_divide, other)
 
     def normal_(self, mean: float = 0.0, std: float = 1.0) -> "Tensor":
         """Fill with normal random numbers of the given mean and standard deviation."""

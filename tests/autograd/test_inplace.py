@@ -114,6 +114,9 @@ def test_methods_that_write():
     assert x.add_(2).tolist() == [3, 3, 3]
     assert x.add_(1, alpha=-2).tolist() == [1, 1, 1]
     assert x.mul_(4).tolist() == [4, 4, 4]
+    assert x.sub_(1).tolist() == [3, 3, 3]
+    assert x.sub_(1, alpha=-3).tolist() == [6, 6, 6]
+    assert x.div_(2).tolist() == [3, 3, 3]
     assert x.fill_(5).tolist() == [5, 5, 5]
     assert x.copy_(Tensor([1, 2, 3])).tolist() == [1, 2, 3]
     assert x.zero_().tolist() == [0, 0, 0]
@@ -126,7 +129,9 @@ def test_methods_that_write():
         lambda x: x.fill_(1),
         lambda x: x.copy_(x),
         lambda x: x.add_(1),
+        lambda x: x.sub_(1),
         lambda x: x.mul_(2),
+        lambda x: x.div_(2),
     ],
 )
 def test_methods_that_write_refuse_the_tape(write):

@@ -42,11 +42,13 @@ def test_the_better_layout_is_shown():
     assert report.cells_of(record())[:3] == ["1", "1.5", "2 c"]
 
 
-def test_memory_is_that_of_the_better_layout():
+def test_memory_is_that_of_the_better_layout_and_of_both_kinds_of_steps():
     memory = {
-        name: {"added": value} for name, value in zip(NAMES, (5.0, 5.5, 9.0, 7.0), strict=True)
+        name: {"added": value, "first": value + 1}
+        for name, value in zip(NAMES, (5.0, 5.5, 9.0, 7.0), strict=True)
     }
-    assert report.memory_cell(record(memory=memory)) == "5, 7"
+    assert report.memory_cell(record(memory=memory)) == "5, 6, 7"
+    assert report.memory_cell(record()) == "-"
 
 
 @pytest.mark.parametrize(("ms", "text"), [(0.01234, "0.0123"), (12.34, "12.3"), (1234.5, "1234")])

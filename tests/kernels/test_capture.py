@@ -144,6 +144,41 @@ def test_a_sum_into_memory_that_nobody_clears_is_noticed():
     assert not run_step(total, x)[1]
 
 
+@pytest.mark.parametrize(
+    ("again", "looks"),
+    [
+        ({"shape": (4, 3)}, 1),
+        ({"order": "F"}, 2),
+        ({"dtype": "f4"}, 2),
+        ({"kind": "halve"}, 2),
+        ({"function": np.add}, 2),
+    ],
+    ids=["another shape", "another order", "another dtype", "another program", "other notes"],
+)
+def test_one_step_of_each_kind_is_looked_at(again, looks):
+    notes, calls = Capture(), []
+
+    def carry_out(shape=(2, 3), order="C", dtype="f8", kind="double", function=np.multiply):
+        x = np.ones(shape, dtype, order)
+
+        def compute():
+            calls.append(1)
+            y = memory.empty_like(x)
+            capture.do(function, x, 2, y)
+            return y
+
+        _, left = notes.step(compute, [x], lambda result: [result], kind=kind)
+        assert not left
+
+    with notes.in_force():
+        carry_out()
+        before = len(calls)
+        carry_out()
+        assert len(calls) == before + 1
+        carry_out(**again)
+    assert len(calls) == before + 1 + looks
+
+
 def test_a_view_needs_no_notes():
     x = np.arange(6.0)
     view, repeats = run_step(lambda: x.reshape(2, 3), x)
@@ -188,7 +223,7 @@ def test_a_function_as_a_whole_is_one_note():
 def test_a_rehearsal_ends_at_the_first_function_as_a_whole():
     calls = []
     function = capture.as_a_whole(lambda: calls.append(1))
-    with pytest.raises(EndOfRehearsal), capture.rehearsal():
+    with pytest.raises(EndOfRehearsal), capture.rehearsal(lambda: True):
         function()
     function()
     assert calls == [1]
@@ -289,3 +324,11 @@ def test_reshaped_is_noted_where_it_copies(transposed):
     a[...] = np.arange(6).reshape(3, 2)
     notes.replay()
     assert y.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_digest_depends_on_numbers_shape_and_dtype():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    found = capture.digest(array)
+    assert found == capture.digest(np.asfortranarray(array), like=array)
+    for other in (array.reshape(4, 3), array.view(np.int32), array + 1, array.T, array[:, ::-1]):
+        assert capture.digest(other) != found
