@@ -56,9 +56,11 @@ def _softmax(x, p):
     highest = x[0]
     for c in range(x.size):
         highest = x[c] if x[c] > highest else highest
-    total = x.dtype.type(0)
     for c in range(x.size):
         p[c] = exp(x[c] - highest)  # every power is at most 1
+    # In a loop of its own: one that also reads x would add in another order where x and p lie close together.
+    total = x.dtype.type(0)
+    for c in range(x.size):
         total += p[c]
     for c in range(x.size):
         p[c] /= total

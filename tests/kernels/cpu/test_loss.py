@@ -77,3 +77,22 @@ def test_arrays_of_any_memory_order():
         np.asfortranarray(x), np.repeat(labels, 2)[::2], weights[::-1].copy()[::-1], IGNORE, 0.1
     )
     np.testing.assert_array_equal(plain[0], odd[0])
+
+
+@pytest.mark.parametrize("distance", [32, 48, 64, 96])
+def test_bits_do_not_depend_on_where_the_arrays_lie(distance):
+    x, labels, weights = case(2, 4, np.float32)
+    results = []
+    for place in (distance, 512):
+        memory = np.zeros(1024, np.uint8)
+        first = -memory.ctypes.data % 64
+        scores, probabilities = (
+            memory[first + start : first + start + x.nbytes].view(x.dtype).reshape(x.shape)
+            for start in (0, place)
+        )
+        scores[...] = x
+        losses = np.empty(len(x), x.dtype)
+        truth = labels, weights, IGNORE, 0.0
+        loss._losses(1, scores, truth, losses, probabilities, np.empty((1, 2)))
+        results.append(losses.tobytes() + probabilities.tobytes())
+    assert results[0] == results[1]
