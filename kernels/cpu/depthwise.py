@@ -53,6 +53,10 @@ thirds of the time)."""
 WIDE_BYTES = 2 * WIDE_VECTORS * VECTOR_BYTES
 """Pixels have many channels from so many bytes on: two wide blocks."""
 
+MOST_WIDE_BYTES = 2**10
+"""The same for the weight gradient is worth it up to so many bytes (measured): with fewer pixels at once, its sums are
+loaded and stored more often, and with still more channels, they come from the L2 cache."""
+
 FETCHED_BYTES = 2**23
 """At a stride, images of so many bytes and more are asked for ahead of time: they come from memory."""
 
@@ -240,7 +244,7 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
     N, OH, OW, C = grad.shape
     grad_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     fetches = steps[0] == steps[1] == 1 or x.size * x.itemsize >= FETCHED_BYTES
-    is_wide = C * x.itemsize >= WIDE_BYTES
+    is_wide = WIDE_BYTES <= C * x.itemsize <= MOST_WIDE_BYTES
     at_once = WIDE_PIXELS if is_wide else PIXELS
     fetched, x_row = (at_once * x_step if fetches else 0), x.shape[2] * C
     tap_rows = address_of(sums, part * (sums.size // parts)), sums.shape[2] * x.itemsize
@@ -262,6 +266,7 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
                 else:
                     add_products(PIXELS, TILE_VECTORS, xs, seen, tap_rows, grads, C, x)
                 _fetch(new_row + j * x_step, fetched, new_rows, x_row * x.itemsize)
+                _fetch(grad_first + (j + at_once) * grad_step, at_once * grad_step, 1, 0)
             for j in range(whole, count):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
                 add_products(1, TILE_VECTORS, xs, seen, tap_rows, grads, C, x)
@@ -294,8 +299,9 @@ def _last_seen(i, column_kind, rows, taps, counts):
 
 @compiled
 def _fetch(address, size, rows, row_bytes):
-    """Ask for bytes that will be needed soon, `size` of each row that the next row of outputs is the first to see.
+    """Ask for bytes that will be needed soon, `size` of each of some rows.
 
+    They are those of x that the next row of outputs is the first to see, and the gradients of the next pixels.
     The processor does that by itself for memory that is read in order, but here pixels are read in
     turn, a block of channels of each (8 images of 56x56x128: a quarter less time; at stride 2 a sixth).
     """
