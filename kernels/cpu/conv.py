@@ -14,7 +14,8 @@ between the pixels. The gradient with respect to the weights is a sum of outer p
 addresses.
 
 Weights are packed into panels as wide as a tile, each thread for itself, as many as fit in its L2
-cache; there they stay while all tiles pass by. If the results are to be scaled, so are the panels: a
+cache; there they stay while all tiles pass by. The last panel is one vector wide, with tiles of as many
+sums, if that is enough for the channels that are left. If the results are to be scaled, so are the panels: a
 column of a panel makes one output channel. Where there are more panels than that, they are divided
 into blocks of about the same size, as many for each thread: otherwise one thread waits for the others.
 A thread that is done first takes over strips of tiles from the others (sharing.py).
@@ -37,8 +38,9 @@ from .conv_grad_weight import add_up
 from .conv_plan import Plan, forward_plan, grad_input_plan, unpack
 from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
-from .packing import even_pieces, pack_start, pack_weights, scale_panels
+from .packing import even_pieces, pack_start, pack_weights
 from .pointers import point_at_inputs, point_at_outputs
+from .scaling import scale_rows
 from .sharing import nothing_taken, take_next
 from .simd import (
     NARROW_TILE_ROWS,
@@ -192,73 +194,107 @@ def _multiply(part, parts, x, weights, layout, y, seen, written, bias, relu, sca
     A strip has the same bits whoever works it out, see `sharing`.
     """
     G, R, S, C, K = unpack(layout[0])
-    width = panel_width_for(K, x.itemsize)
-    narrow = width < panel_width(x.itemsize)
-    rows = NARROW_TILE_ROWS if narrow else TILE_ROWS
-    panel_size = R * S * C * width
-    panels = (K + width - 1) // width
+    width = panel_width(x.itemsize)
+    panels, panel_size = (K + width - 1) // width, R * S * C * width
+    rows = NARROW_TILE_ROWS if panel_width_for(K, x.itemsize) < width else TILE_ROWS
     pixel_count = x.shape[0] * len(written[0]) * len(written[1])
     tiles = (pixel_count + rows - 1) // rows
-    blocks_per_group = _blocks_of_panels(panels, panel_size * x.itemsize, tiles, parts)
-    panels_at_once = (panels + blocks_per_group - 1) // blocks_per_group
+    blocks = _blocks_of_panels(panels, panel_size * x.itemsize, tiles, parts)  # of each group
+    panels_at_once = (panels + blocks - 1) // blocks
 
     zeros = np.zeros(max(C, width), x.dtype)  # as many as a tap looks at, or as a tile is wide
     packed = np.empty(panels_at_once * panel_size + CACHE_LINE // x.itemsize, x.dtype)
     aligned = start_of_line(packed)
     start = np.empty(panels_at_once * width, x.dtype)
-    factors = np.empty(panels_at_once * width, x.dtype)
-    x_rows = np.empty(R * S * STRIP_ROWS, np.int64)
-    y_rows = np.empty(STRIP_ROWS, np.int64)
+    x_rows, y_rows = np.empty(R * S * STRIP_ROWS, np.int64), np.empty(STRIP_ROWS, np.int64)
     x_bytes = x.size // x.shape[0] * x.itemsize
     y_bytes = y.size // y.shape[0] * y.itemsize
 
     strips = min(tiles, max(parts, even_pieces(tiles, STRIP_ROWS // rows, parts)))
-    work = G * blocks_per_group * strips  # (group, block of panels, strip of tiles), in this order
-    packed_block, first_panel, last_panel = -1, 0, 0
+    work = G * blocks * strips  # (group, block of panels, strip of tiles), in this order
+    packed_block = -1
     for turn in range(parts):  # its own share, and then what is left of the others'
         share = (part + turn) % parts
         first, end = share * work // parts, (share + 1) * work // parts
         position = first + take_next(taken, share)
         while position < end:
             block, strip = divmod(position, strips)
-            group, block_of_group = divmod(block, blocks_per_group)
+            group, block_of_group = divmod(block, blocks)
+            first_panel = block_of_group * panels // blocks
+            last_panel = (block_of_group + 1) * panels // blocks
             if block != packed_block:
                 packed_block = block
-                first_panel = block_of_group * panels // blocks_per_group
-                last_panel = (block_of_group + 1) * panels // blocks_per_group
-                columns = group * K, K, first_panel * width, last_panel * width
-                pack_weights(
-                    packed, aligned, weights, layout, group, first_panel, last_panel, width
-                )
-                pack_start(start, bias, *columns)
-                if scale.size:
-                    pack_start(factors, scale, *columns)
-                    count = last_panel - first_panel
-                    scale_panels(packed, aligned, factors, count, R * S * C, width)
-            x_images = address_of(x, group * C), x_bytes, x.itemsize
-            y_images = address_of(y, group * K), y_bytes, y.itemsize
+                _pack_panels(
+                    packed, aligned, start, weights, layout, group, first_panel, last_panel,
+                    bias, scale,
+                )  # fmt: skip
             pixel = strip * tiles // strips * rows
             count = (strip + 1) * tiles // strips * rows - pixel
-            point_at_inputs(
-                x_rows, count, pixel, pixel_count - 1, x_images, address_of(zeros, 0), seen
-            )
-            point_at_outputs(y_rows, count, pixel, pixel_count - 1, y_images, written)
-            for panel in range(first_panel, last_panel):
-                place = panel - first_panel
-                first_weight, first_start = aligned + place * panel_size, place * width
-                offset, columns_left = panel * width * y.itemsize, K - panel * width
-                for row in range(0, count, rows):
-                    if narrow:
-                        multiply_narrow_tile(
-                            x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
-                            address_of(start, first_start), R * S, C, relu, columns_left,
-                        )  # fmt: skip
-                    else:
-                        multiply_tile(
-                            x_rows[row:], count, packed, first_weight, y_rows[row:], offset,
-                            address_of(start, first_start), R * S, C, relu, columns_left,
-                        )  # fmt: skip
+            last_pixel = min(pixel + count, pixel_count) - 1
+            pitch = max(count, NARROW_TILE_ROWS)  # the last pixel is repeated, if need be
+            x_images = address_of(x, group * C), x_bytes, x.itemsize
+            y_images = address_of(y, group * K), y_bytes, y.itemsize
+            point_at_inputs(x_rows, pitch, pixel, last_pixel, x_images, address_of(zeros, 0), seen)
+            point_at_outputs(y_rows, pitch, pixel, last_pixel, y_images, written)
+            _multiply_strip(
+                x_rows, y_rows, count, pitch, R * S, C, packed, aligned, start,
+                first_panel, last_panel, K, relu,
+            )  # fmt: skip
             position = first + take_next(taken, share)
+
+
+@compiled
+def _pack_panels(
+    packed, first, start, weights, layout, group, first_panel, last_panel, bias, scale
+):
+    """Pack some panels of a group's weights, scaled, to packed[first:], and to `start` what their sums begin with.
+
+    Panels are a tile wide; the last one is one vector wide, if that holds all its columns.
+    """
+    _, R, S, C, K = unpack(layout[0])
+    width, rows = panel_width(packed.itemsize), R * S * C
+    columns = group * K, K, first_panel * width, last_panel * width
+    pack_start(start, bias, *columns)
+    factors = np.empty(start.size if scale.size else 0, start.dtype)
+    if scale.size:
+        pack_start(factors, scale, *columns)
+    for panel in range(first_panel, last_panel):
+        own_width = panel_width_for(K - panel * width, packed.itemsize)
+        number = panel * (width // own_width)  # were all panels as wide as this one
+        pack_weights(packed, first, weights, layout, group, number, number + 1, own_width)
+        if scale.size:
+            own_factors = address_of(factors, (panel - first_panel) * width)
+            scale_rows(address_of(packed, first), rows, own_width, own_factors, packed)
+        first += rows * width
+
+
+@compiled
+def _multiply_strip(
+    x_rows, y_rows, count, pitch, taps, C, packed, first, start, first_panel, last_panel, K, relu
+):
+    """Multiply what a strip of `count` pixels sees with some panels, which are packed from packed[first] on.
+
+    With a panel of one vector, tiles are narrow, and the last one goes over pixels that have been
+    worked out already, rather than beyond the strip.
+    """
+    width = panel_width(packed.itemsize)
+    for panel in range(first_panel, last_panel):
+        columns, offset = K - panel * width, panel * width * packed.itemsize
+        panel_start = address_of(start, (panel - first_panel) * width)
+        if panel_width_for(columns, packed.itemsize) < width:
+            for row in range(0, count, NARROW_TILE_ROWS):
+                row = min(row, pitch - NARROW_TILE_ROWS)
+                multiply_narrow_tile(
+                    x_rows[row:], pitch, packed, first, y_rows[row:], offset,
+                    panel_start, taps, C, relu, columns,
+                )  # fmt: skip
+        else:
+            for row in range(0, count, TILE_ROWS):
+                multiply_tile(
+                    x_rows[row:], pitch, packed, first, y_rows[row:], offset,
+                    panel_start, taps, C, relu, columns,
+                )  # fmt: skip
+        first += taps * C * width
 
 
 @compiled

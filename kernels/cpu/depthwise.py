@@ -4,7 +4,7 @@
 
 No sum runs over channels, so there is no matrix product in it: an output takes R * S products, and
 the processor has little more to do than to load and to store. Channels are innermost in memory, and
-a vector holds neighbouring channels of one pixel. PIXELS neighbouring pixels of a row are worked on
+a vector holds neighbouring channels of one pixel. A few neighbouring pixels of a row are worked on
 at once, so that a vector of weights (or of their gradient) is loaded once for all of them:
 
     forward          the pixels' sums stay in registers;       a tap adds  x[j] * w  to each
@@ -20,17 +20,16 @@ multiplied by padded or inserted zeros anywhere, not even infinity or NaN: what 
 only stays finite, where the definition has zero times infinity, NaN.
 """
 
-from functools import lru_cache
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import channels_first
 from ..capture import do, zeros
 from ..memory import CACHE_LINE, empty
-from ..shapes import IntOrPair, Padding, Pair, Shape, conv2d_shape, is_depthwise, window_of
+from ..shapes import IntOrPair, Padding, Shape
 from .compiled import compiled, on_threads, thread_count
+from .depthwise_plan import Plan, forward_plan, grad_input_plan
 from .depthwise_simd import add_products, multiply_pixels
 from .images import images_in_order
 from .simd import address_of, panel_width, prefetch
@@ -45,6 +44,16 @@ With TILE_VECTORS vectors each and as many of weights this takes 10 registers. A
 for 8 multiply-adds, of which a processor does two each in a cycle. More pixels would save little, and
 rows of small images would be cut badly.
 """
+
+WIDE_PIXELS, WIDE_VECTORS = PIXELS // 2, 2 * TILE_VECTORS
+"""The same where pixels have many channels: half the pixels, twice the vectors. Products take a few more loads so,
+but memory is read in longer pieces, which counts for more (measured: 64 channels of 112x112 at stride 2 take two
+thirds of the time)."""
+
+WIDE_BYTES, MOST_WIDE_BYTES = 2 * WIDE_VECTORS * VECTOR_BYTES, 2**10
+"""Pixels have many channels from so many bytes on: two wide blocks. With more than the second number, four pixels are
+quicker again (512 channels of 14x14: by a twentieth, the weight gradient by a sixth): weights, or the sums of their
+gradient, then come from the L2 cache, and are loaded once for all pixels."""
 
 FETCHED_BYTES = 2**23
 """At a stride, images of so many bytes and more are asked for ahead of time: they come from memory."""
@@ -84,7 +93,7 @@ def conv2d(
     Raises:
         ValueError: for a convolution that is not depthwise; otherwise as `reference.conv2d`.
     """
-    plan, y_shape = _forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
+    plan, y_shape = forward_plan(x.shape, w.shape, stride, padding, dilation, groups)
     return _multiply(x, _weight_rows(w, bias, scale), plan, y_shape, relu)
 
 
@@ -102,7 +111,7 @@ def conv2d_grad_input(
     Returns:
         (N, C, H, W), a view of memory in the order (N, H, W, C)
     """
-    plan = _grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
+    plan = grad_input_plan(tuple(x_shape), w.shape, stride, padding, dilation, groups)
     return _multiply(grad, _weight_rows(w), plan, x_shape)
 
 
@@ -121,7 +130,7 @@ def conv2d_grad_weight(
         (C, 1, R, S), a view of memory in the order (R, S, 1, C)
     """
     C, _, R, S = w_shape
-    plan, _ = _forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
+    plan, _ = forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
     threads = thread_count()
     sums = zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
     _add_products_of_rows(threads, images_in_order(x), images_in_order(grad), sums, *plan)
@@ -130,16 +139,8 @@ def conv2d_grad_weight(
     return grad_w.reshape(R, S, 1, C).transpose(3, 2, 0, 1)
 
 
-def _check_suits(x_shape: Shape, w_shape: Shape, groups: int) -> None:
-    if not is_depthwise(x_shape, w_shape, groups):
-        raise ValueError(
-            "depthwise: groups: expected as many groups as input and output channels, got groups="
-            f"{groups}, x {tuple(x_shape)}, w {tuple(w_shape)}; use the convolution of `conv`"
-        )
-
-
 def _multiply(
-    x: np.ndarray, rows: np.ndarray, plan: "Plan", y_shape: Shape, relu: bool = False
+    x: np.ndarray, rows: np.ndarray, plan: Plan, y_shape: Shape, relu: bool = False
 ) -> np.ndarray:
     N, C, OH, OW = y_shape
     y = _aligned_empty((N, OH, OW, C), x.dtype)
@@ -188,125 +189,15 @@ def _aligned_empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
     return memory[first : first + count].reshape(shape)
 
 
-class Plan(NamedTuple):
-    """What every pixel of the output sees of the input. Offsets count elements; arrays are int64.
-
-    Attributes:
-        rows: (OH, 2), for each row the offset of the first input row it sees, and its kind.
-        runs: (runs, 4), each a first column, how many columns, the offset of the first input column
-            that the first one sees, and their kind.
-        taps: (kinds of rows, kinds of columns, R * S, 2), for the taps of pixels of these kinds: the
-            offset from the first input pixel that they see, ascending, and the tap's number.
-        counts: (kinds of rows, kinds of columns), how many taps these are.
-        steps: columns from a pixel of a run to the next, in the output and in the input.
-    """
-
-    rows: np.ndarray
-    runs: np.ndarray
-    taps: np.ndarray
-    counts: np.ndarray
-    steps: Pair
-
-
-@lru_cache(maxsize=1024)
-def _forward_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> tuple[Plan, Shape]:
-    """The plan for output pixels, and the input pixels that they see; and the shape of the output.
-
-    The settings are stride, padding, dilation and groups.
-    """
-    y_shape = conv2d_shape(x_shape, w_shape, *settings)
-    _check_suits(x_shape, w_shape, settings[-1])
-    window = window_of(w_shape[2:], *settings[:-1])
-    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
-    tables = []
-    for size, count, kernel, stride, (before, _), dilation in zip(
-        image_size, output_size, *window, strict=True
-    ):
-        seen = np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation
-        tables.append(np.where((seen >= 0) & (seen < size), seen, -1))
-    steps = 1, window.stride[1]
-    return _plan(*tables, image_size[1] * channels, channels, steps), y_shape
-
-
-@lru_cache(maxsize=1024)
-def _grad_input_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> Plan:
-    """For input pixels, and the output pixels that saw them: "output" and "input" change places in the plan."""
-    y_shape = conv2d_shape(x_shape, w_shape, *settings)
-    _check_suits(x_shape, w_shape, settings[-1])
-    window = window_of(w_shape[2:], *settings[:-1])
-    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
-    tables = []
-    for size, count, kernel, stride, (before, _), dilation in zip(
-        image_size, output_size, *window, strict=True
-    ):
-        steps = np.arange(size)[:, None] + before - np.arange(kernel) * dilation  # output * stride
-        exists = (steps % stride == 0) & (steps >= 0) & (steps < count * stride)
-        tables.append(np.where(exists, steps // stride, -1))
-    return _plan(*tables, output_size[1] * channels, channels, (window.stride[1], 1))
-
-
-def _plan(
-    rows: np.ndarray, columns: np.ndarray, row_step: int, column_step: int, steps: Pair
-) -> Plan:
-    """Make a plan of tables (OH, R) and (OW, S): the input row, or column, behind each tap; -1 for none.
-
-    Args:
-        rows: see above.
-        columns: see above.
-        row_step: elements from one input row to the next.
-        column_step: elements from one input column to the next.
-        steps: see `Plan`.
-    """
-    first_rows, row_kinds = _kinds(rows, row_step)
-    first_columns, column_kinds = _kinds(columns, column_step)
-    R, S = rows.shape[1], columns.shape[1]
-    taps = np.zeros((len(row_kinds), len(column_kinds), R * S, 2), np.int64)
-    counts = np.zeros(taps.shape[:2], np.int64)
-    for i, row_kind in enumerate(row_kinds):
-        for j, column_kind in enumerate(column_kinds):
-            pairs = [(a + b, r * S + s) for a, r in row_kind for b, s in column_kind]
-            taps[i, j, : len(pairs)] = np.reshape(pairs, (-1, 2))
-            counts[i, j] = len(pairs)
-    runs = _runs(first_columns, steps[0])
-    return Plan(np.array(first_rows), np.array(runs), taps, counts, steps)
-
-
-def _kinds(table: np.ndarray, step: int) -> tuple[list[Pair], list[tuple[Pair, ...]]]:
-    """Find rows (or columns) of a table that look alike.
-
-    Returns:
-        for each row the offset of what it sees first, and the number of its kind; and the kinds, each
-        its taps: (offset from what is seen first, tap)
-    """
-    kinds = {}
-    rows = []
-    for places in table.tolist():
-        seen = sorted((place * step, tap) for tap, place in enumerate(places) if place >= 0)
-        first = seen[0][0] if seen else 0
-        kind = tuple((offset - first, tap) for offset, tap in seen)
-        rows.append((first, kinds.setdefault(kind, len(kinds))))
-    return rows, list(kinds)
-
-
-def _runs(columns: list[Pair], step: int) -> list[tuple[int, int, int, int]]:
-    """Cut every `step`-th column into runs of one kind: (first column, how many, its offset, their kind)."""
-    runs = []
-    for phase in range(min(step, len(columns))):
-        start = phase
-        for column in range(phase, len(columns), step):
-            if column + step >= len(columns) or columns[column + step][1] != columns[start][1]:
-                runs.append((start, (column - start) // step + 1, *columns[start]))
-                start = column + step
-    return runs
-
-
 @on_threads
 def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, relu, streams):
     """Compute one part of the rows of y (N, OH, OW, C) from x (N, H, W, C) and weights (R * S + 1, C and more)."""
     N, OH, OW, C = y.shape
     y_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     fetches = steps[0] == steps[1] == 1 or x.size * x.itemsize >= FETCHED_BYTES
-    fetched, x_row = (PIXELS * x_step if fetches else 0), x.shape[2] * C
+    is_wide = WIDE_BYTES <= C * x.itemsize <= MOST_WIDE_BYTES
+    at_once = WIDE_PIXELS if is_wide else PIXELS
+    fetched, x_row = (at_once * x_step if fetches else 0), x.shape[2] * C
     row_bytes = weights.shape[1] * x.itemsize
     tap_rows = address_of(weights, 0), row_bytes
     bias = address_of(weights, 0) + (len(weights) - 1) * row_bytes
@@ -320,15 +211,26 @@ def _multiply_rows(part, parts, x, weights, y, rows, runs, taps, counts, steps, 
             first_new, new_rows = _new_rows(i, kind, rows, taps, counts, x_row)
             new_row = image + (first_new + offset) * x.itemsize
             seen = _taps_of(rows[i, 1], kind, taps, counts)
-            if count < PIXELS:
+            if count < at_once:
                 for j in range(count):
                     xs, ys = (x_first + j * x_step, x_step), (y_first + j * y_step, y_step)
-                    multiply_pixels(1, xs, seen, tap_rows, bias, ys, C, relu, streams, x)
+                    multiply_pixels(
+                        1, TILE_VECTORS, xs, seen, tap_rows, bias, ys, C, relu, streams, x
+                    )
             else:
-                for start in range(0, count, PIXELS):
-                    j = min(start, count - PIXELS)  # the last ones may be computed twice
+                for start in range(0, count, at_once):
+                    j = min(start, count - at_once)  # the last ones may be computed twice
                     xs, ys = (x_first + j * x_step, x_step), (y_first + j * y_step, y_step)
-                    multiply_pixels(PIXELS, xs, seen, tap_rows, bias, ys, C, relu, streams, x)
+                    if is_wide:
+                        multiply_pixels(
+                            WIDE_PIXELS, WIDE_VECTORS,
+                            xs, seen, tap_rows, bias, ys, C, relu, streams, x,
+                        )  # fmt: skip
+                    else:
+                        multiply_pixels(
+                            PIXELS, TILE_VECTORS,
+                            xs, seen, tap_rows, bias, ys, C, relu, streams, x,
+                        )  # fmt: skip
                     _fetch(new_row + j * x_step, fetched, new_rows, x_row * x.itemsize)
     if streams:
         finish_streaming()
@@ -340,7 +242,9 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
     N, OH, OW, C = grad.shape
     grad_step, x_step = steps[0] * C * x.itemsize, steps[1] * C * x.itemsize
     fetches = steps[0] == steps[1] == 1 or x.size * x.itemsize >= FETCHED_BYTES
-    fetched, x_row = (PIXELS * x_step if fetches else 0), x.shape[2] * C
+    is_wide = WIDE_BYTES <= C * x.itemsize <= MOST_WIDE_BYTES
+    at_once = WIDE_PIXELS if is_wide else PIXELS
+    fetched, x_row = (at_once * x_step if fetches else 0), x.shape[2] * C
     tap_rows = address_of(sums, part * (sums.size // parts)), sums.shape[2] * x.itemsize
     for row in range(part * N * OH // parts, (part + 1) * N * OH // parts):
         n, i = divmod(row, OH)
@@ -352,14 +256,18 @@ def _add_products_of_rows(part, parts, x, grad, sums, rows, runs, taps, counts, 
             first_new, new_rows = _new_rows(i, kind, rows, taps, counts, x_row)
             new_row = image + (first_new + offset) * x.itemsize
             seen = _taps_of(rows[i, 1], kind, taps, counts)
-            whole = count - count % PIXELS
-            for j in range(0, whole, PIXELS):
+            whole = count - count % at_once
+            for j in range(0, whole, at_once):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
-                add_products(PIXELS, xs, seen, tap_rows, grads, C, x)
+                if is_wide:
+                    add_products(WIDE_PIXELS, WIDE_VECTORS, xs, seen, tap_rows, grads, C, x)
+                else:
+                    add_products(PIXELS, TILE_VECTORS, xs, seen, tap_rows, grads, C, x)
                 _fetch(new_row + j * x_step, fetched, new_rows, x_row * x.itemsize)
+                _fetch(grad_first + (j + at_once) * grad_step, at_once * grad_step, 1, 0)
             for j in range(whole, count):
                 xs, grads = (x_first + j * x_step, x_step), (grad_first + j * grad_step, grad_step)
-                add_products(1, xs, seen, tap_rows, grads, C, x)
+                add_products(1, TILE_VECTORS, xs, seen, tap_rows, grads, C, x)
 
 
 @compiled
@@ -389,8 +297,9 @@ def _last_seen(i, column_kind, rows, taps, counts):
 
 @compiled
 def _fetch(address, size, rows, row_bytes):
-    """Ask for bytes that will be needed soon, `size` of each row that the next row of outputs is the first to see.
+    """Ask for bytes that will be needed soon, `size` of each of some rows.
 
+    They are those of x that the next row of outputs is the first to see, and the gradients of the next pixels.
     The processor does that by itself for memory that is read in order, but here pixels are read in
     turn, a block of channels of each (8 images of 56x56x128: a quarter less time; at stride 2 a sixth).
     """

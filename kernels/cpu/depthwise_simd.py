@@ -3,8 +3,8 @@
     multiply_pixels   sums of products for outputs:      forward passes and input gradients
     add_products      sums over pixels, for the weights: weight gradients
 
-Both hold TILE_VECTORS vectors of each pixel's channels in registers while they go through the taps,
-and then take the next channels. As in `simd`, a Python `for` below is unrolled in the kernel, and the
+Both hold a block of each pixel's channels, some vectors, in registers while they go through the taps,
+and then take the next block. As in `simd`, a Python `for` below is unrolled in the kernel, and the
 loops that remain there are those of `cgutils.for_range`. Addresses are in bytes, as int64.
 
 Weights, and the sums for their gradient, are rows of channels, row t for tap t. The last vectors of a
@@ -25,19 +25,18 @@ from .streaming import store_streaming
 from .target import TILE_VECTORS, VECTOR_BYTES
 from .vectors import INT64, Vectors
 
-BLOCK_BYTES = INT64(TILE_VECTORS * VECTOR_BYTES)
-"""From one block of channels, those that are worked on at once, to the next."""
-
 
 @intrinsic(prefer_literal=True)
 def multiply_pixels(
-    typing_context, pixels, xs, taps, rows, bias, ys, channels, relu, streams, like
+    typing_context, pixels, width, xs, taps, rows, bias, ys, channels, relu, streams, like
 ):
     """y_j[:] = bias[:] + sum over taps (offset, t) of x_j[offset :] * weights[t, :], for pixels j.
 
     Args:
         typing_context: Numba's.
         pixels: how many, a constant.
+        width: of how many vectors a block of channels is, a constant; behind the last block of this
+            width, blocks are of TILE_VECTORS.
         xs: address of x_0, and the bytes from there to x_1, and so on.
         taps: address of pairs (offset in elements, t), int64, and how many pairs.
         rows: address of weights[0], and the bytes from there to weights[1], and so on.
@@ -48,20 +47,21 @@ def multiply_pixels(
         streams: whether y_j are stored past the caches (streaming.py); they are then whole, aligned blocks.
         like: an array that only tells the dtype.
     """
-    signature = types.void(pixels, xs, taps, rows, bias, ys, channels, relu, streams, like)
+    signature = types.void(pixels, width, xs, taps, rows, bias, ys, channels, relu, streams, like)
 
     def emit(context, builder, signature, arguments):
-        _, xs, taps, rows, bias, ys, channels, relu, streams, _ = arguments
+        count, width = (kind.literal_value for kind in signature.args[:2])
+        _, _, xs, taps, rows, bias, ys, channels, relu, streams, _ = arguments
         vectors = Vectors(builder, signature.args[-1].dtype)
 
-        def emit_block(index: ir.Value, some: Lanes) -> None:
-            whole = Lanes(vectors)
-            x_pixels = _pixels_of_block(builder, xs, pixels.literal_value, index)
-            y_pixels = _pixels_of_block(builder, ys, pixels.literal_value, index)
-            start = whole.load(builder.add(bias, builder.mul(index, BLOCK_BYTES)))
+        def emit_block(place: ir.Value, some: Lanes) -> None:
+            whole = Lanes(vectors, some.width)
+            x_pixels = _pixels_of_block(builder, xs, count, place)
+            y_pixels = _pixels_of_block(builder, ys, count, place)
+            start = whole.load(builder.add(bias, place))
             sums = [_variables(builder, start) for _ in x_pixels]
             with _each_tap(vectors, taps) as (offset, tap):
-                weights = whole.load(_row_of_block(builder, rows, tap, index))
+                weights = whole.load(_row_of_block(builder, rows, tap, place))
                 for pixel, totals in zip(x_pixels, sums, strict=True):
                     numbers = some.load(builder.add(pixel, offset))
                     for x, weight, total in zip(numbers, weights, totals, strict=True):
@@ -79,19 +79,20 @@ def multiply_pixels(
                     for pixel, values in zip(y_pixels, results, strict=True):
                         some.store(values, pixel)
 
-        _each_block(vectors, channels, emit_block)
+        _each_block(vectors, channels, width, emit_block)
         return context.get_dummy_value()
 
     return signature, emit
 
 
 @intrinsic(prefer_literal=True)
-def add_products(typing_context, pixels, xs, taps, rows, grads, channels, like):
+def add_products(typing_context, pixels, width, xs, taps, rows, grads, channels, like):
     """sums[t, :] += sum over pixels j of x_j[offset :] * grad_j[:], for taps (offset, t).
 
     Args:
         typing_context: Numba's.
         pixels: how many, a constant.
+        width: see `multiply_pixels`.
         xs: see `multiply_pixels`.
         taps: see `multiply_pixels`.
         rows: address of sums[0], and the bytes from there to sums[1], and so on.
@@ -99,39 +100,41 @@ def add_products(typing_context, pixels, xs, taps, rows, grads, channels, like):
         channels: the length of grad_j.
         like: an array that only tells the dtype.
     """
-    signature = types.void(pixels, xs, taps, rows, grads, channels, like)
+    signature = types.void(pixels, width, xs, taps, rows, grads, channels, like)
 
     def emit(context, builder, signature, arguments):
-        _, xs, taps, rows, grads, channels, _ = arguments
+        count, width = (kind.literal_value for kind in signature.args[:2])
+        _, _, xs, taps, rows, grads, channels, _ = arguments
         vectors = Vectors(builder, signature.args[-1].dtype)
 
-        def emit_block(index: ir.Value, some: Lanes) -> None:
-            whole = Lanes(vectors)
-            x_pixels = _pixels_of_block(builder, xs, pixels.literal_value, index)
-            grad_pixels = _pixels_of_block(builder, grads, pixels.literal_value, index)
+        def emit_block(place: ir.Value, some: Lanes) -> None:
+            whole = Lanes(vectors, some.width)
+            x_pixels = _pixels_of_block(builder, xs, count, place)
+            grad_pixels = _pixels_of_block(builder, grads, count, place)
             factors = [some.load(pixel) for pixel in grad_pixels]
             with _each_tap(vectors, taps) as (offset, tap):
-                row = _row_of_block(builder, rows, tap, index)
+                row = _row_of_block(builder, rows, tap, place)
                 totals = whole.load(row)
                 for pixel, factor in zip(x_pixels, factors, strict=True):
                     numbers = some.load(builder.add(pixel, offset))
                     totals = list(map(vectors.multiply_add, numbers, factor, totals))
                 whole.store(totals, row)
 
-        _each_block(vectors, channels, emit_block)
+        _each_block(vectors, channels, width, emit_block)
         return context.get_dummy_value()
 
     return signature, emit
 
 
 class Lanes:
-    """Emits loads and stores of TILE_VECTORS neighbouring vectors: all their lanes, or the first `count` of them."""
+    """Emits loads and stores of `width` neighbouring vectors: all their lanes, or the first `count` of them."""
 
-    def __init__(self, vectors: Vectors, count: ir.Value | None = None):
+    def __init__(self, vectors: Vectors, width: int, count: ir.Value | None = None):
         self.vectors = vectors
+        self.width = width
         self.masks = count and [
             vectors.first(vectors.builder.sub(count, INT64(j * vectors.lanes)))
-            for j in range(TILE_VECTORS)
+            for j in range(width)
         ]
 
     def load(self, address: ir.Value) -> list[ir.Value]:
@@ -143,7 +146,7 @@ class Lanes:
     def store(self, values: list[ir.Value], address: ir.Value) -> None:
         """Store to an address; the memory of lanes that are left out is not touched."""
         places = self._places(address)
-        for j in range(TILE_VECTORS):
+        for j in range(self.width):
             if self.masks:
                 self.vectors.store_some(values[j], places[j], self.masks[j])
             else:
@@ -157,20 +160,30 @@ class Lanes:
 
     def _places(self, address: ir.Value) -> list[ir.Value]:
         add = self.vectors.builder.add
-        return [add(address, INT64(j * VECTOR_BYTES)) for j in range(TILE_VECTORS)]
+        return [add(address, INT64(j * VECTOR_BYTES)) for j in range(self.width)]
 
 
 def _each_block(
-    vectors: Vectors, channels: ir.Value, emit_block: Callable[[ir.Value, Lanes], None]
+    vectors: Vectors,
+    channels: ir.Value,
+    width: int,
+    emit_block: Callable[[ir.Value, Lanes], None],
 ) -> None:
-    """Emit a loop over the whole blocks of channels, and then the rest of them, if there is one."""
-    builder = vectors.builder
-    width = INT64(TILE_VECTORS * vectors.lanes)
-    blocks, rest = builder.sdiv(channels, width), builder.srem(channels, width)
-    with cgutils.for_range(builder, blocks) as loop:
-        emit_block(loop.index, Lanes(vectors))
+    """Emit loops over whole blocks of channels, of `width` vectors and then of TILE_VECTORS; and the rest, if any.
+
+    What `emit_block` gets is the place of a block, in bytes behind channel 0, and its lanes.
+    """
+    builder, itemsize = vectors.builder, INT64(vectors.itemsize)
+    start = INT64(0)
+    for count in dict.fromkeys((width, TILE_VECTORS)):
+        size = INT64(count * vectors.lanes)
+        end = builder.sub(channels, builder.srem(builder.sub(channels, start), size))
+        with cgutils.for_range_slice(builder, start, end, size, INT64) as (channel, _):
+            emit_block(builder.mul(channel, itemsize), Lanes(vectors, count))
+        start = end
+    rest = builder.sub(channels, start)
     with builder.if_then(builder.icmp_signed("!=", rest, INT64(0))):
-        emit_block(blocks, Lanes(vectors, rest))
+        emit_block(builder.mul(start, itemsize), Lanes(vectors, TILE_VECTORS, rest))
 
 
 @contextmanager
@@ -187,21 +200,20 @@ def _each_tap(vectors: Vectors, taps: ir.Value) -> Iterator[tuple[ir.Value, ir.V
 
 
 def _pixels_of_block(
-    builder: ir.IRBuilder, first_and_step: ir.Value, count: int, index: ir.Value
+    builder: ir.IRBuilder, first_and_step: ir.Value, count: int, place: ir.Value
 ) -> list[ir.Value]:
-    """Where block `index` of the channels of each of `count` pixels is."""
+    """Where a block of the channels of each of `count` pixels is."""
     first, step = cgutils.unpack_tuple(builder, first_and_step)
-    first = builder.add(first, builder.mul(index, BLOCK_BYTES))
+    first = builder.add(first, place)
     return [builder.add(first, builder.mul(step, INT64(j))) for j in range(count)]
 
 
 def _row_of_block(
-    builder: ir.IRBuilder, rows: ir.Value, row: ir.Value, index: ir.Value
+    builder: ir.IRBuilder, rows: ir.Value, row: ir.Value, place: ir.Value
 ) -> ir.Value:
-    """Where block `index` of the channels of a row of weights is."""
+    """Where a block of the channels of a row of weights is."""
     first, step = cgutils.unpack_tuple(builder, rows)
-    first = builder.add(first, builder.mul(index, BLOCK_BYTES))
-    return builder.add(first, builder.mul(row, step))
+    return builder.add(builder.add(first, place), builder.mul(row, step))
 
 
 def _variables(builder: ir.IRBuilder, values: list[ir.Value]) -> list[ir.Value]:

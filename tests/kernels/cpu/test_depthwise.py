@@ -76,6 +76,18 @@ def test_long_rows_and_many_channels(function, stride, dtype):
     check_against(reference, depthwise, function, case)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [1, 3, 8])
+@pytest.mark.parametrize("bytes_of_channels", [depthwise.WIDE_BYTES, depthwise.MOST_WIDE_BYTES])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_blocks_of_every_width(function, bytes_of_channels, columns, dtype):
+    """Wide blocks, one of TILE_VECTORS, and a part of one; and more channels than wide sums are kept of."""
+    itemsize = np.dtype(dtype).itemsize
+    channels = bytes_of_channels // itemsize + panel_width(itemsize) + 1
+    case = depthwise_case(channels, dtype, N=1, size=(3, columns), padding=1)
+    check_against(reference, depthwise, function, case)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_kernel_larger_than_the_image(function):
     check_against(reference, depthwise, function, depthwise_case(3, size=2, kernel=7, padding=3))
