@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from ..capture import refuse
+from ..capture import do
+from ..memory import empty
 from .compiled import compiled, on_threads, plain
 from .flat import share, threads_for
 from .special import exp, minus_log_softmax
@@ -20,18 +21,24 @@ def cross_entropy(
     weights: np.ndarray,
     ignore_index: int,
     smoothing: float,
-) -> tuple[np.ndarray, np.ndarray, float, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """See ../loss.py."""
     scores, labels, weights = plain(scores), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
-    losses, probabilities = np.empty(len(scores), scores.dtype), np.empty_like(scores)
+    losses, probabilities = empty(scores.shape[:1], scores.dtype), empty(scores.shape, scores.dtype)
     threads = threads_for(scores.size)
-    tallies = np.empty((threads, 2))  # of each thread: sum of weights, first wrong row
+    tallies = empty((threads, 2), np.float64)  # of each thread: sum of weights, first wrong row
     _losses(threads, scores, truth, losses, probabilities, tallies)
-    refuse("the sum of weights is read")
-    tallies = tallies.tolist()
-    wrong = min((row for _, row in tallies if row >= 0), default=-1)
-    return losses, probabilities, sum(weight for weight, _ in tallies), int(wrong)
+    weight, wrong = empty((), np.float64), empty((), np.int64)
+    do(_combine, tallies, weight, wrong)
+    return losses, probabilities, weight, wrong
+
+
+def _combine(tallies: np.ndarray, weight: np.ndarray, wrong: np.ndarray) -> None:
+    """Write the sum of all threads' weights, and the first of their wrong rows, or -1."""
+    found = tallies.tolist()
+    weight[...] = sum(share for share, _ in found)
+    wrong[...] = min((row for _, row in found if row >= 0), default=-1)
 
 
 def cross_entropy_grad(
@@ -45,9 +52,25 @@ def cross_entropy_grad(
     """See ../loss.py."""
     grad, labels, weights = plain(grad), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
-    grad_x = np.empty_like(probabilities)
+    grad_x = empty(probabilities.shape, probabilities.dtype)
     _grad_of_losses(threads_for(probabilities.size), grad, probabilities, truth, grad_x)
     return grad_x
+
+
+def total(losses: np.ndarray, divisor: np.ndarray | None = None) -> np.ndarray:
+    """See ../loss.py."""
+    result = empty((), losses.dtype)
+    do(np.add.reduce, losses, 0, None, result)
+    if divisor is not None:
+        do(np.divide, result, divisor, result)
+    return result
+
+
+def divided(grad: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    """See ../loss.py."""
+    result = empty(grad.shape, grad.dtype)
+    do(np.divide, grad, divisor, result)
+    return result
 
 
 @compiled

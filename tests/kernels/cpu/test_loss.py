@@ -77,3 +77,24 @@ def test_arrays_of_any_memory_order():
         np.asfortranarray(x), np.repeat(labels, 2)[::2], weights[::-1].copy()[::-1], IGNORE, 0.1
     )
     np.testing.assert_array_equal(plain[0], odd[0])
+
+
+@MODULES
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_losses_are_added_up_and_divided(module, rows, dtype):
+    losses, divisor = normal(rows, seed=2, dtype=dtype), np.array(7.5)
+    for found, expected in [
+        (module.total(losses), losses.sum(dtype=np.float64)),
+        (module.total(losses, divisor), losses.sum(dtype=np.float64) / 7.5),
+        (module.divided(losses[:1], divisor), losses[:1] / 7.5),
+    ]:
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@MODULES
+def test_a_mean_over_nothing_is_nan(module):
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(module.total(np.zeros(3, np.float32), np.array(0.0)))
