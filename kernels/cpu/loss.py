@@ -29,7 +29,9 @@ def cross_entropy(
     threads = threads_for(scores.size)
     tallies = empty((threads, 2), np.float64)  # of each thread: sum of weights, first wrong row
     _losses(threads, scores, truth, losses, probabilities, tallies)
-    weight, wrong = empty((), np.float64), empty((), np.int64)
+    if threads == 1:
+        return losses, probabilities, tallies[0, 0, ...], tallies[0, 1, ...]
+    weight, wrong = empty((), np.float64), empty((), np.float64)
     do(_combine, tallies, weight, wrong)
     return losses, probabilities, weight, wrong
 
