@@ -27,20 +27,21 @@ def cross_entropy(
     truth = labels, weights, ignore_index, float(smoothing)
     losses, probabilities = empty(scores.shape[:1], scores.dtype), empty(scores.shape, scores.dtype)
     threads = threads_for(scores.size)
-    tallies = empty((threads, 2), np.float64)  # of each thread: sum of weights, first wrong row
-    _losses(threads, scores, truth, losses, probabilities, tallies)
+    weight_sums, wrong_rows = empty((threads,), np.float64), empty((threads,), np.int64)
+    _losses(threads, scores, truth, losses, probabilities, weight_sums, wrong_rows)
     if threads == 1:
-        return losses, probabilities, tallies[0, 0, ...], tallies[0, 1, ...]
-    weight, wrong = empty((), np.float64), empty((), np.float64)
-    do(_combine, tallies, weight, wrong)
+        return losses, probabilities, weight_sums.reshape(()), wrong_rows.reshape(())
+    weight, wrong = empty((), np.float64), empty((), np.int64)
+    do(_combine, weight_sums, wrong_rows, weight, wrong)
     return losses, probabilities, weight, wrong
 
 
-def _combine(tallies: np.ndarray, weight: np.ndarray, wrong: np.ndarray) -> None:
-    """Write the sum of all threads' weights, and the first of their wrong rows, or -1."""
-    found = tallies.tolist()
-    weight[...] = sum(share for share, _ in found)
-    wrong[...] = min((row for _, row in found if row >= 0), default=-1)
+def _combine(
+    weight_sums: np.ndarray, wrong_rows: np.ndarray, weight: np.ndarray, wrong: np.ndarray
+) -> None:
+    """Write the sum of all threads' sums of weights, and the first of their wrong rows, or -1."""
+    weight[...] = sum(weight_sums.tolist())
+    wrong[...] = min((row for row in wrong_rows.tolist() if row >= 0), default=-1)
 
 
 def cross_entropy_grad(
@@ -91,7 +92,7 @@ def _softmax(x, p):
 
 
 @on_threads
-def _losses(part, parts, scores, truth, losses, probabilities, tallies):
+def _losses(part, parts, scores, truth, losses, probabilities, weight_sums, wrong_rows):
     labels, weights, ignore_index, smoothing = truth
     C, number = scores.shape[1], scores.dtype.type
     zero, sure, even = number(0), number(1 - smoothing), number(smoothing / C)
@@ -113,7 +114,7 @@ def _losses(part, parts, scores, truth, losses, probabilities, tallies):
                 for c in range(C):
                     loss += even * weights[c] * minus_log_softmax(x[c], highest, log_total)
         losses[n] = loss
-    tallies[part, 0], tallies[part, 1] = weight_sum, wrong
+    weight_sums[part], wrong_rows[part] = weight_sum, wrong
 
 
 @on_threads

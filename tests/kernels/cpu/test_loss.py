@@ -23,7 +23,8 @@ def test_definition(module, shape, smoothing, dtype):
     settings = labels, weights, IGNORE, smoothing
     losses, probabilities, weight, wrong = module.cross_entropy(x, *settings)
     assert losses.dtype == probabilities.dtype == dtype
-    assert wrong == -1
+    assert int(wrong) == -1
+    assert wrong.dtype == np.int64
     np.testing.assert_allclose(losses, -(truth * np.log(softmax(x))).sum(1), **tolerance)
     np.testing.assert_allclose(weight, weights[labels[labels != IGNORE]].sum(), **tolerance)
 
