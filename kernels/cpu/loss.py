@@ -28,6 +28,7 @@ def cross_entropy(
     losses, probabilities = empty(scores.shape[:1], scores.dtype), empty(scores.shape, scores.dtype)
     threads = threads_for(scores.size)
     weight_sums, wrong_rows = empty((threads,), np.float64), empty((threads,), np.int64)
+    do(np.ndarray.fill, wrong_rows, -1)  # for who only compiles the loops, see ../ahead.py
     _losses(threads, scores, truth, losses, probabilities, weight_sums, wrong_rows)
     if threads == 1:
         return losses, probabilities, weight_sums.reshape(()), wrong_rows.reshape(())
