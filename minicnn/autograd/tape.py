@@ -215,7 +215,8 @@ def _send_on(
         if part.shape != parent.shape:
             raise _wrong_shape(node, parts)
         earlier, is_leaf = gradients.get(parent), parent.function is None
-        may_be_kept = worth_keeping(part) and (is_leaf or earlier is not None)
+        is_worth_it = part.size >= LARGE or capture.here.active is not None  # a recording asks once
+        may_be_kept = is_worth_it and (is_leaf or earlier is not None)
         new = may_be_kept and is_new(part, held, parts)
         if earlier is not None:
             in_place = new and part.dtype == earlier.dtype
@@ -233,11 +234,6 @@ def _sum(a: Array, b: Array, out: Array | None) -> Array:
     if out is None:
         out = xp_of(a).empty_like(a, np.result_type(a.dtype, b.dtype))
     return capture.do(xp_of(a).add, a, b, out)
-
-
-def worth_keeping(part: Array) -> bool:
-    """Whether to find out that an array may be kept takes less time than to copy it; a recording finds out once."""
-    return part.size >= LARGE or capture.here.active is not None
 
 
 def is_new(part: Array, held: Parts, parts: Parts) -> bool:
