@@ -28,9 +28,7 @@ import numpy as np
 
 from . import memory
 from .arrays import Array, in_memory_order, keeping_order, xp_of
-
-Note = tuple[Callable, tuple]
-"""A function and its arguments."""
+from .joining import Note, joined
 
 
 class Capture:
@@ -44,6 +42,7 @@ class Capture:
     def __init__(self) -> None:
         self.notes: list[Note] = []
         self.problem = ""
+        self._joined: list[Note] = []  # what a replay carries out, made of the notes in the first
         self._pool = memory.Pool(least=0)
         self._first_whole: int | None = None  # the first note of `as_a_whole`
         self._is_repeated: dict[Hashable, bool] = {}  # for each kind of step
@@ -55,6 +54,7 @@ class Capture:
         """Note what this thread calls."""
         if here.active is not None:
             raise RuntimeError("Capture: another one is in force in this thread")
+        self._joined = []
         with memory.used_by_this_thread(self._pool):
             here.active = self
             try:
@@ -108,7 +108,8 @@ class Capture:
 
     def replay(self) -> None:
         """Do again what has been noted."""
-        _carry_out(self.notes)
+        self._joined = self._joined or joined(self.notes)
+        _carry_out(self._joined)
 
     def replay_to_first_whole(self) -> Callable[[], None]:
         """Replay the notes before the first of `as_a_whole`; return what replays the rest."""

@@ -30,7 +30,7 @@ def cross_entropy(
         The losses (rows,); the probabilities (rows, C); the sum of w over the labels that count,
         by which a mean divides; and the first row whose label is neither a class nor
         `ignore_index`, or -1. If there is one, the rest means nothing. The last two are 0-d arrays on
-        the device of the scores, which nobody has read: the compiled loops return plain numbers.
+        the device of the scores, which nobody has read.
     """
     xp = xp_of(scores)
     wrong = ((labels < 0) | (labels >= scores.shape[1])) & (labels != ignore_index)
@@ -80,6 +80,17 @@ def cross_entropy_grad(
     grad_x = probabilities * truth[:, None] - smoothing / len(weights) * weights
     grad_x[place] -= (1 - smoothing) * label_weights
     return xp.where(truth[:, None] == 0, 0, grad_x * grad[:, None])
+
+
+def total(losses: Array, divisor: Array | None = None) -> Array:
+    """The sum of the losses (rows,), divided by a number (0-d) if there is one: 0-d, of their dtype."""
+    result = losses.sum(dtype=sum_dtype(losses.dtype))  # in float16, it may be infinite
+    return xp_of(losses).asarray(result if divisor is None else result / divisor, losses.dtype)
+
+
+def divided(grad: Array, divisor: Array) -> Array:
+    """The gradient of `total` with respect to the losses: dL/dtotal (1,), divided likewise."""
+    return (grad / divisor).astype(grad.dtype, copy=False)
 
 
 def _truth(

@@ -13,6 +13,7 @@ import numpy as np
 
 from .activation import relu_grad
 from .arrays import Array, xp_of
+from .capture import do
 
 Statistics = tuple[Array, Array]
 """Mean and inverse standard deviation of each channel, float64 (C,) both."""
@@ -122,6 +123,15 @@ def batch_norm_grad(
     grad_x = _channels_inside(grad_x * _per_channel(scale, x))
     grad_residual = None if relu and y is None else g
     return grad_x, grad_weight.astype(x.dtype), grad_bias.astype(x.dtype), grad_residual
+
+
+def move_statistic(running: Array, batch: Array, factor: float, momentum: float | Array) -> None:
+    """Move a running statistic (C,) towards `factor` times that of the batch, float64 (C,), by the part `momentum`."""
+    do(_move, running, batch, factor, momentum)
+
+
+def _move(running: Array, batch: Array, factor: float, momentum: float | Array) -> None:
+    running += momentum * ((batch * factor).astype(running.dtype) - running)
 
 
 def _all_but_channels(x: Array) -> tuple[int, ...]:

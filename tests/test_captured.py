@@ -61,6 +61,37 @@ def test_a_wrong_label_is_refused_in_a_replay_too(at):
     assert np.isfinite(loss.item())
 
 
+CROSS_ENTROPIES = [
+    {},
+    {"reduction": "sum"},
+    {"label_smoothing": 0.1, "ignore_index": 2},
+    {"weight": Tensor([1.0, 0.5, 2.0, 3.0])},
+]
+
+
+@pytest.mark.parametrize("settings", CROSS_ENTROPIES)
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 5)])
+def test_a_cross_entropy_is_noted_and_not_run_again(shape, settings):
+    shift = minicnn.randn(*shape, requires_grad=True)
+
+    def step(scores, labels):
+        shift.grad = None
+        loss = F.cross_entropy(scores + shift, labels, **settings)
+        loss.backward()
+        return loss
+
+    rng = np.random.default_rng(0)
+    captured = capture(step)
+    for _ in range(5):
+        scores = Tensor(rng.standard_normal(shape).astype(np.float32))
+        labels = Tensor(rng.integers(0, 4, (shape[0], *shape[2:])))
+        expected, grad = step(scores, labels).item(), shift.grad.numpy()
+        assert captured(scores, labels).item() == expected
+        np.testing.assert_array_equal(shift.grad.numpy(), grad)
+    noted = {function for function, _ in captured._replay._step.notes}
+    assert not noted & {capturing._forward_again, capturing._backward_again}
+
+
 def test_results_are_not_overwritten_by_later_steps():
     data = batches()
     _, step = training(NETWORKS["dense"])

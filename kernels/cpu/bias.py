@@ -31,7 +31,7 @@ def bias_grad(grad: np.ndarray) -> np.ndarray:
     rows = _as_vector(grad, grad.dtype)
     sums, block, result = _memory(grad)
     _add_rows(len(sums), rows, grad.shape[1], sums, block)
-    _fold(1, sums, result)
+    fold(1, sums, result)
     return result
 
 
@@ -41,7 +41,7 @@ def bias_relu_grad(grad: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
     grad_z = empty(y_rows.shape, y_rows.dtype)
     sums, block, result = _memory(y)
     _mask_and_add_rows(len(sums), grad_rows, y_rows, grad_z, y.shape[1], sums, block)
-    _fold(1, sums, result)
+    fold(1, sums, result)
     return grad_z.reshape(y.shape), result
 
 
@@ -122,7 +122,7 @@ def _mask_and_add_rows(part, parts, grad, y, grad_z, K, all_sums, blocks):
 
 
 @on_threads
-def _fold(part, parts, sums, result):
+def fold(part, parts, sums, result):
     """Add up the sums (threads, width) of each thread, and of each column, j % K, for a part of the K results."""
     K = result.size
     mine = share(K, part, parts)

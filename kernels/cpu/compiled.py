@@ -24,6 +24,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc import parallel as numba_threads
 
 from .. import ahead, capture
+from ..joining import Note
 from ..memory import empty
 from .machine_code import MachineCodeFiles
 from .objects import make_classes_known
@@ -118,29 +119,71 @@ def _with_launchers(worker: Dispatcher, function: Callable) -> Callable:
     asked in turn, and if none is for these arguments, one is made. What would end the process raises
     an error or waits instead.
     """
-    launchers: list[Callable] = []
+    known: list[KnownLaunch] = []
 
     def launch(*args: Any) -> None:
         with PARALLEL_LOOP:
             if _threads.lost_in_fork:
                 raise _lost_in_fork(function)
-            for launcher in launchers:
-                failed = launcher(*args)
+            for one in known:
+                failed = one.launcher(*args)
                 if failed != OTHER_KINDS:
                     break
             else:
                 launcher, failed = _first_launch(worker, args)
-                launchers.append(launcher)
+                one = KnownLaunch(launcher, launch)
+                known.append(one)
             if not _threads.started:
                 _threads.start()
         if failed:
             raise _stopped(function)
         if capture.here.active is not None:
-            capture.here.active.note(launch, *args)
+            capture.here.active.note(one, *args)
 
     functools.update_wrapper(launch, function)
     launch.loop = worker
     return launch
+
+
+class KnownLaunch:
+    """What a capture notes: the launcher that suits a worker's arguments, to be called with (parts, *arguments).
+
+    Attributes:
+        launcher: made for the types of these arguments.
+        launch: the worker for any types, see `_with_launchers`.
+    """
+
+    def __init__(self, launcher: Callable, launch: Callable) -> None:
+        functools.update_wrapper(self, launch, updated=())
+        self.launcher = launcher
+        self.launch = launch
+
+    def __call__(self, *args: Any) -> None:
+        """Start the worker."""
+        _launch_all([(self, args)])
+
+    @staticmethod
+    def together(notes: list[Note]) -> Note:
+        """Make one note of several, see `joining`."""
+        return _launch_all, (notes,)
+
+
+def _launch_all(notes: list[Note]) -> None:
+    """Start workers one after the other, each with a launcher that is known."""
+    rest = iter(notes)
+    with PARALLEL_LOOP:
+        if _threads.lost_in_fork:
+            raise _lost_in_fork(notes[0][0])
+        for known, args in rest:
+            failed = known.launcher(*args)
+            if failed:
+                break
+        else:
+            return
+    if failed != OTHER_KINDS:
+        raise _stopped(known)
+    known.launch(*args)  # its arrays are of another kind now: one can no longer be written to, say
+    _launch_all(list(rest))
 
 
 def _first_launch(worker: Dispatcher, args: tuple) -> tuple[Callable, int]:

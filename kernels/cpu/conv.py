@@ -134,7 +134,9 @@ def sum_of_products(plan: Plan, images: np.ndarray, grads: np.ndarray, shape: Sh
     if not grads.size:
         return zeros(shape, grads.dtype)
     seen, layout, _, _ = plan.sums[0]
-    threads, K = thread_count(), shape[-1]
+    K = shape[-1]
+    products = grads.size // K * math.prod(shape)
+    threads = 1 if products < SERIAL_PRODUCTS else thread_count()
     # Few weights: each thread adds up its share of the pixels. Many: each thread adds up its share of the weights.
     few = math.prod(shape) * grads.itemsize <= L2_BYTES
     copies = min(threads, grads.size // K) if few else 1  # no share is empty: each copy is written

@@ -31,6 +31,7 @@ from ..arrays import channels_first, channels_last, check_shape, index_dtype
 from ..capture import do, zeros
 from ..memory import empty
 from ..shapes import IntOrPair, Padding, Shape, Sides, conv2d_shape, pair, window_of
+from .bias import fold
 from .compiled import plain, thread_count
 from .conv_pool_loops import compute_strips, follow_winners, strip_pitch
 from .flat import SERIAL_PRODUCTS
@@ -180,8 +181,8 @@ def conv2d_max_pool2d_grad(
         grad_x,
     )
     grad_w, grad_bias = empty((R, S * C, K), w.dtype), empty((K,), w.dtype)
-    do(_add_up, sums[..., :K], grad_w)  # without the last panel's unused columns
-    do(_add_up, bias_sums, grad_bias)
+    _add_up(sums[..., :K], grad_w)  # without the last panel's unused columns
+    fold(1, bias_sums, grad_bias)
     return (
         channels_first(grad_x) if need_x else None,
         grad_w.reshape(R, S, C, K).transpose(3, 2, 0, 1),
@@ -190,10 +191,13 @@ def conv2d_max_pool2d_grad(
 
 
 def _add_up(parts: np.ndarray, total: np.ndarray) -> None:
-    """Add up the sums of all threads, `parts` (threads, ...), in the memory of the first; copy them to `total`."""
-    for part in parts[1:]:
-        parts[0] += part
-    total[...] = parts[0]
+    """Write the sum of all threads' sums, `parts` (threads, ...)."""
+    if len(parts) == 1:
+        do(np.copyto, total, parts[0])
+        return
+    do(np.add, parts[0], parts[1], total)
+    for part in parts[2:]:
+        do(np.add, total, part, total)
 
 
 def _filters(w: np.ndarray, plan: Plan) -> np.ndarray:

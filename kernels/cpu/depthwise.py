@@ -28,9 +28,10 @@ from ..arrays import channels_first
 from ..capture import do, zeros
 from ..memory import CACHE_LINE, empty
 from ..shapes import IntOrPair, Padding, Shape
-from .compiled import compiled, on_threads, thread_count
+from .compiled import compiled, on_threads, plain, thread_count
 from .depthwise_plan import Plan, forward_plan, grad_input_plan
 from .depthwise_simd import add_products, multiply_pixels
+from .flat import SERIAL_PRODUCTS
 from .images import images_in_order
 from .simd import address_of, panel_width, prefetch
 from .streaming import finish_streaming, is_streamed
@@ -131,11 +132,14 @@ def conv2d_grad_weight(
     """
     C, _, R, S = w_shape
     plan, _ = forward_plan(x.shape, tuple(w_shape), stride, padding, dilation, groups)
-    threads = thread_count()
+    threads = 1 if grad.size * R * S < SERIAL_PRODUCTS else thread_count()
     sums = zeros((threads, R * S, _row_length(C, x.itemsize)), x.dtype)
     _add_products_of_rows(threads, images_in_order(x), images_in_order(grad), sums, *plan)
     grad_w = empty((R * S, C), x.dtype)
-    do(np.add.reduce, sums[:, :, :C], 0, None, grad_w)
+    if threads == 1:
+        do(np.copyto, grad_w, sums[0, :, :C])
+    else:
+        do(np.add.reduce, sums[:, :, :C], 0, None, grad_w)
     return grad_w.reshape(R, S, 1, C).transpose(3, 2, 0, 1)
 
 
@@ -145,7 +149,8 @@ def _multiply(
     N, C, OH, OW = y_shape
     y = _aligned_empty((N, OH, OW, C), x.dtype)
     streams = y.nbytes >= STREAMED_BYTES and is_streamed(y, TILE_VECTORS * VECTOR_BYTES)
-    _multiply_rows(thread_count(), images_in_order(x), rows, y, *plan, int(relu), int(streams))
+    threads = 1 if y.size * (len(rows) - 1) < SERIAL_PRODUCTS else thread_count()
+    _multiply_rows(threads, images_in_order(x), rows, y, *plan, int(relu), int(streams))
     return channels_first(y)
 
 
@@ -158,18 +163,12 @@ def _weight_rows(
     """
     C, _, R, S = w.shape
     rows = _aligned_empty((R * S + 1, _row_length(C, w.itemsize)), w.dtype)
-    do(_write_weight_rows, rows, w, bias, scale)
+    do(np.ndarray.fill, rows, 0)
+    taps = plain(w.transpose(2, 3, 1, 0)).reshape(R * S, C)
+    do(np.multiply, taps, 1 if scale is None else scale, rows[:-1, :C])
+    if bias is not None:
+        do(np.copyto, rows[-1, :C], bias)
     return rows
-
-
-def _write_weight_rows(
-    rows: np.ndarray, w: np.ndarray, bias: np.ndarray | None, scale: np.ndarray | None
-) -> None:
-    C, _, R, S = w.shape
-    taps = w.transpose(2, 3, 1, 0).reshape(R * S, C)
-    np.multiply(taps, 1 if scale is None else scale, out=rows[:-1, :C])
-    rows[-1, :C] = 0 if bias is None else bias
-    rows[:, C:] = 0
 
 
 def _row_length(channels: int, itemsize: int) -> int:

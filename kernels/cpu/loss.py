@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from ..capture import refuse
+from ..capture import do
+from ..memory import empty
 from .compiled import compiled, on_threads, plain
 from .flat import share, threads_for
 from .special import exp, minus_log_softmax
@@ -20,18 +21,28 @@ def cross_entropy(
     weights: np.ndarray,
     ignore_index: int,
     smoothing: float,
-) -> tuple[np.ndarray, np.ndarray, float, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """See ../loss.py."""
     scores, labels, weights = plain(scores), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
-    losses, probabilities = np.empty(len(scores), scores.dtype), np.empty_like(scores)
+    losses, probabilities = empty(scores.shape[:1], scores.dtype), empty(scores.shape, scores.dtype)
     threads = threads_for(scores.size)
-    tallies = np.empty((threads, 2))  # of each thread: sum of weights, first wrong row
-    _losses(threads, scores, truth, losses, probabilities, tallies)
-    refuse("the sum of weights is read")
-    tallies = tallies.tolist()
-    wrong = min((row for _, row in tallies if row >= 0), default=-1)
-    return losses, probabilities, sum(weight for weight, _ in tallies), int(wrong)
+    weight_sums, wrong_rows = empty((threads,), np.float64), empty((threads,), np.int64)
+    do(np.ndarray.fill, wrong_rows, -1)  # for who only compiles the loops, see ../ahead.py
+    _losses(threads, scores, truth, losses, probabilities, weight_sums, wrong_rows)
+    if threads == 1:
+        return losses, probabilities, weight_sums.reshape(()), wrong_rows.reshape(())
+    weight, wrong = empty((), np.float64), empty((), np.int64)
+    do(_combine, weight_sums, wrong_rows, weight, wrong)
+    return losses, probabilities, weight, wrong
+
+
+def _combine(
+    weight_sums: np.ndarray, wrong_rows: np.ndarray, weight: np.ndarray, wrong: np.ndarray
+) -> None:
+    """Write the sum of all threads' sums of weights, and the first of their wrong rows, or -1."""
+    weight[...] = sum(weight_sums.tolist())
+    wrong[...] = min((row for row in wrong_rows.tolist() if row >= 0), default=-1)
 
 
 def cross_entropy_grad(
@@ -45,9 +56,25 @@ def cross_entropy_grad(
     """See ../loss.py."""
     grad, labels, weights = plain(grad), plain(labels), plain(weights)
     truth = labels, weights, ignore_index, float(smoothing)
-    grad_x = np.empty_like(probabilities)
+    grad_x = empty(probabilities.shape, probabilities.dtype)
     _grad_of_losses(threads_for(probabilities.size), grad, probabilities, truth, grad_x)
     return grad_x
+
+
+def total(losses: np.ndarray, divisor: np.ndarray | None = None) -> np.ndarray:
+    """See ../loss.py."""
+    result = empty((), losses.dtype)
+    do(np.add.reduce, losses, 0, None, result)
+    if divisor is not None:
+        do(np.divide, result, divisor, result)
+    return result
+
+
+def divided(grad: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    """See ../loss.py."""
+    result = empty(grad.shape, grad.dtype)
+    do(np.divide, grad, divisor, result)
+    return result
 
 
 @compiled
@@ -68,7 +95,7 @@ def _softmax(x, p):
 
 
 @on_threads
-def _losses(part, parts, scores, truth, losses, probabilities, tallies):
+def _losses(part, parts, scores, truth, losses, probabilities, weight_sums, wrong_rows):
     labels, weights, ignore_index, smoothing = truth
     C, number = scores.shape[1], scores.dtype.type
     zero, sure, even = number(0), number(1 - smoothing), number(smoothing / C)
@@ -90,7 +117,7 @@ def _losses(part, parts, scores, truth, losses, probabilities, tallies):
                 for c in range(C):
                     loss += even * weights[c] * minus_log_softmax(x[c], highest, log_total)
         losses[n] = loss
-    tallies[part, 0], tallies[part, 1] = weight_sum, wrong
+    weight_sums[part], wrong_rows[part] = weight_sum, wrong
 
 
 @on_threads

@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from .. import norm as numpy_norm
 from ..capture import do
 from ..memory import empty
-from .compiled import on_threads, plain, thread_count
+from .compiled import is_plain, on_threads, plain, thread_count
 from .norm_simd import (
     BLOCK_BYTES,
     sum_differences,
@@ -43,7 +44,7 @@ def batch_norm(
     relu: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """See ../norm.py."""
-    statistics = np.empty((3, x.shape[1]))
+    statistics = tuple(np.empty((3, x.shape[1])))
     y = _forward(x, weight, bias, statistics, eps, residual, relu, SUM_UP)
     return y, *statistics
 
@@ -58,12 +59,12 @@ def apply_statistics(
     relu: bool = False,
 ) -> np.ndarray:
     """See ../norm.py."""
-    statistics = _side_by_side(mean, inverse_std)
+    statistics = _in_float64(mean), _in_float64(inverse_std), None
     return _forward(x, weight, bias, statistics, 0.0, residual, relu, WRITE)
 
 
 def _forward(x, weight, bias, statistics, eps, residual, relu, first_pass) -> np.ndarray:
-    """Both passes, or the second only; with the first one, statistics (3, C) are written."""
+    """Both passes, or the second only; with the first one, three statistics (C,) are written."""
     rows = _rows(x)
     y = empty(rows.shape, x.dtype)
     _normalize(
@@ -98,7 +99,7 @@ def batch_norm_grad(
     is_kept = y is not None
     grad_z = empty(rows.shape, x.dtype) if is_kept else grad_rows
     grad_x = empty(rows.shape, x.dtype)
-    grad_parameters = np.empty((2, x.shape[1]), x.dtype)
+    grad_weight, grad_bias = empty(x.shape[1:2], x.dtype), empty(x.shape[1:2], x.dtype)
     _differentiate(
         thread_count(),
         grad_rows,
@@ -106,16 +107,27 @@ def batch_norm_grad(
         x.dtype.type(0 if relu else np.nan),  # no number is below NaN
         _parameter(weight, 1, x),
         _parameter(bias, 0, x),
-        _side_by_side(mean, inverse_std),
+        (_in_float64(mean), _in_float64(inverse_std)),
         of_batch,
         is_kept,
         _rows(y) if is_kept else rows,
         grad_z,
         grad_x,
-        grad_parameters,
+        grad_weight,
+        grad_bias,
     )
     grad_residual = _images(grad_z, x) if is_kept else (None if relu else grad)
-    return _images(grad_x, x), *grad_parameters, grad_residual
+    return _images(grad_x, x), grad_weight, grad_bias, grad_residual
+
+
+def move_statistic(
+    running: np.ndarray, batch: np.ndarray, factor: float, momentum: float | np.ndarray
+) -> None:
+    """See ../norm.py."""
+    if is_plain(running) and isinstance(momentum, float | int):
+        _move(1, running, _in_float64(batch), float(factor), running.dtype.type(momentum))
+    else:
+        numpy_norm.move_statistic(running, batch, factor, momentum)
 
 
 # --- arrays as rows -------------------------------------------------------------------------------
@@ -147,12 +159,13 @@ def _images(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
     return rows.reshape(N, *size, C).transpose(_FROM_MEMORY[like.ndim])
 
 
-def _side_by_side(mean: np.ndarray, inverse_std: np.ndarray) -> np.ndarray:
-    """Two statistics (C,) as one array (2, C)."""
-    statistics = empty((2, len(mean)), np.float64)
-    do(np.copyto, statistics[0], mean)
-    do(np.copyto, statistics[1], inverse_std)
-    return statistics
+def _in_float64(statistic: np.ndarray) -> np.ndarray:
+    """A statistic (C,) as the loops take it: as it is, if the loops have written it."""
+    if statistic.dtype == np.float64:
+        return plain(statistic)
+    copy = empty(statistic.shape, np.float64)
+    do(np.copyto, copy, statistic)
+    return copy
 
 
 def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
@@ -166,7 +179,7 @@ def _parameter(numbers: np.ndarray | None, default: float, x: np.ndarray) -> np.
 
 
 def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, floor, statistics, y):
-    """Write y (rows, width), and if the first pass sums up, statistics (3, C): mean, 1 / deviation, variance."""
+    """Write y (rows, width), and if the first pass sums up, statistics (C,): mean, 1 / deviation, variance."""
     rows, width = x.shape
     shifts, sums = np.empty((threads, width), x.dtype), np.empty((threads, 2, width))
     factors = np.empty((3, width), x.dtype)
@@ -174,8 +187,9 @@ def _normalize(threads, first_pass, x, weight, bias, eps, is_added, residual, fl
     arguments = x, shifts, sums, factors, is_added, residual, floor, streamed, y
     if first_pass == SUM_UP:
         _normalize_part(threads, SUM_UP, *arguments)
-        _find_statistics(1, rows, shifts, sums, eps, statistics)
-    _find_factors(1, weight, bias, statistics, factors)
+        _find_statistics(1, rows, shifts, sums, eps, *statistics)
+    mean, inverse_std, _ = statistics
+    _find_factors(1, weight, bias, mean, inverse_std, factors)
     _normalize_part(threads, WRITE, *arguments)
 
 
@@ -206,10 +220,10 @@ def _normalize_part(
 
 
 @on_threads
-def _find_statistics(part, parts, rows, shifts, sums, eps, statistics):
-    """Turn the sums of all threads into mean, inverse standard deviation and variance, (3, C)."""
+def _find_statistics(part, parts, rows, shifts, sums, eps, means, inverse_stds, variances):
+    """Turn the sums of all threads into mean, inverse standard deviation and variance, (C,) each."""
     threads, _, width = sums.shape
-    C = statistics.shape[1]
+    C = len(means)
     for c in range(C):
         # Each thread, and each place of the channel in a row, has a shift of its own: all are moved to one.
         shift = np.float64(shifts[0, c])
@@ -222,18 +236,18 @@ def _find_statistics(part, parts, rows, shifts, sums, eps, statistics):
                 squares += sums[thread, 1, w] + move * (2 * sums[thread, 0, w] + count * move)
         mean = total / (rows * width // C)
         variance = max(squares / (rows * width // C) - mean * mean, 0.0)
-        statistics[0, c] = shift + mean
-        statistics[1, c] = 1 / np.sqrt(variance + eps)
-        statistics[2, c] = variance
+        means[c] = shift + mean
+        inverse_stds[c] = 1 / np.sqrt(variance + eps)
+        variances[c] = variance
 
 
 @on_threads
-def _find_factors(part, parts, weight, bias, statistics, factors):
+def _find_factors(part, parts, weight, bias, means, inverse_stds, factors):
     """Write factors (3 or more, width) with y = (x - [0]) * [1] + [2], in the dtype of x."""
     C = len(weight)
     for w in range(factors.shape[1]):
         c = w % C
-        mean, scale = statistics[0, c], statistics[1, c] * weight[c]
+        mean, scale = means[c], inverse_stds[c] * weight[c]
         factors[0, w] = mean
         factors[1, w] = scale
         rest = factors[0, w] - mean  # what rounding the mean to x's dtype left out
@@ -241,16 +255,16 @@ def _find_factors(part, parts, weight, bias, statistics, factors):
 
 
 def _differentiate(
-    threads, grad, x, limit, weight, bias, statistics, of_batch, is_kept, y, grad_z, grad_x, grad_parameters
+    threads, grad, x, limit, weight, bias, statistics, of_batch, is_kept, y, grad_z, grad_x, grad_weight, grad_bias
 ):  # fmt: skip
-    """Write the gradients of x (rows, width), of weight and bias (2, C), and dL/dz (rows, width) if it is kept."""
+    """Write the gradients of x (rows, width), of weight and bias (C,), and dL/dz (rows, width) if it is kept."""
     rows, width = x.shape
     sums, factors = np.empty((threads, 2, width)), np.empty((5, width), x.dtype)
     streamed = is_streamed(grad_x, BLOCK_BYTES)
     arguments = grad, x, limit, sums, factors, of_batch, is_kept, y, grad_z, streamed, grad_x
-    _find_factors(1, weight, bias, statistics, factors)
+    _find_factors(1, weight, bias, *statistics, factors)
     _differentiate_part(threads, SUM_UP, *arguments)
-    _find_gradients(1, rows, statistics, sums, grad_parameters, factors)
+    _find_gradients(1, rows, *statistics, sums, grad_weight, grad_bias, factors)
     _differentiate_part(threads, WRITE, *arguments)
 
 
@@ -283,13 +297,13 @@ def _differentiate_part(
 
 
 @on_threads
-def _find_gradients(part, parts, rows, statistics, sums, grad_parameters, factors):
-    """Write the gradients of weight and bias (2, C), and factors[3:] for `write_gradients`."""
+def _find_gradients(part, parts, rows, means, inverse_stds, sums, grad_weight, grad_bias, factors):
+    """Write the gradients of weight and bias (C,), and factors[3:] for `write_gradients`."""
     threads, _, width = sums.shape
-    C = grad_parameters.shape[1]
+    C = len(means)
     count = rows * width // C
     for c in range(C):
-        mean, inverse_std = statistics[0, c], statistics[1, c]
+        mean, inverse_std = means[c], inverse_stds[c]
         total = products = 0.0
         for thread in range(threads):
             for w in range(c, width, C):
@@ -297,9 +311,17 @@ def _find_gradients(part, parts, rows, statistics, sums, grad_parameters, factor
                 products += sums[thread, 1, w]
         rest = factors[0, c] - mean  # the products were taken with a rounded mean
         products += rest * total
-        grad_parameters[0, c] = products * inverse_std
-        grad_parameters[1, c] = total
+        grad_weight[c] = products * inverse_std
+        grad_bias[c] = total
         slope = products * inverse_std * inverse_std / count
         for w in range(c, width, C):
             factors[3, w] = total / count + rest * slope
             factors[4, w] = slope
+
+
+@on_threads
+def _move(part, parts, running, batch, factor, momentum):
+    """Move a running statistic (C,) towards that of the batch."""
+    number = running.dtype.type
+    for c in range(len(running)):
+        running[c] += momentum * (number(batch[c] * factor) - running[c])

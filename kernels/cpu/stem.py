@@ -119,10 +119,13 @@ def conv2d_grad_weight(
     if not grad.size:
         return zeros((R, S, C, K), grad.dtype).transpose(3, 2, 0, 1)
     rows = len(grad) * grad.shape[2]
-    parts = min(thread_count(), rows)  # no share is empty: each writes its sums
-    sums, grad_w = empty((parts, R * S * C, K), grad.dtype), empty((R * S * C, K), grad.dtype)
+    few = grad.size * R * S * C < SERIAL_PRODUCTS
+    parts = 1 if few else min(thread_count(), rows)  # no share is empty: each writes its sums
+    grad_w = empty((R * S * C, K), grad.dtype)
+    sums = grad_w[None] if parts == 1 else empty((parts, R * S * C, K), grad.dtype)
     _add_up_rows(parts, images_in_order(x), images_in_order(grad), sums, plan.layout, plan.window)
-    do(np.add.reduce, sums, 0, None, grad_w)
+    if parts > 1:
+        do(np.add.reduce, sums, 0, None, grad_w)
     return grad_w.reshape(R, S, C, K).transpose(3, 2, 0, 1)
 
 

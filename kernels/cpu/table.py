@@ -70,6 +70,8 @@ class Table:
         self.dtype = columns[0][0].dtype
         self.strides = [rows[index][0].strides for index in self.members]
         self.lines = np.zeros((len(self.members), GRAD + len(columns)), np.int64)
+        self._complete = self.lines  # with addresses of gradients, those of the arrays that follow
+        self._grads: list[weakref.ref] = []
         end = 0
         for line, index in zip(self.lines, self.members, strict=True):
             param, *memory = rows[index]
@@ -83,6 +85,25 @@ class Table:
         arrays = [array for column in columns for array in column]
         known = [reference() for reference in self.references]
         return len(arrays) == len(known) and all(map(operator.is_, arrays, known))
+
+    def complete(self, grads: Arrays, params: Arrays) -> tuple[np.ndarray, Arrays]:
+        """Return the table with the addresses of gradients, and the arrays there, which have to live meanwhile.
+
+        A captured step has its gradients in the same arrays every time, and they are looked at once.
+        """
+        mine = [grads[index] for index in self.members]
+        known = [reference() for reference in self._grads]
+        if len(known) == len(mine) and all(map(operator.is_, mine, known)):
+            return self._complete, mine
+        fitting = [
+            _fitting(grad, params[index], strides, self.dtype)
+            for grad, index, strides in zip(mine, self.members, self.strides, strict=True)
+        ]
+        lines = self.lines.copy()
+        lines[:, GRAD] = [address_of(grad) for grad in fitting]
+        if all(map(operator.is_, mine, fitting)):
+            self._complete, self._grads = lines, list(map(weakref.ref, mine))
+        return lines, fitting
 
     def _overlap(self) -> bool:
         """Whether parameters share memory."""
@@ -130,12 +151,7 @@ def run(
     if table.members:
         lines, like = table.lines, _like(table.dtype)
         if grads is not None:
-            fitting = [
-                _fitting(grads[index], params[index], strides, table.dtype)
-                for index, strides in zip(table.members, table.strides, strict=True)
-            ]  # a copy has to live until the loop is done
-            lines = lines.copy()
-            lines[:, GRAD] = [address_of(grad) for grad in fitting]
+            lines, _alive = table.complete(grads, params)
         loop(1 if table.serial else thread_count(), lines, options, like)
     return table.left
 

@@ -1,7 +1,7 @@
 """Cross-entropy on a GPU in one kernel each way, see loss.cu; the contracts are in the sibling ../loss.py.
 
-One thing differs: what the sibling on the CPU returns as numbers, the weight and the first wrong row,
-are arrays of no axes here, on the device. The host would have to wait to know them. So `wrong` is
+One thing differs: the weight and the first wrong row, arrays of no axes, lie on the device here, and
+the host would have to wait to know them. So `wrong` is
 not to be looked at in a training step, but when somebody reads the loss:
 
     losses, probabilities, weight, wrong = cross_entropy(scores, labels, weights, -100, 0.0)
@@ -16,6 +16,8 @@ used as an index.
 import numpy as np
 
 from ..arrays import Array, xp_of
+from ..loss import divided as divided
+from ..loss import total as total
 from .launch import THREADS, blocks_for, contiguous, function, struct
 
 ROWS_OF_A_BLOCK = 8

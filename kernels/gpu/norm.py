@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..arrays import Array, xp_of
+from ..norm import move_statistic as move_statistic  # there is nothing to gain by a kernel
 from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
 from .launch import NO_ARRAY, contiguous, function, parameter
 

@@ -171,6 +171,15 @@ def _set_gradient(tensor: Any, gradient: Any) -> None:
     tensor.grad = gradient
 
 
+def _set_gradients(pairs: list[tuple[Any, Any]]) -> None:
+    for tensor, gradient in pairs:
+        tensor.grad = gradient
+
+
+# Of several such notes, a replay makes one (kernels/joining.py).
+_set_gradient.together = lambda notes: (_set_gradients, ([pair for _, pair in notes],))
+
+
 @np.errstate(all="ignore")
 def forward(function: Function, arrays: Arrays) -> Array:
     """Call a function's forward while a capture is in force; for infinity and NaN, without warnings."""

@@ -215,7 +215,8 @@ def _send_on(
         if part.shape != parent.shape:
             raise _wrong_shape(node, parts)
         earlier, is_leaf = gradients.get(parent), parent.function is None
-        may_be_kept = part.size >= LARGE and (is_leaf or earlier is not None)
+        is_worth_it = part.size >= LARGE or capture.here.active is not None  # a recording asks once
+        may_be_kept = is_worth_it and (is_leaf or earlier is not None)
         new = may_be_kept and is_new(part, held, parts)
         if earlier is not None:
             in_place = new and part.dtype == earlier.dtype

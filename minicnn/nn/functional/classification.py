@@ -8,6 +8,7 @@ Class weights multiply the losses of their class, and the mean is then a weighte
 by the sum of the weights. Positions whose label is `ignore_index` have weight 0.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -78,8 +79,9 @@ class CrossEntropy(Function):
 
     def forward(self, x):  # (N, C, d1, ...) -> (), or (N, d1, ...) for "none"
         scores = rows_of(x)
-        self.by_row = xp_of(x).ascontiguousarray(self.labels).reshape(-1)  # (rows,)
-        losses, probabilities, self.weight, wrong = sibling("loss", x).cross_entropy(
+        self.by_row = capture.contiguous(self.labels).reshape(-1)  # (rows,)
+        kernel = sibling("loss", x)
+        losses, probabilities, self.weight, wrong = kernel.cross_entropy(
             scores, self.by_row, *self.settings
         )
         refuse_label("cross_entropy", self.labels, wrong, x.shape[1], self.settings[1])
@@ -87,19 +89,15 @@ class CrossEntropy(Function):
         self.save(probabilities)
         if self.reduction == "none":
             return losses.reshape(self.labels.shape)
-        total = losses.sum(dtype=sum_dtype(x.dtype))  # in float16, it may be infinite
-        if self.reduction == "mean":
-            total = total / self.weight
-        return xp_of(x).asarray(total, x.dtype)
+        return kernel.total(losses, self.weight if self.reduction == "mean" else None)
 
     def backward(self, grad):
         (probabilities,) = self.saved
-        share = grad.reshape(-1)  # (rows,), or (1,) for all rows
+        kernel = sibling("loss", probabilities)
+        share = capture.reshaped(grad, (-1,))  # (rows,), or (1,) for all rows
         if self.reduction == "mean":
-            share = (share / self.weight).astype(grad.dtype, copy=False)
-        grad_rows = sibling("loss", probabilities).cross_entropy_grad(
-            share, probabilities, self.by_row, *self.settings
-        )
+            share = kernel.divided(share, self.weight)
+        grad_rows = kernel.cross_entropy_grad(share, probabilities, self.by_row, *self.settings)
         return (images_of(grad_rows, self.shape),)
 
 
@@ -107,7 +105,7 @@ def rows_of(x: Array) -> Array:
     """Return scores (N, C, d1, ...) as (N * d1 * ..., C), a view where channels are innermost in memory."""
     if x.ndim == 2:
         return x
-    return xp_of(x).moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+    return capture.reshaped(xp_of(x).moveaxis(x, 1, -1), (-1, x.shape[1]))
 
 
 def images_of(rows: Array, shape: tuple[int, ...]) -> Array:
@@ -331,7 +329,13 @@ def refuse_label(
     error = partial(_label_error, where, labels.shape, classes, ignore_index)
     if xp_of(labels) is not np:
         note_place(index, where, labels, error, classes, ignore_index)
-    elif index >= 0:
+    else:
+        capture.do(_raise_at, index, labels, error)
+
+
+def _raise_at(index: Array, labels: Array, error: Callable[[int, int], ValueError]) -> None:
+    """Raise the error for the label at `index` (0-d), if that is a place."""
+    if index >= 0:
         raise error(int(index), int(labels.reshape(-1)[index]))
 
 

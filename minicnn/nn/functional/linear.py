@@ -4,6 +4,7 @@ import math
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array
+from minicnn.kernels.capture import reshaped
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.shapes import Shape
 from minicnn.nn.functional.checks import check_activation, check_bias, check_dtypes
@@ -45,8 +46,8 @@ class Linear(Function):
 
 
 def _as_matrix(x: Array) -> Array:
-    """View (..., n) as (rows, n)."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    """Return (..., n) as (rows, n), a view where that is possible."""
+    return x if x.ndim == 2 else reshaped(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def linear(

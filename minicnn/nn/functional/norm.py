@@ -193,12 +193,9 @@ def _prepare(mean: Array, variance: Array, eps: float, mean64: Array, inverse_st
 def _update(running: Tensor | None, batch: Array, factor: float, momentum: float | Array) -> None:
     """Move a running statistic (C,) towards `factor` times that of the batch."""
     if running is not None:
-        capture.do(_move, running.array, batch, factor, momentum)
+        move = sibling("norm", running.array).move_statistic
+        move(running.array, batch, factor, momentum)
         running.bump_version()
-
-
-def _move(running: Array, batch: Array, factor: float, momentum: float | Array) -> None:
-    running += momentum * ((batch * factor).astype(running.dtype) - running)
 
 
 def _check_batch(x, running_mean, running_var, weight, bias, residual) -> None:

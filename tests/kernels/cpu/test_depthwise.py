@@ -95,7 +95,14 @@ def test_kernel_larger_than_the_image(function):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_more_threads_than_rows(function, monkeypatch):
+    monkeypatch.setattr(depthwise, "SERIAL_PRODUCTS", 0)
     monkeypatch.setattr(depthwise, "thread_count", lambda: 7)
+    check_against(reference, depthwise, function, depthwise_case(5, N=1, size=3))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_few_products_wake_no_threads(function, monkeypatch):
+    monkeypatch.delattr(depthwise, "thread_count")
     check_against(reference, depthwise, function, depthwise_case(5, N=1, size=3))
 
 

@@ -23,7 +23,8 @@ def test_definition(module, shape, smoothing, dtype):
     settings = labels, weights, IGNORE, smoothing
     losses, probabilities, weight, wrong = module.cross_entropy(x, *settings)
     assert losses.dtype == probabilities.dtype == dtype
-    assert wrong == -1
+    assert int(wrong) == -1
+    assert wrong.dtype == np.int64
     np.testing.assert_allclose(losses, -(truth * np.log(softmax(x))).sum(1), **tolerance)
     np.testing.assert_allclose(weight, weights[labels[labels != IGNORE]].sum(), **tolerance)
 
@@ -96,3 +97,24 @@ def test_bits_do_not_depend_on_where_the_arrays_lie(distance):
         loss._losses(1, scores, truth, losses, probabilities, np.empty((1, 2)))
         results.append(losses.tobytes() + probabilities.tobytes())
     assert results[0] == results[1]
+
+
+@MODULES
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_losses_are_added_up_and_divided(module, rows, dtype):
+    losses, divisor = normal(rows, seed=2, dtype=dtype), np.array(7.5)
+    for found, expected in [
+        (module.total(losses), losses.sum(dtype=np.float64)),
+        (module.total(losses, divisor), losses.sum(dtype=np.float64) / 7.5),
+        (module.divided(losses[:1], divisor), losses[:1] / 7.5),
+    ]:
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@MODULES
+def test_a_mean_over_nothing_is_nan(module):
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(module.total(np.zeros(3, np.float32), np.array(0.0)))

@@ -166,3 +166,38 @@ def test_streamed_results_are_the_same_bits(is_added, dtype, monkeypatch):
     monkeypatch.setattr(norm, "is_streamed", lambda result, _: asked.append(result.shape) or False)
     assert results() == streamed
     assert len(asked) == 2  # y and grad_x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("momentum", [0.1, 1, np.float64(0.3), np.array(0.25)])
+def test_a_running_statistic_moves_as_numpy_moves_it(dtype, momentum):
+    rng = np.random.default_rng(0)
+    running, batch = rng.standard_normal(37).astype(dtype), rng.standard_normal(37)
+    momentum = momentum.astype(dtype) if isinstance(momentum, np.ndarray) else momentum
+    expected = running.copy()
+    sibling.move_statistic(expected, batch, 5 / 4, momentum)
+    norm.move_statistic(running, batch, 5 / 4, momentum)
+    assert running.dtype == dtype
+    np.testing.assert_allclose(running, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_running_statistic_moves_where_it_is():
+    rows = np.ones((3, 4), np.float32)
+    norm.move_statistic(rows[:, 1], np.full(3, 3.0), 1.0, 0.5)
+    np.testing.assert_array_equal(rows, np.array([[1, 2, 1, 1]] * 3))
+
+
+def test_a_running_statistic_that_cannot_be_written_is_refused():
+    running = np.ones(3, np.float32)
+    running.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        norm.move_statistic(running, np.ones(3), 1.0, 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_statistics_may_be_given_in_the_dtype_of_the_image(dtype):
+    x, weight, bias, *_ = a_case((2, 4, 3, 3), dtype)
+    mean, inverse_std = np.arange(4.0), np.array([1, 0.5, 2, 4.0])
+    expected = norm.apply_statistics(x, mean, inverse_std, weight, bias)
+    found = norm.apply_statistics(x, mean.astype(dtype), inverse_std.astype(dtype), weight, bias)
+    np.testing.assert_array_equal(found, expected)

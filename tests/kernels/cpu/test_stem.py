@@ -114,7 +114,7 @@ def test_writes_nothing_behind_the_result(monkeypatch, split_work, name, parts):
     split_work(parts)
     for function in FUNCTIONS:
         simple_case(**STEMS[name]).run(stem, function)
-    assert len(behind) == 3
+    assert len(behind) == (2 if parts == 1 else 3)  # several threads have sums of their own
     assert all((margin == 7).all() for margin in behind)
 
 

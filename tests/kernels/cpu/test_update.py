@@ -61,6 +61,29 @@ def test_parameters_that_share_memory_are_stepped_one_after_the_other():
     assert (memory[20_000:80_000] == -2).all()
 
 
+def test_gradients_in_the_same_arrays_or_in_others():
+    params, expected = [np.zeros(4), np.zeros((2, 3))], np.zeros(2)
+    kept = [np.ones(4), np.ones((2, 3))]
+    transposed = np.ones((3, 2)).T  # has to be copied
+    for number, grads in enumerate(
+        [kept, kept, [kept[0], transposed], kept, [kept[1][0, :1], kept[1]], kept]
+    ):
+        for factor, grad in enumerate(grads):
+            grad[...] = number + factor
+        grads = [np.broadcast_to(grads[0], 4), grads[1]] if grads[0].size == 1 else grads
+        update.sgd(params, grads, None, 1.0, 0.0, 0.0, 0.0, False)
+        expected -= grads[0][0], grads[1][0, 0]
+        for param, value in zip(params, expected, strict=True):
+            np.testing.assert_array_equal(param, np.full_like(param, value))
+
+
+def test_gradients_that_are_gone_are_not_taken_for_new_ones():
+    param = np.zeros(1000)
+    for number in range(5):
+        update.sgd([param], [np.full(1000, float(number))], None, 1.0, 0.0, 0.0, 0.0, False)
+    np.testing.assert_array_equal(param, -10)
+
+
 def test_new_arrays_get_a_new_table():
     for _ in range(3):
         params = [np.zeros(4)]
