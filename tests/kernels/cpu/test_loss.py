@@ -94,7 +94,8 @@ def test_bits_do_not_depend_on_where_the_arrays_lie(distance):
         scores[...] = x
         losses = np.empty(len(x), x.dtype)
         truth = labels, weights, IGNORE, 0.0
-        loss._losses(1, scores, truth, losses, probabilities, np.empty((1, 2)))
+        sums = np.empty(1), np.full(1, -1)
+        loss._losses(1, scores, truth, losses, probabilities, *sums)
         results.append(losses.tobytes() + probabilities.tobytes())
     assert results[0] == results[1]
 
