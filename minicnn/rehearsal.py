@@ -122,7 +122,7 @@ class Rehearsal:
             raise MismatchError(KEPT_OUTSIDE)
         self._recording.begin(self._inputs)
         rest = capture.replay_to_first_whole()
-        gradients = [gradient.tensor for _, gradient in capture.gradients.values()]
+        gradients = [leaf.grad for leaf, _ in capture.gradients.values()]
         returned = self._recording.returned if ended else None
         if self._fingerprints(gradients, returned) != expected:
             self._before.restore()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, nn, no_grad, optim
+from minicnn import Tensor, nn, optim
 from minicnn.captured import capture
 from minicnn.nn import functional as F
-from minicnn.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
+from minicnn.nn.utils import clip_grad_norm_
 from minicnn.train import fit
 
 FROM = 5
@@ -145,37 +145,6 @@ def test_an_update_with_the_gradients_of_the_batch_before():
         data[FROM] = data[FROM][0][:3], data[FROM][1][:3]  # runs as usual
         step = wrap(step)
         return [step(*batch) for batch in data] + list(model.parameters())
-
-    both_ways(train)
-
-
-def shrunk(model, _):
-    with no_grad():
-        vector_to_parameters(0.9 * parameters_to_vector(model.parameters()), model.parameters())
-
-
-AFTER_THE_UPDATE = {
-    "vector_to_parameters": shrunk,
-    "load_state_dict": lambda model, other: other.load_state_dict(model.state_dict()),
-    "init": lambda model, _: nn.init.zeros_(model[0].bias),
-}
-
-
-@pytest.mark.parametrize("write", AFTER_THE_UPDATE)
-def test_what_writes_to_parameters_after_the_update_does_so_in_each_step(write):
-    def train(wrap):
-        model, other = dense(), dense()
-        usual = trained(model, optim.SGD(model.parameters(), lr=0.1))
-
-        def step(x, y):
-            loss = usual(x, y)
-            AFTER_THE_UPDATE[write](model, other)
-            return loss
-
-        step = wrap(step)
-        losses = [step(*batch) for batch in batches()]
-        assert getattr(step, "is_recorded", True)
-        return [*losses, *model.parameters(), *other.parameters()]
 
     both_ways(train)
 
