@@ -30,7 +30,8 @@ from minicnn.autograd.tape import Version
 from minicnn.backend import Array
 from minicnn.kernels import memory
 from minicnn.kernels.arrays import in_memory_order
-from minicnn.kernels.capture import EndOfRehearsal, digest, rehearsal
+from minicnn.kernels.bits import digest
+from minicnn.kernels.capture import EndOfRehearsal, rehearsal
 
 OTHER_NUMBERS = (
     "for another batch, its recording gives other numbers than the step itself; something in the step depends on "
@@ -109,19 +110,19 @@ class Rehearsal:
         lent = capture.lent()
         try:
             expected, ended = self._usual_way(step)
-        finally:
-            is_replaced = any(tensor.array is not array for tensor, array in self._arrays)
-            if self.problem:
-                self._before.forget()
-            else:
-                self.is_whole = self._before.restore()
+        except BaseException:  # the step has gone as far as it would without a recording
+            self._before.forget()
+            raise
         if self.problem:
+            self._before.forget()
             return
+        is_replaced = any(tensor.array is not array for tensor, array in self._arrays)
+        self.is_whole = self._before.restore()
         if not self.is_whole or is_replaced or self._has_lent_more_than(lent):
             raise MismatchError(KEPT_OUTSIDE)
         self._recording.begin(self._inputs)
         rest = capture.replay_to_first_whole()
-        gradients = [gradient.tensor for _, gradient in capture.gradients.values()]
+        gradients = [leaf.grad for leaf, _ in capture.gradients.values()]
         returned = self._recording.returned if ended else None
         if self._fingerprints(gradients, returned) != expected:
             self._before.restore()
@@ -229,9 +230,12 @@ class _State:
         return all(taken_back)
 
     def forget(self) -> None:
-        """Leave all as the step has left it."""
+        """Leave all as the step has left it, but for stand-ins."""
         for earlier in self._earlier.values():
             earlier.forget()
+        for leaf, _ in self._leaves:
+            if isinstance(leaf.grad, _Watched):
+                leaf.grad = leaf.grad.original()
 
 
 class _Earlier:
@@ -245,12 +249,13 @@ class _Earlier:
         capture: in whose memory its array is.
 
     Attributes:
+        gradient: the first of these.
         is_lost: whether it was forgotten unread, and its numbers are gone.
     """
 
     def __init__(self, gradient: Tensor, capture: StepCapture):
         self.is_lost = False
-        self._gradient = gradient
+        self.gradient = gradient
         loan = capture.loan_of(gradient.array)
         self._arena, self._place = loan.arena, loan.place
         self._loan = weakref.ref(loan)
@@ -259,14 +264,15 @@ class _Earlier:
 
     def stand_in(self) -> Tensor:
         """Return what is `.grad` for the time being. Nothing here keeps it, nor the memory of its array."""
-        array = self._gradient.array
-        self._gradient.array = memory.view_in(self._place[0], array)
-        return _Watched.of(array, self._copy)
+        array = self.gradient.array
+        self.gradient.array = memory.view_in(self._place[0], array)
+        return _Watched.of(array, self)
 
-    def _copy(self) -> None:
+    def copy(self) -> None:
+        """Copy the numbers, unless that has been done."""
         if self._numbers is None:
             with memory.used_by_this_thread(None):  # the recording's own will be overwritten
-                self._numbers = memory.copy_of(self._gradient.array)
+                self._numbers = memory.copy_of(self.gradient.array)
 
     def hold(self) -> None:
         """Keep the memory, if it has not been given back."""
@@ -282,46 +288,52 @@ class _Earlier:
                 self.forget()
                 return False
             self._loan = weakref.ref(self._held)
-        self._gradient.array = memory.view_in(self._held, self._gradient.array)
+        self.gradient.array = memory.view_in(self._held, self.gradient.array)
         self._held = None
         if self._numbers is not None:
-            self._gradient.array[...] = self._numbers
+            self.gradient.array[...] = self._numbers
         return True
 
     def forget(self) -> None:
         """Let the gradient be what the step has made of it; if its memory is gone, it holds no numbers."""
         loan = self._loan()
         if loan is not None:
-            self._gradient.array = memory.view_in(loan, self._gradient.array)
+            self.gradient.array = memory.view_in(loan, self.gradient.array)
         else:
-            nan = np.array(np.nan, self._gradient.dtype)
-            self._gradient.array = np.broadcast_to(nan, self._gradient.shape)
+            nan = np.array(np.nan, self.gradient.dtype)
+            self.gradient.array = np.broadcast_to(nan, self.gradient.shape)
 
 
 class _Watched(Tensor):
-    """A tensor that says so before somebody gets its array."""
+    """A tensor that stands in for a gradient, and has it copied before somebody gets its array."""
 
-    __slots__ = ("_tell",)
+    __slots__ = ("_earlier",)
 
     @staticmethod
-    def of(array: Array, tell: Callable[[], None]) -> "_Watched":
-        """Return one that calls `tell`."""
+    def of(array: Array, earlier: _Earlier) -> "_Watched":
+        """Return one with the array of `earlier.gradient`."""
         tensor = object.__new__(_Watched)
-        tensor._tell = tell
+        tensor._earlier = earlier
         Tensor.array.__set__(tensor, array)
         tensor.grad = tensor.node = None
         tensor.version = Version()
         return tensor
 
+    def original(self) -> Tensor:
+        """Return the gradient, with the array that stands here now."""
+        gradient = self._earlier.gradient
+        gradient.array = Tensor.array.__get__(self)
+        return gradient
+
     @property
     def array(self) -> Array:
         """The array."""
-        self._tell()
+        self._earlier.copy()
         return Tensor.array.__get__(self)
 
     @array.setter
     def array(self, array: Array) -> None:
-        self._tell()
+        self._earlier.copy()
         Tensor.array.__set__(self, array)
 
 

@@ -15,7 +15,7 @@ from minicnn.autograd import Tensor, modes
 from minicnn.autograd.capturing import StepCapture
 from minicnn.autograd.nested import mapped
 from minicnn.backend import Array
-from minicnn.kernels.capture import same_bits
+from minicnn.kernels.bits import same_bits
 from minicnn.nn import Module
 from minicnn.nn.functional.precision import precision_in_force
 from minicnn.nn.fusion import fusion_in_force

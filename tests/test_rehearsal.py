@@ -185,6 +185,40 @@ def test_a_step_that_fails_when_it_is_tried_has_forgotten_its_gradients_and_can_
     assert captured.is_recorded
 
 
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_an_error_leaves_all_as_the_step_has_left_it(set_to_none):
+    """Running statistics have moved by then, random numbers are drawn, gradients are forgotten or zeros."""
+    found = []
+    for wrap in (lambda step: lambda *inputs: step(*map(minicnn.tensor, inputs)), capture):
+        minicnn.manual_seed(0)
+        model = nn.Sequential(nn.BatchNorm1d(LARGE), nn.Dropout(0.5), nn.Linear(LARGE, 8))
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+
+        def step(x, y, model=model, optimizer=optimizer):
+            optimizer.zero_grad(set_to_none)
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        wrapped, results = wrap(step), []
+        for number, (x, y) in enumerate(batches()):
+            if number == TRIED:
+                with pytest.raises(ValueError, match="is not a class"):
+                    wrapped(x, np.array([0, 1, 8, 0]))
+                grads = [p.grad for p in model.parameters()]
+                assert all(
+                    type(grad) is (type(None) if set_to_none else minicnn.Tensor) for grad in grads
+                )
+                results += [grad.array.copy() for grad in grads if grad is not None]
+            results.append(wrapped(x, y).item())
+            results += [tensor.array.copy() for tensor in model.state_dict().values()]
+        found.append(results)
+    assert wrapped.is_recorded
+    for usual, captured in zip(*found, strict=True):
+        np.testing.assert_array_equal(captured, usual)
+
+
 def test_an_error_may_hold_what_lies_where_the_earlier_gradients_were():
     made = []
 

@@ -50,6 +50,7 @@ class StepCapture(Capture):
         gradients: leaves, and what became of their `.grad`.
         had_gradient: for each leaf, whether it had a `.grad` when it was first used or cleared.
         cleared: tensors whose `.grad` was forgotten.
+        cleared_first: those of them for which it was before the first function of `as_a_whole`, by identity.
         run_again: functions whose forward is called again in each replay.
         changed: what counts the changes of tensors that were changed in place before the first function of
             `as_a_whole`, by identity.
@@ -66,6 +67,7 @@ class StepCapture(Capture):
         self.gradients: dict[int, tuple[Any, Gradient]] = {}
         self.had_gradient: dict[int, bool] = {}
         self.cleared: dict[int, Any] = {}
+        self.cleared_first: set[int] = set()
         self.run_again: set[Function] = set()
         self.changed: dict[int, Any] = {}
         self.made: list[weakref.ref] = []
@@ -74,6 +76,18 @@ class StepCapture(Capture):
         """Note that tensors which share `version` were changed."""
         if self._first_whole is None:
             self.changed[id(version)] = version
+
+    def note_cleared(self, tensor: Any) -> None:
+        """Note that the `.grad` of a tensor is about to be forgotten."""
+        self.had_gradient.setdefault(id(tensor), tensor.grad is not None)
+        self.cleared[id(tensor)] = tensor
+        if self._first_whole is None:
+            self.cleared_first.add(id(tensor))
+
+    def awaits(self, tensor: Any) -> bool:
+        """Whether an optimizer of the next step may find the `.grad` that `tensor` gets now."""
+        may_be_found = self._first_whole is not None and id(tensor) not in self.cleared_first
+        return may_be_found and self.had_gradient.get(id(tensor), False)
 
     def holds(self) -> bool:
         """Whether what the capture has taken for constant still is."""
@@ -87,6 +101,7 @@ class StepCapture(Capture):
         known = {id(tensor) for tensor in returned}
         known |= self.leaves.keys() | self.gradients.keys()
         known |= {id(gradient.tensor) for _, gradient in self.gradients.values()}
+        known |= {id(args[1]) for function, args in self.notes if function is _set_gradient}
         if not self._others(known):
             return False
         gc.collect()  # what only waits for that
@@ -117,8 +132,7 @@ def clear_gradients(tensors: Iterable, set_to_none: bool) -> None:
         return
     tensors = list(tensors)
     for tensor in tensors:
-        step.had_gradient.setdefault(id(tensor), tensor.grad is not None)
-        step.cleared[id(tensor)] = tensor
+        step.note_cleared(tensor)
     if set_to_none:
         _clear(tensors, set_to_none)
     else:
@@ -153,6 +167,15 @@ def note_change(tensor: Any) -> None:
 def note_module(module: Any) -> None:
     """Remember a module that was called while a step is captured."""
     capture.here.active.modules[id(module)] = module
+
+
+def is_awaited(tensor: Any) -> bool:
+    """Whether the gradient that a tensor gets now must outlast the beginning of the next step.
+
+    So it is where there are several optimizers, and the step forgets gradients after the first has run, as that of a
+    generator and its critic may. The gradient then needs memory that is not the recording's: a replay writes to it.
+    """
+    return capture.here.active.awaits(tensor)
 
 
 def note_gradient(tensor: Any, is_sum: bool) -> None:

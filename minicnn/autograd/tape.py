@@ -323,7 +323,9 @@ def accumulate(tensor: object | None, gradient: Array, wrap: Callable, unshared:
         array = tensor.grad.array
         capture.do(xp_of(array).add, array, gradient, array)
         tensor.grad.bump_version()
-    elif capture.here.active is None or (unshared and gradient.dtype == tensor.array.dtype):
+    elif capture.here.active is None or (
+        unshared and gradient.dtype == tensor.array.dtype and not capturing.is_awaited(tensor)
+    ):
         tensor.grad = wrap(gradient.astype(tensor.array.dtype, copy=not unshared))
     else:
         copy = xp_of(gradient).empty_like(gradient, tensor.array.dtype)

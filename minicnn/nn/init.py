@@ -11,6 +11,7 @@ recorded on the tape. `generator` is a seed, a `numpy.random.Generator`, or None
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ import numpy as np
 from minicnn import random
 from minicnn.autograd import Tensor
 from minicnn.backend import to_device
+from minicnn.kernels import capture
 
 Source = int | np.random.Generator | None
 
@@ -353,6 +355,6 @@ def _write(where: str, tensor: Tensor, values: Any) -> Tensor:
     if tensor.dtype.kind != "f":
         raise TypeError(f"{where}: expected a tensor of floating-point numbers, got {tensor.dtype}")
     values = np.asarray(values, tensor.dtype)
-    tensor.array[...] = to_device(values, tensor.device)
+    capture.do(operator.setitem, tensor.array, ..., to_device(values, tensor.device))
     tensor.bump_version()
     return tensor

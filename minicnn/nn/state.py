@@ -4,6 +4,7 @@ A name is the path through the tree, such as "features.0.weight". Loading looks 
 it changes anything: names that miss, names too many, shapes that differ.
 """
 
+import operator
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.autograd.convert import array_of
 from minicnn.backend import to_device, xp_of
+from minicnn.kernels import capture
 from minicnn.kernels.shapes import Shape
 
 
@@ -96,7 +98,8 @@ class Stateful:
             module._prepare_to_load(_shapes_in(arrays, module_name))
         for name, tensor in self.state_dict().items():
             if name in arrays:
-                tensor.array[...] = to_device(arrays[name], tensor.device)
+                values = to_device(arrays[name], tensor.device)
+                capture.do(operator.setitem, tensor.array, ..., values)
                 tensor.bump_version()
         return IncompatibleKeys(missing, unexpected)
 

@@ -5,6 +5,7 @@ errors name the parameter.
 """
 
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.autograd.functions import cat
 from minicnn.backend import Array, xp_of
+from minicnn.kernels import capture
 from minicnn.kernels.capture import as_a_whole
 from minicnn.kernels.dispatch import sibling
 
@@ -121,7 +123,8 @@ def vector_to_parameters(vec: Tensor, parameters: Parameters) -> None:
         )
     start = 0
     for _, p in named:
-        p.array[...] = vec.array[start : start + p.numel()].reshape(p.shape)
+        values = vec.array[start : start + p.numel()].reshape(p.shape)
+        capture.do(operator.setitem, p.array, ..., values)
         p.bump_version()
         start += p.numel()
 
