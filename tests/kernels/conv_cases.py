@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from minicnn.kernels import im2col
+from minicnn.kernels import im2col, reference
 from minicnn.kernels.shapes import conv2d_shape, pair
 from tests.checks import MEMORY_ORDERS, in_memory
 
@@ -81,6 +81,23 @@ def conv_cases(draw, dtypes=(np.float32, np.float64)):
     return ConvCase(x, w, grad, settings)
 
 
+@st.composite
+def winograd_cases(draw):
+    """Draw a convolution that Winograd's algorithm is for; channels that fill no vector, sizes that fill no square."""
+    N, C, K = draw(st.integers(0, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 36))
+    sides = st.integers(0, 3)
+    padding = ((draw(sides), draw(sides)), (draw(sides), draw(sides)))
+    size = [draw(st.integers(max(1, 3 - sum(pads)), max(1, 3 - sum(pads)) + 9)) for pads in padding]
+    y_size = [n + sum(pads) - 2 for n, pads in zip(size, padding, strict=True)]
+    dtype = draw(st.sampled_from((np.float32, np.float64)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x, w, grad = (
+        array_in(draw(st.sampled_from(MEMORY_ORDERS)), shape, dtype, rng)
+        for shape in ((N, C, *size), (K, C, 3, 3), (N, K, *y_size))
+    )
+    return ConvCase(x, w, grad, {"padding": padding})
+
+
 def simple_case(dtype=np.float32, N=2, C=3, K=4, size=6, kernel=3, seed=0, **settings):
     """A convolution with the settings named; `size` and `kernel` are integers or pairs."""
     rng = np.random.default_rng(seed)
@@ -133,6 +150,19 @@ def assert_sums_of_products(actual, expected, case, function):
     assert (error <= bound).all(), (
         f"element {worst}: {actual[worst]!r} instead of {expected[worst]!r}, allowed {bound[worst]:.1e}"
     )
+
+
+WINOGRAD_EPSILONS = {2: 8, 4: 64}
+"""What squares of 2 x 2 and of 4 x 4 pixels may be off, see `largest_error`."""
+
+
+def largest_error(actual, case, function):
+    """The largest error relative to what the largest sum of absolute products could be, in epsilons."""
+    expected = in_double(case).run(reference, function)
+    assert actual.shape == expected.shape
+    scale = magnitude(case, function).max(initial=1e-30)
+    error = abs(actual - expected).max(initial=0)
+    return error / scale / np.finfo(actual.dtype).eps
 
 
 def rounding_terms(case, function):
