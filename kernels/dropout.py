@@ -25,8 +25,9 @@ Each half of a word decides over one number, the lower half first.
 
 
 def dropout(x: Array, p: float, key: int | Array) -> Array:
-    """Set each number of `x` to 0 with probability `p`, and multiply the rest by 1 / (1 - p).
+    """Multiply each number of `x` by 0 with probability `p`, and the rest by 1 / (1 - p).
 
+    0 times NaN or infinity is NaN: what has gone wrong before is not hidden by chance (nor is it in PyTorch).
     The function is its own gradient: with the same key, dL/dx is dropout(dL/dy, p, key).
 
     Args:
@@ -44,7 +45,7 @@ def dropout(x: Array, p: float, key: int | Array) -> Array:
     halves = words.astype("<u4").view("<u2").reshape(-1)
     limit, factor = limit_and_factor(p)
     kept = halves[: x.size].reshape(x.shape) >= limit
-    return xp.where(kept, x * x.dtype.type(factor), x.dtype.type(0))
+    return x * (kept.astype(x.dtype) * x.dtype.type(factor))
 
 
 def limit_and_factor(p: float) -> tuple[int, float]:

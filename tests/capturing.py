@@ -67,7 +67,7 @@ NETWORKS = {
         nn.Conv2d(1, 4, 3), Residual(4), Residual(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(4)
     ),
     "sigmoids and winograd": lambda: nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.Sigmoid(), nn.Conv2d(32, 32, 3, padding=1), nn.Tanh(),
+        nn.Conv2d(1, 64, 3, padding=1), nn.Sigmoid(), nn.Conv2d(64, 64, 3, padding=1), nn.Tanh(),
         nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(4),
     ),
     "a function of the user's": lambda: nn.Sequential(

@@ -58,5 +58,5 @@ def _dropout(part, parts, x, y, words, halves, limit, factor, key):
         here = slice(block * BLOCK, (block + 1) * BLOCK)  # the last block may be short
         x_block, y_block = x[here], y[here]
         for i in range(x_block.size):
-            scaled = x_block[i] * kept
-            y_block[i] = scaled if np.uint32(half[i]) >= limit_of_half else zero
+            # Not zero itself: NaN stays.
+            y_block[i] = x_block[i] * (kept if np.uint32(half[i]) >= limit_of_half else zero)

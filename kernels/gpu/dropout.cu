@@ -33,8 +33,8 @@ __device__ Words philox(unsigned long long counter, unsigned long long key) {
     return {{a, b, c, d}};
 }
 
-// Numbers whose 16 bits are below `limit` become 0, the others are multiplied by `factor`. With an array
-// `key_at`, its number is the key.
+// Numbers whose 16 bits are below `limit` are multiplied by 0 (so that NaN stays), the others by `factor`. With
+// an array `key_at`, its number is the key.
 extern "C" __global__ void dropout(const real* __restrict__ x, Index size, unsigned limit, real factor,
                                    unsigned long long key, const unsigned long long* key_at,
                                    real* __restrict__ y) {
@@ -49,11 +49,11 @@ extern "C" __global__ void dropout(const real* __restrict__ x, Index size, unsig
                  keeps_second = words.at[word] >> 16 >= limit;
             if (i + 1 < size) {  // both arrays begin with a pair
                 Pair pair = *(const Pair*)(x + i);
-                pair.at[0] = keeps_first ? pair.at[0] * factor : real(0);
-                pair.at[1] = keeps_second ? pair.at[1] * factor : real(0);
+                pair.at[0] = pair.at[0] * (keeps_first ? factor : real(0));
+                pair.at[1] = pair.at[1] * (keeps_second ? factor : real(0));
                 *(Pair*)(y + i) = pair;
             } else if (i < size) {
-                y[i] = keeps_first ? x[i] * factor : real(0);
+                y[i] = x[i] * (keeps_first ? factor : real(0));
             }
         }
     }

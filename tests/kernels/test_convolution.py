@@ -2,10 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from minicnn import kernels
 from minicnn.kernels import convolution, reference
-from tests.kernels.conv_cases import FUNCTIONS, assert_same, simple_case
+from tests.kernels.conv_cases import (
+    FUNCTIONS,
+    WINOGRAD_EPSILONS,
+    assert_same,
+    assert_sums_of_products,
+    conv_cases,
+    in_double,
+    largest_error,
+    simple_case,
+    winograd_cases,
+)
 
 
 @pytest.fixture(params=["naive", "im2col", "direct", "auto"])
@@ -16,7 +27,37 @@ def algorithm(request):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_all_algorithms_agree(algorithm, function):
+@settings(max_examples=30)
+@given(case=conv_cases())
+def test_all_algorithms_agree(algorithm, function, case):
+    """Each within the bound that holds for every order of adding, so that no two differ by more than twice that."""
+    actual = with_algorithm(algorithm, function, case)
+    expected = in_double(case).run(reference, function)
+    assert_sums_of_products(actual, expected, case, function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@settings(max_examples=30)
+@given(case=winograd_cases())
+def test_all_algorithms_agree_where_winograd_may_be_used(function, case):
+    pytest.importorskip("numba")
+    expected = in_double(case).run(reference, function)
+    for algorithm in ("naive", "im2col", "direct", "auto"):
+        actual = with_algorithm(algorithm, function, case)
+        assert_sums_of_products(actual, expected, case, function)
+    actual = with_algorithm("winograd", function, case)
+    assert actual.dtype == case.x.dtype
+    assert largest_error(actual, case, function) < WINOGRAD_EPSILONS[4]
+
+
+def with_algorithm(algorithm, function, case):
+    return getattr(kernels, function)(
+        *case.arguments(function), **case.settings, algorithm=algorithm
+    )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_padding_may_be_a_word(algorithm, function):
     case = simple_case(padding="same", algorithm=algorithm)
     expected = getattr(reference, function)(*case.arguments(function), padding="same")
     assert_same(case.run(kernels, function), expected, 100)

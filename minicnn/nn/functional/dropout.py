@@ -67,7 +67,9 @@ class DropoutByKey(Function):
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Set each element to zero with probability `p` and scale the rest by 1 / (1 - p); do nothing unless `training`.
+    """Multiply each element by 0 with probability `p` and by 1 / (1 - p) otherwise; do nothing unless `training`.
+
+    NaN stays, and infinity times 0 is NaN, in the gradient too.
 
     Raises:
         TypeError: for anything but a tensor of floating-point numbers.

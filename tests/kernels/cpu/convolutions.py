@@ -8,8 +8,10 @@ this one does not have. So the tests see more processors than the one that they 
 
 import sys
 
+import numpy as np
+
 from minicnn.kernels import reference
-from tests.kernels.conv_cases import FUNCTIONS, check_against, simple_case
+from tests.kernels.conv_cases import FUNCTIONS, ConvCase, check_against, in_double, simple_case
 
 CONVOLUTIONS = {
     "one number": {"N": 1, "C": 1, "K": 1, "size": 1, "kernel": 1},
@@ -44,6 +46,15 @@ OF_FEW_CHANNELS = [
 """Those that stem.py computes too."""
 
 
+def check_scaling(conv, dtype):
+    """Weights of several panels are multiplied where they are packed."""
+    case, scale = simple_case(dtype, C=9, K=70), np.linspace(-2, 3, 70, dtype=dtype)
+    y = conv.conv2d(case.x, case.w, scale=scale)
+    scaled = ConvCase(case.x, case.w * scale[:, None, None, None], case.grad, {})
+    expected = in_double(scaled).run(reference, "conv2d")
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
 def main(vector_bytes=None, tile_rows=None, *dtypes):
     """Import the loops, and compare all convolutions, in float32 and float64 unless told otherwise."""
     from minicnn.kernels.cpu import target
@@ -64,6 +75,8 @@ def main(vector_bytes=None, tile_rows=None, *dtypes):
                         check_against(reference, stem, function, case)
                 except AssertionError as error:
                     raise AssertionError(f"{function}, {name}, {dtype}") from error
+    for dtype in dtypes or ("float32", "float64"):
+        check_scaling(conv, dtype)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.kernels.conv_cases import (
     check_against,
     check_non_finite,
     conv_cases,
+    in_double,
     rounding_terms,
     simple_case,
 )
@@ -234,11 +235,7 @@ def test_error_of_float32(function, convolution):
     signs, each of up to 6e-8 of what the sum has grown to.
     """
     case = simple_case(**convolution)
-    exact = simple_case(**convolution)
-    exact.x, exact.w, exact.grad = (
-        array.astype(np.float64) for array in (case.x, case.w, case.grad)
-    )
-    expected = exact.run(conv, function)
+    expected = in_double(case).run(conv, function)
     error = np.abs(case.run(conv, function) - expected).max() / np.abs(expected).max()
     assert error < 1e-7 * np.sqrt(rounding_terms(case, function))
 

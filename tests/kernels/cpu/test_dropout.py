@@ -55,3 +55,14 @@ def test_shape_and_order():
     assert y.shape == x.shape
     assert y.flags.c_contiguous
     np.testing.assert_array_equal(y[y != 0], 2 * x[y != 0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("module", [numpy_dropout, dropout])
+def test_nan_and_infinity_times_0_are_nan(module, dtype):
+    dropped = module.dropout(np.ones(1000, dtype), 0.5, KEY) == 0
+    assert dropped.any()
+    for value in (np.nan, np.inf, -np.inf):
+        with np.errstate(invalid="ignore"):
+            y = module.dropout(np.full(1000, value, dtype), 0.5, KEY)
+        np.testing.assert_array_equal(y, np.where(dropped, np.nan, value))

@@ -10,6 +10,7 @@ from tests.kernels.conv_cases import (
     check_against,
     check_non_finite,
     conv_cases,
+    in_double,
     rounding_terms,
     simple_case,
 )
@@ -175,11 +176,8 @@ def test_nan_and_infinity_stay_with_their_output(value):
 def test_error_of_float32(function):
     """The bound of conv.py: 1e-7 sqrt(n) of the largest result, for sums of n products."""
     shape = {"C": 3, "K": 32, "size": 32, "kernel": 5, "padding": 2, "stride": 2}
-    case, exact = simple_case(**shape), simple_case(**shape)
-    exact.x, exact.w, exact.grad = (
-        array.astype(np.float64) for array in (case.x, case.w, case.grad)
-    )
-    expected = exact.run(stem, function)
+    case = simple_case(**shape)
+    expected = in_double(case).run(stem, function)
     error = np.abs(case.run(stem, function) - expected).max() / np.abs(expected).max()
     assert error < 1e-7 * np.sqrt(rounding_terms(case, function))
 

@@ -1,11 +1,12 @@
-"""The shape of a tile on several processors, and convolutions compiled for them.
+"""The shape of a tile on several processors, and loops compiled for them.
 
-The loops are compiled for four processors, 150 s of a core together; the machine code is kept in
-pytest's cache folder for the next run.
+Convolutions are compiled for four processors, and the other loops for two sizes of vectors, 200 s of a
+core together; the machine code is kept in pytest's cache folder for the next run.
 """
 
 import os
 import platform
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ pytest.importorskip("numba")
 from llvmlite.binding import get_host_cpu_features
 
 from minicnn.kernels.cpu import target
+from tests.kernels.cpu.assembly import NO_SUCH_TARGET
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 HASWELL = (
@@ -22,13 +24,26 @@ HASWELL = (
     "+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3"
 )
 
+GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+
 PROCESSORS = {
-    "SSE2": ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, ()),
-    "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}, ()),
-    "AVX-512": ({}, (64, 12)),
-    "NEON": ({}, (16, 12, "float32")),
+    "SSE2": ("convolutions", GENERIC, ()),
+    "AVX2": ("convolutions", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}, ()),
+    "AVX-512": ("convolutions", {}, (64, 12)),
+    "NEON": ("convolutions", {}, (16, 12, "float32")),
 }
-"""The environment, and what to compute with where it is not the processor's own tile in both dtypes."""
+"""The program, the environment, and what to compute with where it is not the processor's own tile in both dtypes."""
+
+PASSES = {
+    f"{vector_bytes}-byte vectors": ("passes", {}, (vector_bytes, tile_rows))
+    for vector_bytes, tile_rows in {16: 12, 32: 6, 64: 12}.items()
+    if vector_bytes != target.VECTOR_BYTES
+}
+"""The same for the other loops. All other tests compute with this processor's own vectors."""
+
+PROGRAMS = PROCESSORS | PASSES
+
+LINE = re.compile(r"(\w+): (\d+) multiply-adds, vectors on the stack: (.*)")
 
 
 @pytest.mark.parametrize(
@@ -69,29 +84,36 @@ def programs(request, tmp_path_factory):
     """A running program for each processor that can be emulated here."""
     started = {}
     cache = getattr(request.config, "cache", None)  # pytest -p no:cacheprovider has none
-    for name, (processor, options) in PROCESSORS.items():
+    for name, (program, processor, options) in PROGRAMS.items():
         if name == "AVX2" and not (X86 and get_host_cpu_features().get("avx2")):
             continue
         folder = cache.mkdir(f"minicnn-{name}") if cache else tmp_path_factory.mktemp(name)
-        environment = {
-            **os.environ,
-            **processor,
-            "NUMBA_CACHE_DIR": str(folder),
-            "NUMBA_NUM_THREADS": "2",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        started[name] = subprocess.Popen(
-            [sys.executable, "-m", "tests.kernels.cpu.convolutions", *map(str, options)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        environment = {**processor, "NUMBA_CACHE_DIR": str(folder), "NUMBA_NUM_THREADS": "2"}
+        started[name] = start(program, options, environment)
     yield started
     for program in started.values():
         program.kill()
         program.wait()
         program.stdout.close()
+
+
+def start(program, options, environment):
+    """Start one of the programs beside this file."""
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"tests.kernels.cpu.{program}", *map(str, options)],
+        env={**os.environ, **path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def output_of(program):
+    """What a program wrote, when it has ended well."""
+    output, _ = program.communicate()
+    assert program.returncode == 0, output
+    return output
 
 
 @pytest.mark.parametrize(
@@ -101,6 +123,35 @@ def programs(request, tmp_path_factory):
 def test_convolutions_on_other_processors(programs, name, shape):
     if name not in programs or (name == "SSE2" and not X86):
         pytest.skip("this processor cannot do that")
-    output, _ = programs[name].communicate()
-    assert programs[name].returncode == 0, output
-    assert shape in output
+    assert shape in output_of(programs[name])
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_other_loops_with_other_vectors(programs, name):
+    """Winograd's algorithm, depthwise convolutions, BatchNorm, pooling, convolution and pooling in one."""
+    _, _, shape = PASSES[name]
+    assert "{} {}".format(*shape) in output_of(programs[name])
+
+
+@pytest.mark.parametrize(
+    ("shape", "triple", "cpu"),
+    [
+        ((16, 12), "aarch64-unknown-linux-gnu", "generic"),
+        ((64, 12), "x86_64-unknown-linux-gnu", "skylake-avx512"),
+        ((32, 6), "x86_64-unknown-linux-gnu", "haswell"),
+    ],
+    ids=["NEON", "AVX-512", "AVX2"],
+)
+def test_the_building_block_stays_in_the_registers(shape, triple, cpu):
+    """Compiled for the processor itself, whichever this one is: no sum of a tile is on the stack between products."""
+    program = start("assembly", (*shape, triple, cpu), {})
+    output, _ = program.communicate()
+    if program.returncode == NO_SUCH_TARGET:
+        pytest.skip(f"LLVM was built without this processor: {output}")
+    assert program.returncode == 0, output
+    results = output.splitlines()
+    assert len(results) == 2
+    for result in results:
+        name, multiply_adds, spills = LINE.fullmatch(result).groups()
+        assert int(multiply_adds) >= shape[1] * target.TILE_VECTORS, name
+        assert spills == "[]", result

@@ -25,6 +25,26 @@ def test_like_numpy(rule, dtype, tolerance):
     assert_same_step(rule, tolerance, dtype=dtype)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["param", "grad"])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("module", [numpy_update, update])
+def test_nan_and_infinity_stay_where_they_are(module, rule, where, value):
+    """A parameter that is not finite, or whose gradient is not, is not finite after a step; its neighbours are."""
+    name, present, settings = RULES[rule]
+    params, grads, *memory = columns(present, "float32")
+    (params if where == "param" else grads)[0][1, 1, 2, 3] = value
+    with np.errstate(invalid="ignore"):
+        getattr(module, name)(params, grads, *memory, *settings)
+    expected = np.ones(params[0].shape, bool)
+    expected[1, 1, 2, 3] = False
+    np.testing.assert_array_equal(np.isfinite(params[0]), expected)
+    if np.isnan(value):
+        assert np.isnan(params[0][1, 1, 2, 3])
+    for arrays in (params, *filter(None, memory)):
+        assert all(np.isfinite(array).all() for array in arrays[1:])
+
+
 @pytest.mark.parametrize("order", ["transposed", "channels last", "strided", "reversed"])
 def test_parameters_of_any_memory_order(order):
     assert_same_step("adam", order=order, grad_order=order)

@@ -33,9 +33,12 @@ def test_more_numbers_than_threads(cupy, monkeypatch):
     np.testing.assert_array_equal(y, numpy_dropout.dropout(x, 0.5, KEY))
 
 
-def test_infinity_may_be_dropped(cupy):
-    y = OnDevice(dropout, cupy).dropout(np.full(100, np.inf), 0.5, KEY)
-    assert set(y.tolist()) == {0, np.inf}
+@pytest.mark.parametrize("size", [100, 101])
+def test_nan_and_infinity_times_0_are_nan(cupy, size):
+    dropped = numpy_dropout.dropout(np.ones(size), 0.5, KEY) == 0
+    for value in (np.nan, np.inf):
+        y = OnDevice(dropout, cupy).dropout(np.full(size, value), 0.5, KEY)
+        np.testing.assert_array_equal(y, np.where(dropped, np.nan, value))
 
 
 def test_a_view_that_begins_within_a_pair(cupy):

@@ -31,6 +31,20 @@ def test_like_numpy(cupy, rule, dtype, tolerance):
     assert_same_step(cupy, rule, tolerance, dtype=dtype)
 
 
+@pytest.mark.parametrize("where", ["param", "grad"])
+@pytest.mark.parametrize("rule", RULES)
+def test_nan_stays_where_it_is(cupy, rule, where):
+    name, present, settings = RULES[rule]
+    params, grads, *memory = columns(present, "float32")
+    (params if where == "param" else grads)[0][1, 1, 2, 3] = np.nan
+    expected = np.zeros(params[0].shape, bool)
+    expected[1, 1, 2, 3] = True
+    on_device = to_device(cupy, [params, grads, *memory])
+    getattr(update, name)(*on_device, *settings)
+    np.testing.assert_array_equal(np.isnan(on_device[0][0].get()), expected)
+    assert all(np.isfinite(param.get()).all() for param in on_device[0][1:])
+
+
 @pytest.mark.parametrize("order", ["transposed", "channels last"])
 @pytest.mark.parametrize("grad_order", ["contiguous", "channels last"])
 def test_arrays_of_any_memory_order(cupy, order, grad_order):

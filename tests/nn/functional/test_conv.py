@@ -11,6 +11,7 @@ from minicnn.gradcheck import gradcheck
 from minicnn.nn.functional.conv import Conv2d, ConvTranspose2d
 from tests.checks import check_contract
 from tests.devices import on_every_device, on_gpu
+from tests.kernels.conv_cases import channels
 from tests.nn.oracle import assert_close, assert_like_torch, dtypes, orders, random_array, seeds
 
 # PyTorch warns, once a program, about its own speed.
@@ -28,7 +29,8 @@ def here(algorithm):
 def conv2d_cases(draw):
     """Draw the shapes of x and weight, and settings; strides may leave a remainder."""
     small = st.integers(1, 3)
-    groups, c_per_group, k_per_group = draw(small), draw(small), draw(small)
+    groups = draw(small)
+    c_per_group, k_per_group = draw(channels(groups)), draw(channels(groups))
     kernel, dilation = (draw(small), draw(small)), (draw(small), draw(small))
     word = draw(st.sampled_from(["", "", "", "same", "valid"]))
     stride = 1 if word == "same" else draw(st.one_of(small, st.tuples(small, small)))
@@ -124,7 +126,8 @@ def test_conv1d_like_torch(torch, case, dtype, memory, seed):
 def transposed_cases(draw):
     """Draw the shapes of x and weight of a transposed convolution, and settings."""
     small = st.integers(1, 3)
-    groups, c_per_group, k_per_group = draw(small), draw(small), draw(small)
+    groups = draw(small)
+    c_per_group, k_per_group = draw(channels(groups)), draw(channels(groups))
     kernel, stride, dilation = ((draw(small), draw(small)) for _ in range(3))
     extra = tuple(draw(st.integers(0, s - 1)) for s in stride)
     size = (draw(st.integers(2, 5)), draw(st.integers(2, 5)))

@@ -87,6 +87,18 @@ def test_the_same_seed_drops_the_same_numbers_on_every_device(device):
 
 
 @on_every_device
+@pytest.mark.parametrize(("dropout", "shape"), ALL)
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_nan_is_not_dropped(dropout, shape, p):
+    """Nor in the gradient: a loss that has become NaN must not look right by chance."""
+    x = leaf(np.full(shape, np.nan, "float32"))
+    y = dropout(x, p)
+    assert np.isnan(host(y)).all()
+    y.backward(placed(np.full(shape, np.nan, "float32")))
+    assert np.isnan(host(x.grad)).all()
+
+
+@on_every_device
 def test_contract():
     check_contract(lambda: Dropout(0.5, (3, 4)), random_array((3, 4)))
     check_contract(lambda: Dropout(0.5, (3, 4, 1)), random_array((3, 4, 5)))
