@@ -27,20 +27,8 @@
 // copied at a time: of channels of x, and of output channels) and STAGES (see tiles.cuh) are given when the
 // file is compiled.
 
+#include "divisor.cuh"
 #include "tiles.cuh"
-
-// Division by a number that is not known to the compiler, for numerators below 2^31: a product and a shift.
-// (Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994; as conv.py
-// fills it in.)
-struct Divisor {
-    unsigned value, multiplier, shift;
-};
-
-__device__ __forceinline__ int divide_fast(int number, const Divisor& by, int& remainder) {
-    unsigned quotient = (__umulhi(number, by.multiplier) + number) >> by.shift;
-    remainder = number - quotient * by.value;
-    return quotient;
-}
 
 // Along one axis: pixel i of the result sees, through tap t, the input i * step + start + t * apart, and lies
 // at first + i * out_step.
@@ -62,8 +50,8 @@ struct Pixel {
 
 __device__ __forceinline__ Pixel pixel_of(const Convolution& p, int number) {
     Pixel pixel;
-    number = divide_fast(number, p.column_count, pixel.j);
-    pixel.n = divide_fast(number, p.row_count, pixel.i);
+    number = divide(number, p.column_count, pixel.j);
+    pixel.n = divide(number, p.row_count, pixel.i);
     return pixel;
 }
 
@@ -227,11 +215,11 @@ __device__ __forceinline__ Pack sum_of_parts(const real* first, int parts, Index
     return total;
 }
 
-// What is left to do for a result in parts: y, from sums (parts, pixels, K).
+// What is left to do for a result in parts: y, from sums (parts, pixels, K), which are `packs` for each
+// pixel.
 extern "C" __global__ void finish_convolve(const real* __restrict__ sums_of_parts, int parts,
-                                           const real* scale, const real* bias, Convolution p, int relu,
-                                           real* __restrict__ y) {
-    int packs = round_up(p.K, LANES);
+                                           const real* scale, const real* bias, Convolution p, Divisor packs,
+                                           int relu, real* __restrict__ y) {
     for (Index i = first_index(); i < (Index)p.pixels * packs; i += index_step()) {
         int pack, number = (int)divide(i, packs, pack), k = pack * LANES, count = p.K - k;
         Pack sum = sum_of_parts(sums_of_parts + (Index)number * p.K + k, parts, (Index)p.pixels * p.K, count);

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import Array, channels_first, channels_last, xp_of
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
+from . import divisor
 from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, parameter, struct
 from .parts import multiplied_in, split_of
 
@@ -21,13 +22,11 @@ OTHER_SHARED_BYTES = 2**12
 """Shared memory that a kernel needs beside its tiles, and the driver for itself, at most."""
 
 AXIS = "size", "out_size", "taps", "step", "start", "apart", "first", "out_step"
-DIVISOR = "value", "multiplier", "shift"
 MEMBERS = (
     *(f"rows_{name}" for name in AXIS),
     *(f"columns_{name}" for name in AXIS),
     *("C", "group_C", "K", "group_K", "pixels"),
-    *(f"row_count_{name}" for name in DIVISOR),
-    *(f"column_count_{name}" for name in DIVISOR),
+    *divisor.members_of("row_count", "column_count"),
 )
 """The members of `Convolution` in conv.cu, those of its parts one after the other."""
 
@@ -149,8 +148,9 @@ def _convolve(plan, images, weights, scale, bias, relu, result, precision) -> No
     arguments = images, weights, *unfinished, parts, terms, sums
     compute(grid, (THREADS,), arguments, shared_mem=tile.bytes)
     finish = _function("finish_convolve", images, weights, plan, tile, precision)
-    blocks = blocks_for(plan.pixels * -(-K // _lanes(images)))
-    finish(blocks, (THREADS,), (sums, parts, scale, bias, plan.struct, relu, result))
+    packs = -(-K // _lanes(images))
+    arguments = sums, parts, scale, bias, plan.struct, divisor.struct_of(packs), relu, result
+    finish(blocks_for(plan.pixels * packs), (THREADS,), arguments)
 
 
 def _turned(w: Array, groups: int) -> Array:
@@ -308,15 +308,8 @@ def _plan(N: int, C: int, K: int, groups: int, rows: Axis, columns: Axis) -> Pla
             "split the batch"
         )
     sizes = C, C // groups, K, K // groups, pixels
-    divisors = *_divisor(rows.count), *_divisor(columns.count)
-    values = (value % 2**32 for value in (*rows.place, *columns.place, *sizes, *divisors))
-    members = struct(MEMBERS, *values, dtype=np.uint32)
+    values = *rows.place, *columns.place, *sizes, *divisor.members((rows.count, columns.count))
+    members = struct(MEMBERS, *(value % 2**32 for value in values), dtype=np.uint32)
     taps = rows.place[AXIS.index("taps")] * columns.place[AXIS.index("taps")]
     terms, places = taps * (C // groups), (rows.taps, columns.taps)
     return Plan(members, pixels, terms, C // groups, K // groups, groups, *places)
-
-
-def _divisor(value: int) -> tuple[int, int, int]:
-    """What makes a division by `value` a product and a shift, for numerators below 2^31, see conv.cu."""
-    shift = (value - 1).bit_length()
-    return value, 2**32 * (2**shift - value) // value + 1, shift

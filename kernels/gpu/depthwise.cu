@@ -23,7 +23,7 @@ extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __r
                                      const real* scale, Windows p, int relu, Index packs,
                                      real* __restrict__ y) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.OH, round_up(p.OW, PIXELS), p.C);
+        Place at = place_of(pack, p);
         int first_j = at.j * PIXELS, count = p.C - at.c;
         Pack sums[PIXELS];
         for (int pixel = 0; pixel < PIXELS; pixel++) sums[pixel] = pack_of(0);
@@ -60,7 +60,7 @@ extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, c
                                                 Windows p, Index packs, real* __restrict__ grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.H, p.W, p.C);
+        Place at = place_of(pack, p);
         Reached rows = outputs_reaching(at.i, p.top, height, p.step_h, p.OH);
         Reached columns = outputs_reaching(at.j, p.left, width, p.step_w, p.OW);
         Pack sum = pack_of(0);
@@ -91,7 +91,7 @@ extern "C" __global__ void sum_products(const real* __restrict__ grad, const rea
     Pack sums[TAPS_AT_ONCE];
     for (int tap = 0; tap < TAPS_AT_ONCE; tap++) sums[tap] = pack_of(0);
     int i, j;
-    Index n = divide(divide(mine.first_row, p.OW, j), p.OH, i);
+    Index n = divide(divide(mine.first_row, p.columns, j), p.rows, i);
     for (Index pixel = mine.first_row; pixel < mine.end_row; pixel += blockDim.y) {
         int h = i * p.step_h - p.top + r * p.apart_h;
         if (h >= 0 && h < p.H) {

@@ -219,16 +219,6 @@ def test_arrays_that_begin_anywhere(cupy):
     np.testing.assert_allclose(y.get(), case.run(im2col, "conv2d"), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("value", [1, 2, 3, 7, 112, 224, 1000, 2**20 + 1, 2**31 - 1])
-def test_division_by_a_product(value):
-    divisor, multiplier, shift = conv._divisor(value)
-    edges = {0, 1, value - 1, value, value + 1, 2**31 - 1, (2**31 - 1) // value * value - 1}
-    numbers = [n for n in (*edges, *range(0, 2**31, 2**26 + 12_345)) if 0 <= n < 2**31]
-    for n in numbers:
-        assert ((n * multiplier >> 32) + n) >> shift == n // value
-    assert (divisor, multiplier < 2**32) == (value, True)
-
-
 def test_too_many_pixels_are_refused():
     with pytest.raises(ValueError, match=r"at most 2\^30 pixels .* 2 x 65536 x 65536; split"):
         conv._forward_plan(
