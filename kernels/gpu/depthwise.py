@@ -13,7 +13,7 @@ from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
 from .launch import THREADS, blocks_for, contiguous, function, parameter
 from .windows import pieces_of, windows_of
 
-PIXELS, TAPS_AT_ONCE = 4, 4
+PIXELS, ROWS_AT_ONCE, TAPS_AT_ONCE = 4, 3, 3
 """As in depthwise.cu."""
 
 
@@ -101,8 +101,9 @@ def conv2d_grad_weight(
         parts, tiles = division.grid
         partial = xp.empty((parts, R * S, C))
         arguments = grads, images, windows, np.int64(pixels), division.rows_per_block, partial
-        grid = parts, tiles, R * -(-S // TAPS_AT_ONCE)
-        function("depthwise", "sum_products", x)(grid, division.block, arguments)
+        pieces = -(-R // ROWS_AT_ONCE) * -(-S // TAPS_AT_ONCE)
+        compute = function("depthwise", "sum_products", x)
+        compute((parts * pieces, tiles), division.block, arguments)
         finish = function("depthwise", "finish_sums", x)
         arguments = partial, np.int32(parts), np.int64(R * S * C), grad_w
         finish(finish_grid(R * S * C), FINISH_BLOCK, arguments)
