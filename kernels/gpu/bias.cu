@@ -13,7 +13,7 @@
 extern "C" __global__ void sum_rows(const real* __restrict__ grad, const real* __restrict__ y, Index rows,
                                     int K, int rows_per_block, real* __restrict__ grad_z, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
-    Columns mine = columns_of_thread(rows, K, rows_per_block);
+    Columns mine = columns_of_thread(rows, K, rows_per_block, blockIdx.x);
     double sum[LANES] = {};
 #pragma unroll 4
     for (Index row = mine.first_row; row < mine.end_row; row += blockDim.y) {

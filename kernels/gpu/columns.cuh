@@ -14,13 +14,15 @@ const int BLOCK_THREADS = 256;    // of a kernel that reads rows
 const int FINISH_THREADS = 1024;  // of a kernel that adds up partial sums: 32 columns, 32 threads for each
 
 struct Columns {
+    int block;  // the piece of the rows
     Index first_row, end_row;
     int c, count;  // first channel of this thread's pack, and how many channels there are from it on
 };
 
-__device__ Columns columns_of_thread(Index rows, int C, int rows_per_block) {
+__device__ Columns columns_of_thread(Index rows, int C, int rows_per_block, int block) {
     Columns mine;
-    Index start = (Index)blockIdx.x * rows_per_block;
+    Index start = (Index)block * rows_per_block;
+    mine.block = block;
     mine.first_row = start + threadIdx.y;
     mine.end_row = start + rows_per_block < rows ? start + rows_per_block : rows;
     mine.c = (blockIdx.y * blockDim.x + threadIdx.x) * LANES;
@@ -48,7 +50,7 @@ __device__ void add_up_columns(double (&mine)[COUNT], double* memory) {
 __device__ void write_partial(const double (&sums)[LANES], Columns mine, int which, int quantities, int C,
                               double* partial) {
     if (threadIdx.y != 0) return;
-    double* to = partial + ((Index)blockIdx.x * quantities + which) * C + mine.c;
+    double* to = partial + ((Index)mine.block * quantities + which) * C + mine.c;
     for (int lane = 0; lane < LANES; lane++)
         if (lane < mine.count) to[lane] = sums[lane];
 }

@@ -18,27 +18,17 @@
 // reach for mma.sync, the instruction of older cards that is used here for the sake of short code; wgmma,
 // Hopper's own, needs other layouts and sm_90a.
 //
-// Launch: a block of 256 threads for each tile of the result; blockIdx.z counts groups (and pieces of the
-// sum).
+// Launch: a block of 256 threads for each tile of the result; blockIdx.z counts groups, and parts of the sum
+// where it is split: few tiles with long sums would leave most of the card idle (parts.py decides). Then
+// each block writes its part of the sums, (parts, rows, K) in all, and a second kernel adds them up, always
+// in the same order, so that the bits do not depend on which block was first.
 //
 // TENSOR_CORES (0 or 1, float only), TILE_COLUMNS (64 or 128), CHUNK_X and CHUNK_K (how many numbers may be
 // copied at a time: of channels of x, and of output channels) and STAGES (see tiles.cuh) are given when the
 // file is compiled.
 
+#include "divisor.cuh"
 #include "tiles.cuh"
-
-// Division by a number that is not known to the compiler, for numerators below 2^31: a product and a shift.
-// (Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994; as conv.py
-// fills it in.)
-struct Divisor {
-    unsigned value, multiplier, shift;
-};
-
-__device__ __forceinline__ int divide_fast(int number, const Divisor& by, int& remainder) {
-    unsigned quotient = (__umulhi(number, by.multiplier) + number) >> by.shift;
-    remainder = number - quotient * by.value;
-    return quotient;
-}
 
 // Along one axis: pixel i of the result sees, through tap t, the input i * step + start + t * apart, and lies
 // at first + i * out_step.
@@ -60,8 +50,8 @@ struct Pixel {
 
 __device__ __forceinline__ Pixel pixel_of(const Convolution& p, int number) {
     Pixel pixel;
-    number = divide_fast(number, p.column_count, pixel.j);
-    pixel.n = divide_fast(number, p.row_count, pixel.i);
+    number = divide(number, p.column_count, pixel.j);
+    pixel.n = divide(number, p.row_count, pixel.i);
     return pixel;
 }
 
@@ -132,14 +122,15 @@ struct FetchPatches {
     const Convolution& p;
     const real *x, *weights;
     const Origin* origins;
-    int terms, first_column, end_column;
+    int first_term, end_term, first_column, end_column;
     Term term;
 
     // The tile of patches (TILE_ROWS, DEPTH), row by row, and that of weights.
     __device__ __forceinline__ void operator()(int step, real* a, real* b) {
         const int ACROSS = DEPTH / CHUNK_X, DOWN = BLOCK_THREADS / ACROSS;
         int column = threadIdx.x % ACROSS * CHUNK_X, row = threadIdx.x / ACROSS;
-        bool exists = step * DEPTH + column < terms;
+        int start = first_term + step * DEPTH;
+        bool exists = start + column < end_term;
 #pragma unroll 4
         for (int m = row; m < TILE_ROWS; m += DOWN) {
             const Origin& origin = origins[m];
@@ -147,37 +138,50 @@ struct FetchPatches {
                       a + m * A_ROW + column);
         }
         term.advance(p, DEPTH);
-        copy_columns(weights, p.K, step * DEPTH, terms, first_column, end_column, b);
+        copy_columns(weights, p.K, start, end_term, first_column, end_column, b);
     }
 };
 
-// The result, multiplied by scale (K,), plus bias (K,), and ReLU; each address may be 0.
+// Where the numbers of a pixel begin in the result.
+__device__ __forceinline__ Index place_of(const Convolution& p, const Pixel& pixel) {
+    Index h = p.rows.first + pixel.i * p.rows.out_step, w = p.columns.first + pixel.j * p.columns.out_step;
+    return ((pixel.n * (Index)p.rows.out_size + h) * p.columns.out_size + w) * p.K;
+}
+
+__device__ __forceinline__ real finished(real sum, real factor, real start, int relu) {
+    real z = sum * factor + start;
+    return relu && z < 0 ? real(0) : z;  // NaN stays NaN
+}
+
+// The result, multiplied by scale (K,), plus bias (K,), and ReLU; each address may be 0. With more than one
+// part: y (parts, pixels, K), sums over `terms_of_a_part` each, which finish_convolve adds up.
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
     convolve(const real* __restrict__ x, const real* __restrict__ weights, const real* scale,
-             const real* bias, Convolution p, int relu, real* __restrict__ y) {
+             const real* bias, Convolution p, int relu, int parts, int terms_of_a_part,
+             real* __restrict__ y) {
     DYNAMIC_SHARED(real, tiles);
     __shared__ Origin origins[TILE_ROWS];
-    int group = blockIdx.z;
+    int group = blockIdx.z / parts, part = blockIdx.z % parts;
     if (threadIdx.x < TILE_ROWS) {
         int number = blockIdx.x * TILE_ROWS + threadIdx.x;
-        Pixel pixel = pixel_of(p, number < p.pixels ? number : 0);
-        Index h = p.rows.first + pixel.i * p.rows.out_step,
-              w = p.columns.first + pixel.j * p.columns.out_step;
+        bool exists = number < p.pixels;
+        Pixel pixel = pixel_of(p, exists ? number : 0);
+        Index to = parts == 1 ? place_of(p, pixel) : ((Index)part * p.pixels + number) * p.K;
         Origin& origin = origins[threadIdx.x];
         origin.image = (Index)pixel.n * p.rows.size * p.columns.size * p.C + group * p.group_C;
-        origin.result =
-            number < p.pixels ? ((pixel.n * (Index)p.rows.out_size + h) * p.columns.out_size + w) * p.K : -1;
+        origin.result = exists ? to : -1;
         origin.h = pixel.i * p.rows.step + p.rows.start;
         origin.w = pixel.j * p.columns.step + p.columns.start;
     }
     __syncthreads();
 
     int terms = p.rows.taps * p.columns.taps * p.group_C;
+    int first_term = part * terms_of_a_part, end_term = smaller(first_term + terms_of_a_part, terms);
     int first_column = group * p.group_K + blockIdx.y * TILE_COLUMNS, end_column = (group + 1) * p.group_K;
-    Term first_term(p, threadIdx.x % (DEPTH / CHUNK_X) * CHUNK_X);
-    FetchPatches fetch = {p, x, weights, origins, terms, first_column, end_column, first_term};
+    Term own_term(p, first_term + threadIdx.x % (DEPTH / CHUNK_X) * CHUNK_X);
+    FetchPatches fetch = {p, x, weights, origins, first_term, end_term, first_column, end_column, own_term};
     Sums sums;
-    add_products<A_ROW, 1>(sums, round_up(terms, DEPTH), tiles, fetch);
+    add_products<A_ROW, 1>(sums, round_up(end_term - first_term, DEPTH), tiles, fetch);
 
 #pragma unroll
     for (int j = 0; j < Sums::COLUMNS; j += 2) {
@@ -190,14 +194,40 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
 #pragma unroll
         for (int i = 0; i < Sums::ROWS; i++) {
             Index to = origins[sums.row(i)].result;
-            real first = sums.value(i, j) * factors[0] + start[0],
-                 second = sums.value(i, j + 1) * factors[1] + start[1];
-            if (relu) {
-                first = first < 0 ? real(0) : first;  // NaN stays NaN
-                second = second < 0 ? real(0) : second;
-            }
+            real first = finished(sums.value(i, j), factors[0], start[0], relu),
+                 second = finished(sums.value(i, j + 1), factors[1], start[1], relu);
             if (to >= 0) store_pair(y + to + k, first, second, count);
         }
+    }
+}
+
+// The sum of a pack, of which `count` numbers exist, over `parts` arrays of `size` numbers, one after the
+// other. Where all packs are whole, eight loads are under way at a time.
+__device__ __forceinline__ Pack sum_of_parts(const real* first, int parts, Index size, Index count) {
+    const bool ARE_WHOLE = CHUNK_K == LANES;
+    Pack total = pack_of(0);
+#pragma unroll 8
+    for (int part = 0; part < parts; part++) {
+        const real* from = first + part * size;
+        Pack more = ARE_WHOLE ? *(const Pack*)from : load(from, count);
+        for (int lane = 0; lane < LANES; lane++) total.at[lane] += more.at[lane];
+    }
+    return total;
+}
+
+// What is left to do for a result in parts: y, from sums (parts, pixels, K), which are `packs` for each
+// pixel.
+extern "C" __global__ void finish_convolve(const real* __restrict__ sums_of_parts, int parts,
+                                           const real* scale, const real* bias, Convolution p, Divisor packs,
+                                           int relu, real* __restrict__ y) {
+    for (Index i = first_index(); i < (Index)p.pixels * packs; i += index_step()) {
+        int pack, number = (int)divide(i, packs, pack), k = pack * LANES, count = p.K - k;
+        Pack sum = sum_of_parts(sums_of_parts + (Index)number * p.K + k, parts, (Index)p.pixels * p.K, count);
+        Pack factor = scale ? load(scale + k, count) : pack_of(1),
+             start = bias ? load(bias + k, count) : pack_of(0);
+        for (int lane = 0; lane < LANES; lane++)
+            sum.at[lane] = finished(sum.at[lane], factor.at[lane], start.at[lane], relu);
+        store(y + place_of(p, pixel_of(p, number)) + k, sum, count);
     }
 }
 
@@ -228,8 +258,7 @@ struct FetchGradients {
     }
 };
 
-// sums (parts, R S C / groups, K): each of `parts` blocks with blockIdx.z alike but for the group sums over
-// its share of the pixels.
+// sums (parts, R S C / groups, K): each of `parts` blocks sums over its share of the pixels.
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
     convolve_grad_weight(const real* __restrict__ grad, const real* __restrict__ x, Convolution p, int parts,
                          int pixels_of_a_part, real* __restrict__ sums_of_parts) {
@@ -265,14 +294,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2)
 }
 
 // The sum of `parts` arrays of `size` numbers, one after the other.
-extern "C" __global__ void add_parts(const real* __restrict__ parts_of_sum, int parts, Index size,
+extern "C" __global__ void add_parts(const real* __restrict__ sums_of_parts, int parts, Index size,
                                      real* __restrict__ sum) {
-    for (Index i = first_index() * LANES; i < size; i += index_step() * LANES) {
-        Pack total = load(parts_of_sum + i, size - i);
-        for (int part = 1; part < parts; part++) {
-            Pack more = load(parts_of_sum + part * size + i, size - i);
-            for (int lane = 0; lane < LANES; lane++) total.at[lane] += more.at[lane];
-        }
-        store(sum + i, total, size - i);
-    }
+    for (Index i = first_index() * LANES; i < size; i += index_step() * LANES)
+        store(sum + i, sum_of_parts(sums_of_parts + i, parts, size, size - i), size - i);
 }

@@ -14,26 +14,19 @@ import numpy as np
 
 from ..arrays import Array, channels_first, channels_last, xp_of
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, conv2d_shape, window_of
+from . import divisor
 from .launch import NO_ARRAY, THREADS, blocks_for, contiguous, function, parameter, struct
+from .parts import multiplied_in, split_of
 
 OTHER_SHARED_BYTES = 2**12
 """Shared memory that a kernel needs beside its tiles, and the driver for itself, at most."""
 
-BLOCKS_OF_A_GRADIENT = 264
-"""So many blocks share the gradient of the weights, at least where there are pixels enough: two for each
-multiprocessor of an H100. The number does not depend on the card, and so neither do the bits of the sums."""
-
-LEAST_STEPS = 8
-"""A block adds up so many tiles of products at least: the less it adds, the more time its start takes."""
-
 AXIS = "size", "out_size", "taps", "step", "start", "apart", "first", "out_step"
-DIVISOR = "value", "multiplier", "shift"
 MEMBERS = (
     *(f"rows_{name}" for name in AXIS),
     *(f"columns_{name}" for name in AXIS),
     *("C", "group_C", "K", "group_K", "pixels"),
-    *(f"row_count_{name}" for name in DIVISOR),
-    *(f"column_count_{name}" for name in DIVISOR),
+    *divisor.members_of("row_count", "column_count"),
 )
 """The members of `Convolution` in conv.cu, those of its parts one after the other."""
 
@@ -119,30 +112,45 @@ def conv2d_grad_weight(
         return xp.zeros((R, S, C_per_group, K), x.dtype).transpose(3, 2, 0, 1)
     plan = _forward_plan(x.shape, shape, window_of((R, S), stride, padding, dilation), groups)
     images, grads = contiguous(channels_last(x)), contiguous(channels_last(grad))
+    terms = R * S * C_per_group  # the "rows" of the result; the sums run over pixels
     tile = _tile(x, K // groups)
-    tiles = -(-R * S * C_per_group // tile.rows), -(-K // groups // tile.columns)
-    part = _pixels_of_a_part(plan.pixels, math.prod(tiles) * groups, tile.depth)
-    parts = -(-plan.pixels // part)
+    tiles = -(-terms // tile.rows), -(-K // groups // tile.columns)
+    parts, pixels = _split(x, plan.pixels, tile, math.prod(tiles) * groups, terms * K, precision)
     sums = xp.empty((parts, R, S, C_per_group, K), x.dtype)
     compute = _function("convolve_grad_weight", images, grads, plan, tile, precision)
-    arguments = grads, images, plan.struct, np.int32(parts), np.int32(part), sums
+    arguments = grads, images, plan.struct, np.int32(parts), np.int32(pixels), sums
     compute((*tiles, groups * parts), (THREADS,), arguments, shared_mem=tile.bytes)
     grad_w = sums[0]
     if parts > 1:
         grad_w = xp.empty(sums.shape[1:], x.dtype)
         add = _function("add_parts", images, grads, plan, tile, precision)
-        blocks = blocks_for(-(-grad_w.size * x.dtype.itemsize // 16))
+        blocks = blocks_for(-(-grad_w.size // _lanes(x)))
         add(blocks, (THREADS,), (sums, np.int32(parts), np.int64(grad_w.size), grad_w))
     return grad_w.transpose(3, 2, 0, 1)
 
 
 def _convolve(plan, images, weights, scale, bias, relu, result, precision) -> None:
-    """Launch the kernel of a plan, which writes all of `result` (N, ., ., K), or one phase of it."""
+    """Launch the kernels of a plan, which write all of `result` (N, ., ., K), or one phase of it."""
+    K = plan.groups * plan.outputs
     tile = _tile(images, plan.outputs)
-    grid = -(-plan.pixels // tile.rows), -(-plan.outputs // tile.columns), plan.groups
+    tiles = -(-plan.pixels // tile.rows), -(-plan.outputs // tile.columns)
+    blocks = math.prod(tiles) * plan.groups
+    parts, terms = _split(images, plan.terms, tile, blocks, plan.pixels * K, precision)
+    relu, parts, terms = np.int32(relu), np.int32(parts), np.int32(terms)
+    grid = *tiles, plan.groups * int(parts)
     compute = _function("convolve", images, weights, plan, tile, precision)
-    arguments = images, weights, scale, bias, plan.struct, np.int32(relu), result
+    if parts == 1:
+        arguments = images, weights, scale, bias, plan.struct, relu, parts, terms, result
+        compute(grid, (THREADS,), arguments, shared_mem=tile.bytes)
+        return
+    sums = xp_of(images).empty((int(parts), plan.pixels, K), images.dtype)
+    unfinished = NO_ARRAY, NO_ARRAY, plan.struct, np.int32(0)
+    arguments = images, weights, *unfinished, parts, terms, sums
     compute(grid, (THREADS,), arguments, shared_mem=tile.bytes)
+    finish = _function("finish_convolve", images, weights, plan, tile, precision)
+    packs = -(-K // _lanes(images))
+    arguments = sums, parts, scale, bias, plan.struct, divisor.struct_of(packs), relu, result
+    finish(blocks_for(plan.pixels * packs), (THREADS,), arguments)
 
 
 def _turned(w: Array, groups: int) -> Array:
@@ -194,23 +202,31 @@ def _function(
     name: str, images: Array, others: Array, plan: "Plan", tile: Tile, precision: str
 ) -> Any:
     """Return a kernel that copies as much at a time as the places of the channels in memory allow."""
-    lanes = 16 // images.dtype.itemsize
+    lanes = _lanes(images)
     chunks = (
         lanes if array.data.ptr % 16 == 0 and channels % lanes == 0 else 1
         for array, channels in ((images, plan.inputs), (others, plan.outputs))
     )
     defines = dict(zip(("CHUNK_X", "CHUNK_K"), chunks, strict=True))
-    on_tensor_cores = int(precision == "tf32" and images.dtype == np.float32)
+    on_tensor_cores = int(multiplied_in(images.dtype, precision) == "tf32")
     defines |= {"TENSOR_CORES": on_tensor_cores, "TILE_COLUMNS": tile.columns}
     defines["STAGES"] = tile.stages
-    shared = 0 if name == "add_parts" else tile.bytes
+    shared = 0 if name in ("add_parts", "finish_convolve") else tile.bytes
     return function("conv", name, images, shared, **defines)
 
 
-def _pixels_of_a_part(pixels: int, tiles: int, depth: int) -> int:
-    """How many pixels a block of the weights' gradient sums over, so that there are blocks enough: whole steps."""
-    parts = max(1, min(BLOCKS_OF_A_GRADIENT // tiles, pixels // (depth * LEAST_STEPS)))
-    return -(-pixels // (parts * depth)) * depth
+def _split(
+    array: Array, terms: int, tile: Tile, blocks: int, size: int, precision: str
+) -> tuple[int, int]:
+    """Split sums of so many terms for a result of `size` numbers, whose tiles are the work of so many blocks."""
+    bytes_ = size * array.dtype.itemsize
+    multiplied = multiplied_in(array.dtype, precision)
+    return split_of(terms, tile.depth, blocks, tile.rows * tile.columns, bytes_, multiplied)
+
+
+def _lanes(array: Array) -> int:
+    """Numbers that a thread loads and stores at a time, sixteen bytes."""
+    return 16 // array.dtype.itemsize
 
 
 class Axis(NamedTuple):
@@ -226,6 +242,8 @@ class Plan(NamedTuple):
 
     struct: np.ndarray
     pixels: int
+    terms: int
+    """Taps times channels of a group, that are summed over."""
     inputs: int
     """Channels of a group that are summed over."""
     outputs: int
@@ -290,13 +308,8 @@ def _plan(N: int, C: int, K: int, groups: int, rows: Axis, columns: Axis) -> Pla
             "split the batch"
         )
     sizes = C, C // groups, K, K // groups, pixels
-    divisors = *_divisor(rows.count), *_divisor(columns.count)
-    values = (value % 2**32 for value in (*rows.place, *columns.place, *sizes, *divisors))
-    members = struct(MEMBERS, *values, dtype=np.uint32)
-    return Plan(members, pixels, C // groups, K // groups, groups, rows.taps, columns.taps)
-
-
-def _divisor(value: int) -> tuple[int, int, int]:
-    """What makes a division by `value` a product and a shift, for numerators below 2^31, see conv.cu."""
-    shift = (value - 1).bit_length()
-    return value, 2**32 * (2**shift - value) // value + 1, shift
+    values = *rows.place, *columns.place, *sizes, *divisor.members((rows.count, columns.count))
+    members = struct(MEMBERS, *(value % 2**32 for value in values), dtype=np.uint32)
+    taps = rows.place[AXIS.index("taps")] * columns.place[AXIS.index("taps")]
+    terms, places = taps * (C // groups), (rows.taps, columns.taps)
+    return Plan(members, pixels, terms, C // groups, K // groups, groups, *places)

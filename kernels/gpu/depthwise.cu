@@ -15,15 +15,16 @@
 #include "column_sums.cuh"
 #include "windows.cuh"
 
-const int PIXELS = 4;        // as in depthwise.py
-const int TAPS_AT_ONCE = 4;  // of a row of the window, whose gradients a thread keeps in registers
+const int PIXELS = 4;        // as in depthwise.py: outputs of a thread
+const int ROWS_AT_ONCE = 3;  // as in depthwise.py: of the window, and taps of each, whose
+const int TAPS_AT_ONCE = 3;  // gradients a thread keeps in registers
 
 // y, multiplied by scale (C,), plus bias (C,), and ReLU; each address may be 0.
 extern "C" __global__ void depthwise(const real* __restrict__ x, const real* __restrict__ w, const real* bias,
                                      const real* scale, Windows p, int relu, Index packs,
                                      real* __restrict__ y) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.OH, round_up(p.OW, PIXELS), p.C);
+        Place at = place_of(pack, p);
         int first_j = at.j * PIXELS, count = p.C - at.c;
         Pack sums[PIXELS];
         for (int pixel = 0; pixel < PIXELS; pixel++) sums[pixel] = pack_of(0);
@@ -60,7 +61,7 @@ extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, c
                                                 Windows p, Index packs, real* __restrict__ grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.H, p.W, p.C);
+        Place at = place_of(pack, p);
         Reached rows = outputs_reaching(at.i, p.top, height, p.step_h, p.OH);
         Reached columns = outputs_reaching(at.j, p.left, width, p.step_w, p.OW);
         Pack sum = pack_of(0);
@@ -79,29 +80,38 @@ extern "C" __global__ void depthwise_grad_input(const real* __restrict__ grad, c
     }
 }
 
-// The first step of the weights' gradient: partial (blocks, R * S, C). blockIdx.z counts rows of the window,
-// and TAPS_AT_ONCE taps of each; the second step is in column_sums.cuh. The "rows" of columns.cuh are the
-// output pixels.
-extern "C" __global__ void sum_products(const real* __restrict__ grad, const real* __restrict__ x, Windows p,
-                                        Index pixels, int pixels_per_block, double* partial) {
+// The first step of the weights' gradient: partial (blocks, R * S, C). A thread keeps the gradients of up to
+// ROWS_AT_ONCE x TAPS_AT_ONCE taps in registers, so that for 3x3 every number comes from memory once; blocks
+// that take other taps of a larger window for the same pixels follow each other along x, run at the same
+// time, and find the numbers in the cache. The second step is in column_sums.cuh. The "rows" of columns.cuh
+// are the output pixels.
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 3)
+    sum_products(const real* __restrict__ grad, const real* __restrict__ x, Windows p, Index pixels,
+                 int pixels_per_block, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
-    int pieces = round_up(p.S, TAPS_AT_ONCE), r = blockIdx.z / pieces,
-        first_s = blockIdx.z % pieces * TAPS_AT_ONCE;
-    Columns mine = columns_of_thread(pixels, p.C, pixels_per_block);
-    Pack sums[TAPS_AT_ONCE];
-    for (int tap = 0; tap < TAPS_AT_ONCE; tap++) sums[tap] = pack_of(0);
+    int across = round_up(p.S, TAPS_AT_ONCE), pieces = round_up(p.R, ROWS_AT_ONCE) * across;
+    int piece = blockIdx.x % pieces, first_r = piece / across * ROWS_AT_ONCE,
+        first_s = piece % across * TAPS_AT_ONCE;
+    Columns mine = columns_of_thread(pixels, p.C, pixels_per_block, blockIdx.x / pieces);
+    Pack sums[ROWS_AT_ONCE][TAPS_AT_ONCE];
+    for (int row = 0; row < ROWS_AT_ONCE; row++)
+        for (int tap = 0; tap < TAPS_AT_ONCE; tap++) sums[row][tap] = pack_of(0);
     int i, j;
-    Index n = divide(divide(mine.first_row, p.OW, j), p.OH, i);
+    Index n = divide(divide(mine.first_row, p.columns, j), p.rows, i);
     for (Index pixel = mine.first_row; pixel < mine.end_row; pixel += blockDim.y) {
-        int h = i * p.step_h - p.top + r * p.apart_h;
-        if (h >= 0 && h < p.H) {
-            Pack g = load(grad + pixel * p.C + mine.c, mine.count);
+        Pack g = load(grad + pixel * p.C + mine.c, mine.count);
+#pragma unroll
+        for (int row = 0; row < ROWS_AT_ONCE; row++) {
+            int h = i * p.step_h - p.top + (first_r + row) * p.apart_h;
+            if (first_r + row >= p.R || h < 0 || h >= p.H) continue;
+            int first_w = j * p.step_w - p.left + first_s * p.apart_w;
+            Index from = offset(n, h, first_w, mine.c, p.H, p.W, p.C);
 #pragma unroll
             for (int tap = 0; tap < TAPS_AT_ONCE; tap++) {
-                int column = j * p.step_w - p.left + (first_s + tap) * p.apart_w;
-                if (first_s + tap >= p.S || column < 0 || column >= p.W) continue;
-                Pack seen = load(x + offset(n, h, column, mine.c, p.H, p.W, p.C), mine.count);
-                for (int lane = 0; lane < LANES; lane++) sums[tap].at[lane] += g.at[lane] * seen.at[lane];
+                int w = first_w + tap * p.apart_w;
+                if (first_s + tap >= p.S || w < 0 || w >= p.W) continue;
+                Pack seen = load(x + from + tap * p.apart_w * p.C, mine.count);
+                for (int lane = 0; lane < LANES; lane++) sums[row][tap].at[lane] += g.at[lane] * seen.at[lane];
             }
         }
         for (j += blockDim.y; j >= p.OW; j -= p.OW)  // the next pixel of this thread
@@ -111,10 +121,14 @@ extern "C" __global__ void sum_products(const real* __restrict__ grad, const rea
             }
     }
 #pragma unroll
-    for (int tap = 0; tap < TAPS_AT_ONCE; tap++) {
-        double exact[LANES];
-        for (int lane = 0; lane < LANES; lane++) exact[lane] = sums[tap].at[lane];
-        add_up_columns(exact, memory);
-        if (first_s + tap < p.S) write_partial(exact, mine, r * p.S + first_s + tap, p.R * p.S, p.C, partial);
-    }
+    for (int row = 0; row < ROWS_AT_ONCE; row++)
+#pragma unroll
+        for (int tap = 0; tap < TAPS_AT_ONCE; tap++) {
+            int r = first_r + row, s = first_s + tap;
+            if (r >= p.R || s >= p.S) continue;  // with all threads of the block
+            double exact[LANES];
+            for (int lane = 0; lane < LANES; lane++) exact[lane] = sums[row][tap].at[lane];
+            add_up_columns(exact, memory);
+            write_partial(exact, mine, r * p.S + s, p.R * p.S, p.C, partial);
+        }
 }

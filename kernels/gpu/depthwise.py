@@ -11,9 +11,9 @@ from ..arrays import Array, channels_first, channels_last, xp_of
 from ..shapes import IntOrPair, Padding, Shape, conv2d_shape, is_depthwise, window_of
 from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
 from .launch import THREADS, blocks_for, contiguous, function, parameter
-from .windows import packs_of, windows_of
+from .windows import pieces_of, windows_of
 
-PIXELS, TAPS_AT_ONCE = 4, 4
+PIXELS, ROWS_AT_ONCE, TAPS_AT_ONCE = 4, 3, 3
 """As in depthwise.cu."""
 
 
@@ -39,12 +39,13 @@ def conv2d(
     N, C, OH, OW = _output_shape(x.shape, w.shape, stride, padding, dilation, groups)
     y = xp_of(x).empty((N, OH, OW, C), x.dtype)
     if y.size:
-        windows = windows_of(x.shape, (OH, OW), window_of(w.shape[2:], stride, padding, dilation))
-        packs = packs_of(y, PIXELS)
+        window, pieces = window_of(w.shape[2:], stride, padding, dilation), pieces_of(y, PIXELS)
+        windows = windows_of(x.shape, (OH, OW), window, pieces)
         factors = parameter(bias), parameter(scale)
         arguments = contiguous(channels_last(x)), _weight_rows(w), *factors, windows
         compute = function("depthwise", "depthwise", x)
-        compute(blocks_for(packs), (THREADS,), (*arguments, np.int32(relu), packs, y))
+        arguments = *arguments, np.int32(relu), pieces.number, y
+        compute(blocks_for(pieces.number), (THREADS,), arguments)
     return channels_first(y)
 
 
@@ -66,11 +67,11 @@ def conv2d_grad_input(
     N, C, H, W = x_shape
     grad_x = xp_of(grad).empty((N, H, W, C), grad.dtype)
     if grad_x.size:
-        window = window_of(w.shape[2:], stride, padding, dilation)
-        packs, windows = packs_of(grad_x), windows_of(tuple(x_shape), (OH, OW), window)
-        arguments = contiguous(channels_last(grad)), _weight_rows(w), windows, packs, grad_x
+        window, pieces = window_of(w.shape[2:], stride, padding, dilation), pieces_of(grad_x)
+        windows = windows_of(tuple(x_shape), (OH, OW), window, pieces)
+        arguments = contiguous(channels_last(grad)), _weight_rows(w), windows, pieces.number, grad_x
         compute = function("depthwise", "depthwise_grad_input", grad)
-        compute(blocks_for(packs), (THREADS,), arguments)
+        compute(blocks_for(pieces.number), (THREADS,), arguments)
     return channels_first(grad_x)
 
 
@@ -93,14 +94,16 @@ def conv2d_grad_weight(
     xp, pixels = xp_of(x), N * OH * OW
     grad_w = xp.zeros((R, S, 1, C), x.dtype)
     if pixels and C:
-        windows = windows_of(x.shape, (OH, OW), window_of((R, S), stride, padding, dilation))
+        window, images = window_of((R, S), stride, padding, dilation), contiguous(channels_last(x))
+        grads = contiguous(channels_last(grad))  # (N, OH, OW, C)
+        windows = windows_of(x.shape, (OH, OW), window, pieces_of(grads))
         division = divide(pixels, C, 16 // x.dtype.itemsize, MOST_PARTS)
         parts, tiles = division.grid
         partial = xp.empty((parts, R * S, C))
-        images = contiguous(channels_last(grad)), contiguous(channels_last(x))
-        arguments = *images, windows, np.int64(pixels), division.rows_per_block, partial
-        grid = parts, tiles, R * -(-S // TAPS_AT_ONCE)
-        function("depthwise", "sum_products", x)(grid, division.block, arguments)
+        arguments = grads, images, windows, np.int64(pixels), division.rows_per_block, partial
+        pieces = -(-R // ROWS_AT_ONCE) * -(-S // TAPS_AT_ONCE)
+        compute = function("depthwise", "sum_products", x)
+        compute((parts * pieces, tiles), division.block, arguments)
         finish = function("depthwise", "finish_sums", x)
         arguments = partial, np.int32(parts), np.int64(R * S * C), grad_w
         finish(finish_grid(R * S * C), FINISH_BLOCK, arguments)

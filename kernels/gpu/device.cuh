@@ -54,18 +54,6 @@ __device__ __forceinline__ Pack pack_of(real number) {
     return pack;
 }
 
-// Divide an index, and keep the remainder. Most indices are below 2^32, where a card divides faster.
-__device__ __forceinline__ Index divide(Index number, int by, int& remainder) {
-    if (number < 0xFFFFFFFFll) {
-        unsigned quotient = (unsigned)number / (unsigned)by;
-        remainder = (unsigned)number - quotient * (unsigned)by;
-        return quotient;
-    }
-    Index quotient = number / by;
-    remainder = int(number - quotient * by);
-    return quotient;
-}
-
 __device__ __forceinline__ int smaller(int a, int b) { return a < b ? a : b; }
 __device__ __forceinline__ int larger(int a, int b) { return a > b ? a : b; }
 __device__ __forceinline__ int round_up(int number, int by) { return (number + by - 1) / by; }

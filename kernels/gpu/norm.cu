@@ -58,7 +58,7 @@ __device__ __forceinline__ real relu_of(real z) { return z < 0 ? real(0) : z; } 
 extern "C" __global__ void sum_rows(const real* __restrict__ x, Index rows, int C, int rows_per_block,
                                     double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
-    Columns mine = columns_of_thread(rows, C, rows_per_block);
+    Columns mine = columns_of_thread(rows, C, rows_per_block, blockIdx.x);
     Pack first = load(x + mine.c, mine.count > 0 ? mine.count : 0);
     double sum[LANES] = {}, squares[LANES] = {};
 #pragma unroll 4
@@ -96,7 +96,7 @@ extern "C" __global__ void normalize(const real* __restrict__ x, const real* __r
                                      const double* mean, const double* inverse_std, const real* weight,
                                      const real* bias, Index rows, int C, int rows_per_block, int relu,
                                      real* __restrict__ y) {
-    Columns mine = columns_of_thread(rows, C, rows_per_block);
+    Columns mine = columns_of_thread(rows, C, rows_per_block, blockIdx.x);
     Affine affine = affine_of(mine, mean, inverse_std, weight, bias);
 #pragma unroll 4
     for (Index row = mine.first_row; row < mine.end_row; row += blockDim.y) {
@@ -135,7 +135,7 @@ extern "C" __global__ void sum_gradients(const real* __restrict__ grad, const re
                                          Index rows, int C, int rows_per_block, int relu,
                                          real* __restrict__ grad_z, double* partial) {
     __shared__ double memory[BLOCK_THREADS * LANES];
-    Columns mine = columns_of_thread(rows, C, rows_per_block);
+    Columns mine = columns_of_thread(rows, C, rows_per_block, blockIdx.x);
     Affine affine = affine_of(mine, mean, inverse_std, weight, bias);
     double center[LANES], sum[LANES] = {}, along[LANES] = {};
     for (int lane = 0; lane < LANES; lane++) center[lane] = lane < mine.count ? mean[mine.c + lane] : 0;
@@ -177,7 +177,7 @@ extern "C" __global__ void gradient_of_x(const real* __restrict__ grad, const re
                                          const double* inverse_std, const real* weight, const real* bias,
                                          const double* sums, Index rows, int C, int rows_per_block, int relu,
                                          real* __restrict__ grad_x) {
-    Columns mine = columns_of_thread(rows, C, rows_per_block);
+    Columns mine = columns_of_thread(rows, C, rows_per_block, blockIdx.x);
     Affine affine = affine_of(mine, mean, inverse_std, weight, bias);
     Pack even = pack_of(0), along = pack_of(0);
     if (sums)

@@ -30,7 +30,7 @@ __device__ int counted(int out, int size, int kernel, int step, int before, int 
 extern "C" __global__ void max_pool(const real* x, Windows p, int relu, Index packs, real* y,
                                     WINNER* winner) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.OH, p.OW, p.C);
+        Place at = place_of(pack, p);
         int top = at.i * p.step_h - p.top, left = at.j * p.step_w - p.left;
         Pack best = pack_of(-infinity());
         PackOf<WINNER> won = {};
@@ -69,7 +69,7 @@ extern "C" __global__ void max_pool_grad(const real* grad, const WINNER* winner,
                                          real* grad_x) {
     int height = (p.R - 1) * p.apart_h + 1, width = (p.S - 1) * p.apart_w + 1;  // of the window with its gaps
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.H, p.W, p.C);
+        Place at = place_of(pack, p);
         Reached rows = outputs_reaching(at.i, p.top, height, p.step_h, p.OH);
         Reached columns = outputs_reaching(at.j, p.left, width, p.step_w, p.OW);
         Pack sum = pack_of(0);
@@ -99,7 +99,7 @@ __device__ real count_of(Windows p, int i, int j, bool count_padding) {
 
 extern "C" __global__ void avg_pool(const real* x, Windows p, int count_padding, Index packs, real* y) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.OH, p.OW, p.C);
+        Place at = place_of(pack, p);
         int top = at.i * p.step_h - p.top, left = at.j * p.step_w - p.left;
         Pack sum = pack_of(0);
         for (int h = larger(top, 0); h < smaller(top + p.R, p.H); h++)
@@ -116,7 +116,7 @@ extern "C" __global__ void avg_pool(const real* x, Windows p, int count_padding,
 extern "C" __global__ void avg_pool_grad(const real* grad, Windows p, int count_padding, Index packs,
                                          real* grad_x) {
     for (Index pack = first_index(); pack < packs; pack += index_step()) {
-        Place at = place_of(pack, p.H, p.W, p.C);
+        Place at = place_of(pack, p);
         Reached rows = outputs_reaching(at.i, p.top, p.R, p.step_h, p.OH);
         Reached columns = outputs_reaching(at.j, p.left, p.S, p.step_w, p.OW);
         Pack sum = pack_of(0);

@@ -17,7 +17,7 @@ from ..arrays import (
 from ..pool import PoolLayout, pool_layout
 from ..shapes import IntOrPair, Shape, Sides
 from .launch import THREADS, blocks_for, contiguous, function
-from .windows import packs_of, windows_of
+from .windows import Pieces, pieces_of, windows_of
 
 WINNERS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
 """The types of winners, by their bytes."""
@@ -43,10 +43,11 @@ def max_pool2d(
     y = xp.empty(shape, x.dtype)
     winner = xp.empty(shape, index_dtype(layout.number_of_taps - 1 + relu))
     if y.size:
-        images, packs = contiguous(channels_last(x)), packs_of(y)
+        images, pieces = contiguous(channels_last(x)), pieces_of(y)
         compute = function("pool", "max_pool", x, WINNER=WINNERS[winner.dtype.itemsize])
-        arguments = images, _windows(x.shape, layout), np.int32(relu), packs, y, winner
-        compute(blocks_for(packs), (THREADS,), arguments)
+        windows = _windows(x.shape, layout, pieces)
+        arguments = images, windows, np.int32(relu), pieces.number, y, winner
+        compute(blocks_for(pieces.number), (THREADS,), arguments)
     return channels_first(y), channels_first(winner)
 
 
@@ -71,10 +72,11 @@ def max_pool2d_grad(
     grad_x = xp_of(grad).empty(_shape_in_memory(x_shape, x_shape[2:]), grad.dtype)
     if grad_x.size:
         grad_y, winner = contiguous(channels_last(grad)), contiguous(channels_last(winner))
-        packs = packs_of(grad_x)
+        pieces = pieces_of(grad_x)
         compute = function("pool", "max_pool_grad", grad, WINNER=WINNERS[winner.dtype.itemsize])
-        arguments = grad_y, winner, _windows(x_shape, layout), packs, grad_x
-        compute(blocks_for(packs), (THREADS,), arguments)
+        windows = _windows(x_shape, layout, pieces)
+        arguments = grad_y, winner, windows, pieces.number, grad_x
+        compute(blocks_for(pieces.number), (THREADS,), arguments)
     return channels_first(grad_x)
 
 
@@ -126,13 +128,14 @@ def _average(
     if not result.size:
         return
     compute = function("pool", name, given, WINNER=WINNERS[1])
-    packs, windows = packs_of(result), _windows(x_shape, layout)
-    arguments = contiguous(channels_last(given)), windows, np.int32(count_padding), packs, result
-    compute(blocks_for(packs), (THREADS,), arguments)
+    pieces, images = pieces_of(result), contiguous(channels_last(given))
+    windows = _windows(x_shape, layout, pieces)
+    arguments = images, windows, np.int32(count_padding), pieces.number, result
+    compute(blocks_for(pieces.number), (THREADS,), arguments)
 
 
-def _windows(x_shape: Shape, layout: PoolLayout) -> np.ndarray:
-    return windows_of(x_shape, layout.output_size, layout.window)
+def _windows(x_shape: Shape, layout: PoolLayout, pieces: Pieces) -> np.ndarray:
+    return windows_of(x_shape, layout.output_size, layout.window, pieces)
 
 
 def _shape_in_memory(x_shape: Shape, size: tuple[int, int]) -> Shape:

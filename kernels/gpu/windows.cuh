@@ -3,28 +3,30 @@
 
 #pragma once
 
-#include "device.cuh"
+#include "divisor.cuh"
 
 // As windows.py fills it in.
 struct Windows {
     int C, H, W, OH, OW;           // sizes: x is (N, H, W, C), y is (N, OH, OW, C)
     int R, S;                      // of the window
-    int step_h, step_w;            // stride
+    Divisor step_h, step_w;        // stride
     int top, bottom, left, right;  // padding
-    int apart_h, apart_w;          // dilation
+    Divisor apart_h, apart_w;      // dilation
+    Divisor packs, columns, rows;  // what each thread works on is one of so many, of the result
 };
 
-// What a thread works on: a pack of channels, from channel c on, of pixel (n, i, j).
+// What a thread works on: a pack of channels, from channel c on, of pixel (n, i, j) of the result. Where a
+// thread takes several neighbouring pixels of a row, j counts those pieces.
 struct Place {
     Index n;
     int i, j, c;
 };
 
-__device__ Place place_of(Index pack, int height, int width, int C) {
+__device__ __forceinline__ Place place_of(Index pack, const Windows& p) {
     Place place;
-    pack = divide(pack, round_up(C, LANES), place.c);
-    pack = divide(pack, width, place.j);
-    place.n = divide(pack, height, place.i);
+    pack = divide(pack, p.packs, place.c);
+    pack = divide(pack, p.columns, place.j);
+    place.n = divide(pack, p.rows, place.i);
     place.c *= LANES;
     return place;
 }
@@ -39,14 +41,16 @@ struct Reached {
     int first, last;
 };
 
-__device__ Reached outputs_reaching(int at, int before, int extent, int step, int size) {
+__device__ __forceinline__ Reached outputs_reaching(int at, int before, int extent, const Divisor& step,
+                                                    int size) {
     int place = at + before;  // in the padded image
-    int first = place < extent ? 0 : (place - extent) / step + 1;
-    return {first, smaller(place / step, size - 1)};
+    int first = place < extent ? 0 : divide(place - extent, step) + 1;
+    return {first, smaller(divide(place, step), size - 1)};
 }
 
 // The tap through which output `out` sees input `at`, or -1 if it sees it between its taps.
-__device__ int tap_between(int out, int at, int before, int step, int apart) {
-    int distance = at + before - out * step;
-    return distance % apart ? -1 : distance / apart;
+__device__ __forceinline__ int tap_between(int out, int at, int before, const Divisor& step,
+                                           const Divisor& apart) {
+    int between, tap = divide(at + before - out * step, apart, between);
+    return between ? -1 : tap;
 }

@@ -59,7 +59,7 @@ def test_nvrtc(file, defines):
     if nvcc() is not None:
         pytest.skip("nvcc has compiled the same")
     if nvrtc() is None:
-        pytest.skip("needs NVRTC, for instance of pip install nvidia-cuda-nvrtc")
+        pytest.skip('needs NVRTC, of the extra "nvrtc"')
     check(compile_with_nvrtc, file, defines)
 
 

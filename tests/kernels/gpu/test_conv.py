@@ -8,6 +8,7 @@ from hypothesis import given, settings
 
 from minicnn.kernels import im2col, reference
 from minicnn.kernels.gpu import conv, launch
+from minicnn.kernels.gpu.parts import Split
 from tests.gpu.cuda_on_host.host_module import HostModule
 from tests.kernels.conv_cases import (
     FUNCTIONS,
@@ -96,13 +97,82 @@ def test_a_missing_barrier_between_copies_and_products_is_seen(
         launch._function.cache_clear()
 
 
+@pytest.fixture
+def in_parts(monkeypatch):
+    """A function that lets all sums be split into so many parts, or as many as they have steps."""
+
+    def split_into(wanted):
+        def split_of(terms, depth, *rest):
+            steps = -(-terms // depth)
+            steps_of_a_part = -(-steps // wanted)
+            return Split(-(-steps // steps_of_a_part), steps_of_a_part * depth)
+
+        monkeypatch.setattr(conv, "split_of", split_of)
+
+    return split_into
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("parts", [2, 5])
-@pytest.mark.parametrize("K", [8, 5])
-def test_the_gradient_of_weights_in_several_parts(on_device, parts, K, monkeypatch):
-    monkeypatch.setattr(conv, "BLOCKS_OF_A_GRADIENT", parts)
-    monkeypatch.setattr(conv, "LEAST_STEPS", 1)
-    case = simple_case(N=3, C=4, K=K, size=9)
-    check_against(im2col, on_device, "conv2d_grad_weight", case)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"N": 3, "C": 24, "K": 40},
+        {"C": 21, "K": 37},  # numbers one by one
+        {"C": 80, "K": 72, "groups": 2, "padding": 1},
+        {"C": 40, "K": 40, "stride": 2, "padding": 1},  # phases of the gradient of x
+        {"C": 40, "K": 140, "kernel": 1, "stride": (1, 3)},  # some of which see nothing
+        {"C": 24, "K": 40, "dilation": (2, 1)},
+    ],
+)
+def test_sums_in_parts(on_device, in_parts, function, dtype, parts, options):
+    in_parts(parts)
+    case = simple_case(dtype, **{"size": (7, 6), **options})
+    check_against(im2col, on_device, function, case)
+
+
+@pytest.mark.parametrize("K", [40, 37])
+def test_scale_bias_and_relu_wait_for_the_last_part(on_device, in_parts, K):
+    in_parts(3)
+    case = simple_case(C=24, K=K)
+    bias, scale = np.random.default_rng(3).standard_normal((2, K)).astype(np.float32)
+    y = on_device.conv2d(case.x, case.w, bias=bias, relu=True, scale=scale)
+    z = reference.conv2d(case.x, case.w) * scale[:, None, None] + bias[:, None, None]
+    np.testing.assert_allclose(y, np.maximum(z, 0), rtol=1e-4, atol=1e-4)
+    case.x[...] = np.nan
+    assert np.isnan(on_device.conv2d(case.x, case.w, relu=True)).all()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_sums_in_parts_are_the_same_bits_in_any_order(on_device, in_parts, function, monkeypatch):
+    in_parts(4)
+    case, found = simple_case(C=24, K=40, padding=1), set()
+    for seed in range(3):
+        monkeypatch.setattr(HostModule, "seed", seed)
+        found.add(case.run(on_device, function).tobytes())
+    assert len(found) == 1
+
+
+def test_the_rule_for_parts_is_told_what_there_is_to_do(cupy, monkeypatch):
+    asked = []
+
+    def split_of(*arguments):
+        asked.append(arguments)
+        return Split(1, arguments[0])
+
+    monkeypatch.setattr(conv, "split_of", split_of)
+    case = simple_case(C=40, K=72, groups=2, padding=1, stride=2)
+    case.run(OnDevice(conv, cupy), "conv2d")
+    case.settings["precision"] = "tf32"
+    case.run(OnDevice(conv, cupy), "conv2d_grad_input")
+    case.run(OnDevice(conv, cupy), "conv2d_grad_weight")
+    forward, *phases, weights = asked
+    result = 2 * 3 * 3 * 72 * 4  # bytes
+    assert forward == (9 * 20, 32, 2, 128 * 64, result, "float32")
+    phase = 2 * 3 * 3 * 40 * 4
+    assert phases == [(taps * 36, 32, 2, 128 * 64, phase, "tf32") for taps in (1, 2, 2, 4)]
+    assert weights == (2 * 3 * 3, 32, 2 * 2, 128 * 64, 9 * 20 * 72 * 4, "tf32")
 
 
 @pytest.mark.parametrize(("shared_bytes", "stages"), [(227, 3), (99, 2)])
@@ -147,16 +217,6 @@ def test_arrays_that_begin_anywhere(cupy):
     x = memory[1:].reshape(images.shape).transpose(0, 3, 1, 2)
     y = conv.conv2d(x, cupy.asarray(case.w))
     np.testing.assert_allclose(y.get(), case.run(im2col, "conv2d"), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("value", [1, 2, 3, 7, 112, 224, 1000, 2**20 + 1, 2**31 - 1])
-def test_division_by_a_product(value):
-    divisor, multiplier, shift = conv._divisor(value)
-    edges = {0, 1, value - 1, value, value + 1, 2**31 - 1, (2**31 - 1) // value * value - 1}
-    numbers = [n for n in (*edges, *range(0, 2**31, 2**26 + 12_345)) if 0 <= n < 2**31]
-    for n in numbers:
-        assert ((n * multiplier >> 32) + n) >> shift == n // value
-    assert (divisor, multiplier < 2**32) == (value, True)
 
 
 def test_too_many_pixels_are_refused():

@@ -45,7 +45,13 @@ def test_equals_the_reference(on_device, function, case, C):
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("channels", [4, 70])
 @pytest.mark.parametrize(
-    "settings_", [{"kernel": 3, "padding": 1}, {"kernel": (2, 6), "stride": 2}]
+    "settings_",
+    [
+        {"kernel": 3, "padding": 1},
+        {"kernel": (2, 6), "stride": 2},
+        {"kernel": (7, 4), "padding": 2, "stride": (1, 2)},  # several pieces of the window
+        {"kernel": (1, 5), "dilation": 2},
+    ],
 )
 def test_larger_images(on_device, function, channels, settings_):
     case = simple_case(C=channels, K=channels, size=11, groups=channels, **settings_)
