@@ -100,6 +100,7 @@ def report(environment: dict, peaks: Peaks, rows: list[dict], missing: list[str]
         "# Kernels against the machine's limits\n",
         f"Written by `benchmarks/roofline.py`. {described(environment)}\n",
         peaks_table(peaks).markdown(),
+        families_table(rows).markdown(),
         Table(
             "Streaming passes",
             ("kernel", "passes", "MB", "ms", "GB/s", "GB/s at most", "level", "of the limit"),
@@ -121,6 +122,17 @@ def report(environment: dict, peaks: Peaks, rows: list[dict], missing: list[str]
     if missing:
         parts.append(f"Not in this version: {', '.join(missing)}.\n")
     return "\n".join(parts)
+
+
+def families_table(rows: list[dict]) -> Table:
+    """Return how near to their limits the kernels of each family come."""
+    cells = []
+    for family in COLOURS:
+        ratios = [row["of_limit"] for row in rows if row["family"] == family]
+        if ratios:
+            figures = min(ratios), float(np.median(ratios)), max(ratios)
+            cells.append((family, str(len(ratios)), *(f"{figure:.0%}" for figure in figures)))
+    return Table("By family", ("family", "kernels", "lowest", "median", "highest"), cells)
 
 
 def by_distance(rows: list[dict]) -> list[dict]:
@@ -230,7 +242,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a look only: not saved")
     options = parser.parse_args()
     use_threads(options.threads)
-    pace = Pace(rounds=3, block_seconds=0.02 if options.quick else options.seconds)
+    pace = Pace(rounds=5, block_seconds=0.02 if options.quick else options.seconds)
     peaks = measure_peaks(options.threads)
     print(peaks_table(peaks).markdown())
     rows, missing = [], []
