@@ -6,7 +6,6 @@ pytest.importorskip("numba")
 from agreement import worst
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, REFERENCE
 from operations import Convolution, convolution, operation_rows
-from peaks import Level, Peaks
 from roofline_kernels import KERNELS
 from rows import network_rows, training_step
 
@@ -19,7 +18,7 @@ def test_rows_have_names_of_their_own(quick):
 
 def test_kernels_have_names_of_their_own_and_something_to_do():
     assert len({kernel.name for kernel in KERNELS}) == len(KERNELS)
-    assert all(kernel.flops > 0 and kernel.moved > 0 for kernel in KERNELS)
+    assert all(kernel.flops > 0 and kernel.traffic.moved > 0 for kernel in KERNELS)
 
 
 @pytest.mark.parametrize("mode", [MINICNN, NCHW, CHANNELS_LAST], ids=lambda mode: mode.name)
@@ -51,11 +50,3 @@ def test_a_mode_keeps_the_numbers():
     for mode in (MINICNN, NCHW, CHANNELS_LAST):
         np.testing.assert_array_equal(mode.array(mode.features(array)), array)
         np.testing.assert_array_equal(mode.array(mode.tensor(array)), array)
-
-
-def test_the_roof_is_the_slower_of_arithmetic_and_memory():
-    levels = (Level("L2", 1000, 10.0), Level("memory", float("inf"), 1.0))
-    peaks = Peaks(100.0, "a test", levels)
-    assert peaks.roof(flops=1000, moved=10) == 10  # arithmetic
-    assert peaks.roof(flops=10, moved=1000) == 100  # the near cache
-    assert peaks.roof(flops=10, moved=2000) == 2000  # memory
