@@ -370,7 +370,7 @@ def main() -> None:
     environment = describe() | describe_threads() | describe_gpu()
     environment |= {"precision on the GPU": options.precision}
     if options.quick:
-        print("\n".join(table.markdown() for table in tables(results, 4)))
+        print("\n".join([table.markdown() for table in tables(results, 4)] + problems))
     else:
         print(save(options.out, environment, results, problems))
     if problem is not None:

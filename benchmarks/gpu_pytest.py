@@ -14,23 +14,9 @@ from pathlib import Path
 
 import pytest
 from gpu_card import LOST, card_answers
-
-VARIABLE = "MINICNN_TEST_DIARY"
-FAILED, ERROR, SKIPPED, PASSED = "FAILED", "ERROR", "SKIPPED", "PASSED"
+from gpu_diary import BEGUN, ERROR, FAILED, PASSED, SKIPPED, VARIABLE, read_diary
 
 _lost = False
-
-
-def read_diary(path: Path) -> list[dict]:
-    """Return the lines of a diary; the last one may have been cut off."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
 
 
 def note(**line: str) -> None:
@@ -61,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_runtest_logstart(nodeid: str) -> None:
     """Note a test that begins."""
-    note(test=nodeid, event="BEGUN")
+    note(test=nodeid, event=BEGUN)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

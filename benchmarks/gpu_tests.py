@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import checkout
-import gpu_pytest
 from gpu_card import LOST
+from gpu_diary import BEGUN, ERROR, FAILED, PASSED, SKIPPED, VARIABLE, read_diary, unfinished
 from gpu_findings import Allowance, Findings
-from gpu_pytest import ERROR, FAILED, PASSED, SKIPPED, read_diary
 from tables import Table
 from watched import run_watched
 
@@ -53,7 +52,7 @@ GROUPS = [
     *(Group(f"{path} -k cuda", [path, "-k", "cuda"], weight) for path, weight in WEIGHTS.items()),
 ]
 
-PATIENCE = 45
+PATIENCE = 30
 """Seconds without a sign of life after which a test hangs; a kernel may be compiled meanwhile."""
 
 SUSPICIOUS = 10
@@ -72,7 +71,7 @@ PYTEST = [
     *("-m", "pytest", "-p", "gpu_pytest", "-o", "addopts=", "-v", "--tb=short"),
     "--continue-on-collection-errors",
     *("-p", "no:cacheprovider", "-W", "default"),  # CuPy warns, for instance without a CUDA toolkit
-    *("-o", "faulthandler_timeout=30"),  # where a test hangs stands in the log
+    *("-o", "faulthandler_timeout=20"),  # where a test hangs stands in the log
 ]
 
 
@@ -139,7 +138,7 @@ def run_group(group: Group, diary: Path, log: Path, deadline: float, found: Find
 
 def begun_in(diary: Path) -> int:
     """Return how many tests have begun."""
-    return sum(line.get("event") == "BEGUN" for line in read_diary(diary))
+    return sum(line.get("event") == BEGUN for line in read_diary(diary))
 
 
 def environment_of(diary: Path) -> dict[str, str]:
@@ -151,16 +150,9 @@ def environment_of(diary: Path) -> dict[str, str]:
         "MINICNN_TEST_GPU": "1",
         "NUMBA_DISABLE_JIT": "1",
         "CUPY_TF32": "0",
-        gpu_pytest.VARIABLE: str(diary.resolve()),
+        VARIABLE: str(diary.resolve()),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-
-
-def unfinished(lines: Sequence[dict]) -> str:
-    """Return the test that has begun and not ended; "" where there is none."""
-    begun = [line["test"] for line in lines if line.get("event") == "BEGUN"]
-    ended = {line["test"] for line in lines if line.get("event") not in (None, "BEGUN")}
-    return begun[-1] if begun and begun[-1] not in ended else ""
 
 
 def note_stop(diary: Path, test: str, words: str) -> None:

@@ -141,8 +141,9 @@ def test_without_a_gpu_there_is_a_message_and_a_status(tmp_path, monkeypatch, ca
     assert not (tmp_path / "new").exists()
 
 
-def test_minicnn_need_not_be_installed(tmp_path):
+def test_neither_minicnn_nor_pytest_need_be_installed(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ImportError('broken')")
+    (tmp_path / "pytest.py").write_text("raise ImportError('missing')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, gpu_report.__file__, "--out", str(tmp_path)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
