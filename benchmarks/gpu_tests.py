@@ -41,8 +41,7 @@ class Group:
 COMPILERS = ("tests/kernels/gpu/test_compile.py", "tests/gpu/test_cuda_on_host.py")
 """Tests of compilers, which need no GPU."""
 
-WEIGHTS = {"tests/nn": 4, "tests/train": 1, "tests/optim": 1, "tests/autograd": 2}
-WEIGHTS |= {"tests/ops": 1, "tests/data": 1}
+WEIGHTS = {"tests/nn": 4, "tests/train": 1, "tests/optim": 1, "tests/autograd": 2, "tests/ops": 1}
 
 GROUPS = [
     Group(
@@ -50,6 +49,7 @@ GROUPS = [
     ),
     Group("tests/gpu", ["tests/gpu", *(f"--ignore={path}" for path in COMPILERS)], 2),
     *(Group(f"{path} -k cuda", [path, "-k", "cuda"], weight) for path, weight in WEIGHTS.items()),
+    Group("tests/data/test_prefetch.py", ["tests/data/test_prefetch.py"]),
 ]
 
 PATIENCE = 30
@@ -177,6 +177,8 @@ def add_record(group: Group, lines: Sequence[dict], problems: list[str], found: 
     record |= {name: count[name] for name in (PASSED, FAILED, ERROR, SKIPPED)}
     found.data.append(record | {"wrong": wrong})
     found.failed += [f"test {test}" for test in wrong] + problems
+    if outcomes and count[SKIPPED] == len(outcomes):
+        found.failed.append(f"all {len(outcomes)} tests of {group.title} were skipped")
     if len(outcomes) < collected:
         found.leave_out(f"{collected - len(outcomes)} of the {collected} tests of {group.title}")
     found.save()

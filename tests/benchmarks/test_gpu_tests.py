@@ -64,6 +64,13 @@ def test_equal_errors_are_told_once():
     assert "| no luck | 2 | a |" in tables_of_tests(data)[1].markdown()
 
 
+def test_a_group_that_skips_everything_is_wrong():
+    found = Findings()
+    lines = [{"collected": "1"}, {"test": "a", "event": "BEGUN"}, {"test": "a", "event": "SKIPPED"}]
+    gpu_tests.add_record(Group("x", []), lines, [], found)
+    assert found.failed == ["all 1 tests of x were skipped"]
+
+
 HANGING = """
 import time
 def test_first(): pass

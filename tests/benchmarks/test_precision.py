@@ -25,13 +25,16 @@ def test_dense_layers_of_cupy_never_round(name):
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_pytorch_rounds_what_minicnn_does(torch, monkeypatch, name):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", name != "tf32")
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    use_precision(name)
-    round_alike(torch)
-    assert torch.backends.cudnn.allow_tf32 == (name == "tf32")
-    assert not torch.backends.cuda.matmul.allow_tf32
+def test_pytorch_rounds_what_minicnn_does(torch, name):
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cublas.allow_tf32
+    cudnn.allow_tf32, cublas.allow_tf32 = name != "tf32", True
+    try:
+        use_precision(name)
+        round_alike(torch)
+        assert (cudnn.allow_tf32, cublas.allow_tf32) == (name == "tf32", False)
+    finally:
+        cudnn.allow_tf32, cublas.allow_tf32 = before
 
 
 @pytest.mark.parametrize("error", [ImportError("none"), OSError("libcudart"), RuntimeError("old")])
