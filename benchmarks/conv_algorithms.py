@@ -27,6 +27,7 @@ import numpy as np
 from convolutions import PARTS, Convolution
 from device_timing import clock_of, milliseconds
 from environment import describe, describe_gpu, describe_threads
+from precision import find_torch
 from tables import Table, described
 from timing import Pace
 
@@ -107,11 +108,8 @@ def cudnn_ways() -> list[Way]:
 
 def torch_has_cudnn() -> bool:
     """Whether PyTorch is installed with a cuDNN that works."""
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available() and torch.backends.cudnn.is_available()
+    torch, _ = find_torch()
+    return torch is not None and torch.cuda.is_available() and torch.backends.cudnn.is_available()
 
 
 def calls_of(way: Way, case: Convolution) -> dict[str, Callable[[], Any]]:

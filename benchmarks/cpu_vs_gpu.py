@@ -2,7 +2,7 @@
 
     python benchmarks/cpu_vs_gpu.py                        layers and networks, the CPU and the GPU
     python benchmarks/cpu_vs_gpu.py --only lenet5 relu     rows whose name holds one of these words
-    python benchmarks/cpu_vs_gpu.py --precision tf32       let the GPU multiply on its tensor cores
+    python benchmarks/cpu_vs_gpu.py --precision tf32       let the GPU's tensor cores compute convolutions
     python benchmarks/cpu_vs_gpu.py --quick                see that everything works; saves nothing
 
 Forward, backward and update (SGD with momentum) are timed one after the other, as a training step does
@@ -19,71 +19,59 @@ CPU is measured, and the report says so. Results go to --out (benchmarks/results
 """
 
 import argparse
-import gc
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import checkout  # noqa: F401
 from device_timing import WHOLE, clock_of, first_call, milliseconds, time_phases
 from environment import describe, describe_gpu, describe_threads
-from passes import LAYERS, WHOLE_NETWORKS, Pass, Subject
+from passes import (
+    LAYERS,
+    WHOLE_NETWORKS,
+    Pass,
+    Subject,
+    captured_time,
+    is_out_of_memory,
+    release_memory,
+)
+from precision import PRECISIONS, use_precision
 from resident import STATUS, give_back, reset_peak, status
 from tables import Table, described
 from timing import Pace
 
-import minicnn
 from minicnn import cuda
 from minicnn.backend import cuda_problem, to_device
 
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (1, 4, 16, 64, 256, 1024)
 DEVICES = ("cpu", "cuda")
-PRECISIONS = {"float32": "fast", "tf32": "tf32"}
-"""What the switch is called here, and in minicnn.precision."""
 
 PACE = Pace(block_seconds=0.2, least_calls=3)
 QUICK = Pace(block_seconds=0, least_calls=1)
 
 
-def use_precision(name: str) -> None:
-    """Let all products on the GPU round factors to TF32, or none: minicnn's, CuPy's and PyTorch's.
-
-    CuPy looks at its variable before its first product only.
-    """
-    os.environ["CUPY_TF32"] = str(int(name == "tf32"))
-    minicnn.precision(PRECISIONS[name])
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-    torch.backends.cudnn.allow_tf32 = name == "tf32"
-
-
 def measure_batch(subject: Subject, batch: int, device: str, pace: Pace) -> dict[str, Any]:
     """Return the times of one batch size on one device in milliseconds, its memory in MiB, its GFLOP/s.
 
+    Where the training step is not replayed, the record says why, as its "problem"; "" for a layer.
+
     Raises:
-        MemoryError: where the device has no room for it.
+        MemoryError: where the device has no room for it; libraries have other errors for that, too.
     """
     clock = clock_of(device)
     work = Pass(subject, batch, device)
 
-    def whole_step() -> None:
-        for _, call in work.phases:
-            call()
-
     record: dict[str, Any] = {"device": device, "batch": batch}
-    record["first"] = 1e3 * first_call(clock, whole_step)
+    record["first"] = 1e3 * first_call(clock, work.whole)
     record |= time_phases(clock, work.phases, pace)
-    record["memory"] = peak_of(whole_step, work.model, device)
-    captured = work.captured()
-    record["captured"] = None if captured is None else milliseconds(clock, captured, pace)
+    record["memory"] = peak_of(work.whole, work.model, device)
+    record["captured"], _, record["problem"] = captured_time(work, pace)
     record["transfer"] = transfer_of(work, device, pace)
     flops = 2 * 3 * subject.multiply_adds * batch
     record["gflops"] = flops / best_step(record) / 1e6 if flops else None
@@ -132,6 +120,37 @@ def best_step(record: dict[str, Any]) -> float:
     return min(ms for ms in times if ms is not None)
 
 
+@dataclass
+class Sweep:
+    """Growing batches of one layer or network.
+
+    Attributes:
+        records: of each batch on each device.
+        not_run: what there was no time for.
+        problems: what went wrong.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, subject: Subject, batch: int, device: str, pace: Pace) -> bool:
+        """Measure one batch size; return whether that worked. One that there is no room for is no problem."""
+        try:
+            record = measure_batch(subject, batch, device, pace)
+        except Exception as error:  # what has been measured must not be lost
+            if not is_out_of_memory(error):
+                words = f"{type(error).__name__}: {error}"
+                self.problems.append(f"{subject.title}, batch {batch} on {device}: {words}")
+            return False
+        self.records.append(record)
+        if record["problem"] and device != "cpu":
+            self.problems.append(
+                f"{subject.title}, batch {batch} on {device}: not replayed: {record['problem']}"
+            )
+        return True
+
+
 def sweep(
     subject: Subject,
     devices: Iterable[str],
@@ -139,25 +158,24 @@ def sweep(
     pace: Pace,
     limit: float,
     deadline: float = math.inf,
-) -> list[dict[str, Any]]:
+) -> Sweep:
     """Measure growing batches on each device, until a step takes longer than `limit` seconds or memory runs out.
 
     No measurement begins after the moment `deadline` of `time.perf_counter`.
     """
-    records = []
+    found = Sweep()
     for device in devices:
         for batch in batches:
             if time.perf_counter() > deadline:
+                found.not_run.append(f"{subject.title} on {device} from batch {batch} on")
                 break
-            try:
-                records.append(measure_batch(subject, batch, device, pace))
-            except MemoryError:
+            if not found.add(subject, batch, device, pace):
                 break
-            finally:
-                gc.collect()
-            if best_step(records[-1]) > 1e3 * limit:
+            with suppress(Exception):  # a card that answers no more has its problem noted
+                release_memory(device)
+            if best_step(found.records[-1]) > 1e3 * limit:
                 break
-    return records
+    return found
 
 
 def crossover(records: Iterable[dict[str, Any]]) -> float | None:
@@ -187,22 +205,27 @@ def measure(
     batches: Sequence[int],
     pace: Pace,
     limit: float,
-    deadline: float = math.inf,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure layers and networks by name; return their results, and the names for which no time was left."""
-    results, not_run = [], []
+    """Measure layers and networks by name; return their results, and what went wrong."""
+    results, problems = [], []
     for name in names:
-        subject = (LAYERS | WHOLE_NETWORKS)[name]
-        records = sweep(subject, devices, batches, pace, limit, deadline)
-        if {record["device"] for record in records} != set(devices):
-            not_run.append(name)
-        if records:
-            kind = "layer" if name in LAYERS else "network"
-            multiply_adds = subject.multiply_adds
-            row = {"name": name, "title": subject.title, "kind": kind}
-            row |= {"multiply_adds": multiply_adds, "crossover": crossover(records)}
-            results.append(row | {"records": records})
-    return results, not_run
+        found = sweep((LAYERS | WHOLE_NETWORKS)[name], devices, batches, pace, limit)
+        results += [result_of(name, found.records)] if found.records else []
+        problems += found.problems
+    return results, problems
+
+
+def result_of(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is known of a layer or network after its records."""
+    subject = (LAYERS | WHOLE_NETWORKS)[name]
+    return {
+        "name": name,
+        "title": subject.title,
+        "kind": "layer" if name in LAYERS else "network",
+        "multiply_adds": subject.multiply_adds,
+        "crossover": crossover(records),
+        "records": records,
+    }
 
 
 # --- report ---------------------------------------------------------------------------------------
@@ -309,10 +332,10 @@ def draw_result(panel: Any, result: dict[str, Any]) -> None:
     panel.grid(alpha=0.3)
 
 
-def save(out: Path, environment: dict, results: list[dict[str, Any]], not_run: list[str]) -> str:
+def save(out: Path, environment: dict, results: list[dict[str, Any]], problems: list[str]) -> str:
     """Write JSON, tables and picture; return the tables."""
     out.mkdir(parents=True, exist_ok=True)
-    content = {"environment": environment, "results": results, "not run": not_run}
+    content = {"environment": environment, "results": results, "problems": problems}
     (out / "cpu_vs_gpu.json").write_text(json.dumps(content, indent=2) + "\n")
     parts = [
         "# The CPU and the GPU",
@@ -321,8 +344,8 @@ def save(out: Path, environment: dict, results: list[dict[str, Any]], not_run: l
     if draw(results, out / "cpu_vs_gpu.png"):
         parts.append("![Examples a second over batch sizes](cpu_vs_gpu.png)")
     parts += [table.markdown().strip() for table in tables(results, 64)]
-    if not_run:
-        parts.append(f"No time was left, on one device or both, for: {', '.join(not_run)}.")
+    if problems:
+        parts.append("What went wrong:\n\n" + "\n".join(f"- {words}" for words in problems))
     text = "\n\n".join(parts) + "\n"
     (out / "cpu_vs_gpu.md").write_text(text)
     return text
@@ -343,13 +366,13 @@ def main() -> None:
     problem = cuda_problem()
     devices = DEVICES if problem is None else ("cpu",)
     batches, pace = ((1, 4), QUICK) if options.quick else (BATCHES, PACE)
-    results, not_run = measure(names, devices, batches, pace, options.limit)
+    results, problems = measure(names, devices, batches, pace, options.limit)
     environment = describe() | describe_threads() | describe_gpu()
     environment |= {"precision on the GPU": options.precision}
     if options.quick:
-        print("\n".join(table.markdown() for table in tables(results, 4)))
+        print("\n".join([table.markdown() for table in tables(results, 4)] + problems))
     else:
-        print(save(options.out, environment, results, not_run))
+        print(save(options.out, environment, results, problems))
     if problem is not None:
         print(f"There was no GPU, the CPU was measured alone: {problem}.")
 

@@ -124,3 +124,18 @@ def marks_of(clock: Clock, phases: Phases) -> list:
 def milliseconds(clock: Clock, call: Callable[[], object], pace: Pace) -> float:
     """Return the median milliseconds of one call."""
     return time_phases(clock, [("call", call)], pace)["call"]
+
+
+def host_milliseconds(clock: Clock, call: Callable[[], object]) -> float:
+    """Return the median milliseconds after which a call returns, whether or not the device is done by then.
+
+    So few calls fit into the queue of a GPU that none has to wait for room in it.
+    """
+    clock.wait()
+    seconds = []
+    for _ in range(BURST):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    clock.wait()
+    return 1e3 * float(np.median(seconds))

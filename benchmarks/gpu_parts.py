@@ -1,327 +1,370 @@
-"""The parts of gpu_report.py that compare on one GPU: gradients, memory-bound kernels, convolutions, training.
+"""The parts of gpu_report.py that look at the kernels of one GPU: gradients, memory-bound kernels, convolutions.
 
-Each part is a function of its `Allowance`, and returns `Findings`. A part looks at the clock before each
-of its rows, and names the rows for which no time was left.
+Each part is a function of its `Allowance` that fills `Findings`, row after row; beside it stand the tables
+and the goals that follow from its data.
 """
 
-import gc
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
+import conv_algorithms
 import numpy as np
 from agreement import worst
 from conv_algorithms import PARTS, Way, calls_of, cudnn_ways
 from convolutions import Convolution
-from device_timing import WHOLE, clock_of, milliseconds, time_phases
-from passes import LAYERS, LEARNING_RATE, MOMENTUM, WHOLE_NETWORKS, Pass, Subject, random_batch
+from device_timing import clock_of, milliseconds
+from gpu_findings import Allowance, Findings
+from gpu_goals import Goal, at_least
+from passes import LAYERS, LEARNING_RATE, MOMENTUM, WHOLE_NETWORKS, Pass, Subject
 from tables import Table
-from timing import Pace
 
 from minicnn import Tensor, nn, optim
 from minicnn.backend import Array, library_of
 from minicnn.kernels.dispatch import sibling
-from minicnn.nn.functional.precision import precision_in_force
 
-Row = TypeVar("Row")
-GRADIENT_GOALS = {"fast": 1e-4, "exact": 1e-4, "tf32": 1e-2}
-"""Errors that gradients may have, by the precision in force."""
-
-TIMES_THE_CPU = 4
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What a part may take.
-
-    Attributes:
-        deadline: the moment of `time.perf_counter` after which no row begins.
-        pace: how long a row is timed.
-        is_tiny: take the smallest sizes, to see that everything works.
-        device: "cuda"; "cpu" where parts are tried without a GPU.
-    """
-
-    deadline: float
-    pace: Pace
-    is_tiny: bool = False
-    device: str = "cuda"
-
-
-@dataclass
-class Findings:
-    """What a part found.
-
-    Attributes:
-        tables: for the report.
-        data: the same and more, for JSON.
-        not_run: rows for which no time was left.
-        failed: what was found to be wrong.
-    """
-
-    tables: list[Table] = field(default_factory=list)
-    data: Any = None
-    not_run: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def in_time(
-        self, rows: Iterable[Row], name: Callable[[Row], str], allowance: Allowance
-    ) -> Iterator[Row]:
-        """Go through rows until the deadline, and note the names of those after it."""
-        for row in rows:
-            if time.perf_counter() > allowance.deadline:
-                self.not_run.append(name(row))
-            else:
-                yield row
-                gc.collect()
-
+Call = Callable[[], object]
 
 # --- gradients ------------------------------------------------------------------------------------
 
+GRADIENT_ERROR = 1e-4
+TIMES_THE_CPU = 4
 
-def gradients(allowance: Allowance) -> Findings:
+GRADIENT_GOAL = f"gradients in float32: error {GRADIENT_ERROR:.0e}"
+
+
+def gradients(allowance: Allowance, found: Findings) -> None:
     """Compare the gradients of layers and networks in float32 on the GPU with those in float64 on the CPU."""
-    subjects = LAYERS | WHOLE_NETWORKS
-    names = ["conv 3x3", "batch norm", "mlp"] if allowance.is_tiny else list(subjects)
-    batch = 2 if allowance.is_tiny else 8
-    goal = GRADIENT_GOALS[precision_in_force()]
-    found, rows = Findings(data={}), []
-    for name in found.in_time(names, str, allowance):
-        subject = subjects[name]
-        exact = Pass(subject, batch, "cpu", "float64").gradients()
-        own, on_cpu = (
-            worst(Pass(subject, batch, device).gradients(), exact)
-            for device in (allowance.device, "cpu")
-        )
-        found.data[name] = {"error": own, "error on the CPU": on_cpu}
-        rows.append([subject.title, f"{own:.1e}", f"{on_cpu:.1e}"])
-        if not own <= max(goal, TIMES_THE_CPU * on_cpu):  # NaN is wrong too
-            found.failed.append(f"gradients of {name}: error {own:.1e}, on the CPU {on_cpu:.1e}")
+    subjects = WHOLE_NETWORKS | LAYERS
+    names = ["mlp", "conv 3x3", "batch norm"] if allowance.is_tiny else list(subjects)
+    found.carry_out(
+        {
+            name: functools.partial(compare_gradients, name, subjects[name], allowance, found)
+            for name in names
+        },
+        allowance,
+    )
+
+
+def compare_gradients(name: str, subject: Subject, allowance: Allowance, found: Findings) -> None:
+    """Add the errors of one layer or network; one that is too large is wrong."""
+    batch = 2 if allowance.is_tiny or subject.shape[-1] > 100 else 8
+    results = []
+    for device, dtype in (("cpu", "float64"), (allowance.device, "float32"), ("cpu", "float32")):
+        found.go_on(f"{name} in {dtype} on {device}")
+        results.append(Pass(subject, batch, device, dtype).gradients())
+    exact, own, on_cpu = results
+    record = {"name": name, "title": subject.title, "batch": batch}
+    record |= {"error": worst(own, exact), "error on the CPU": worst(on_cpu, exact)}
+    found.data.append(record)
+    if not is_close(record):
+        errors = f"error {record['error']:.1e}, on the CPU {record['error on the CPU']:.1e}"
+        found.failed.append(f"gradients of {name}: {errors}")
+
+
+def is_close(record: dict[str, Any]) -> bool:
+    """Whether an error is one of rounding. NaN is not."""
+    return record["error"] <= max(GRADIENT_ERROR, TIMES_THE_CPU * record["error on the CPU"])
+
+
+def gradient_goals(data: list[dict]) -> list[Goal]:
+    """Return the goals of all rows."""
+    return [
+        Goal(GRADIENT_GOAL, r["title"], f"{r['error']:.1e}", r["error"] <= GRADIENT_ERROR)
+        for r in data
+    ]
+
+
+def gradient_tables(data: list[dict]) -> list[Table]:
+    """Return the table of errors."""
     note = (
         "The norm of the difference / the norm of the result, for the outputs and each gradient: the largest. Goal: "
-        f"{goal:.0e}. In deep networks, rounding turns a few ReLUs and maxima the other way, on any device: there, up "
-        f"to {TIMES_THE_CPU} times the CPU's own error in float32 passes; a wrong gradient is off by about 1."
+        f"{GRADIENT_ERROR:.0e}. In deep networks, rounding turns a few ReLUs and maxima the other way, on any device: "
+        f"there, up to {TIMES_THE_CPU} times the CPU's own error in float32 is not wrong; a wrong gradient is off by "
+        "about 1. The CPU computes with NumPy alone."
     )
-    headings = ["", "GPU, float32", "CPU, float32"]
-    found.tables.append(Table("Gradients against float64", headings, rows, note))
-    return found
+    rows = [
+        [r["title"], f"{r['error']:.1e}", f"{r['error on the CPU']:.1e}", goal.word]
+        for r, goal in zip(data, gradient_goals(data), strict=True)
+    ]
+    headings = ["", "GPU, float32", "CPU, float32", "goal"]
+    return [Table("Gradients against float64", headings, rows, note)]
 
 
 # --- memory-bound kernels -------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class Traffic:
-    """A kernel that does little but move numbers.
-
-    Attributes:
-        name: how the table calls it.
-        call: launches it.
-        moved: bytes that it must read and write.
-    """
-
-    name: str
-    call: Callable[[], object]
-    moved: int
+COPY = "copy"
+SHARE_OF_COPY = 0.7
+BANDWIDTH_GOAL = f"memory-bound kernels: {100 * SHARE_OF_COPY:.0f} % of the bandwidth of a copy"
 
 
-def bandwidth(allowance: Allowance) -> Findings:
+def bandwidth(allowance: Allowance, found: Findings) -> None:
     """Time memory-bound kernels, and compare the bytes a second with those of a large copy on the same card."""
-    clock = clock_of(allowance.device)
-    found = Findings(data={})
-    measured = {}
-    for traffic in found.in_time(traffics(allowance), lambda t: t.name, allowance):
-        ms = milliseconds(clock, traffic.call, allowance.pace)
-        measured[traffic.name] = traffic.moved / ms / 1e6  # GB/s
-    copy = measured.get("copy")
-    rows = [
-        [name, rate, f"{100 * rate / copy:.0f} %" if copy else None]
-        for name, rate in measured.items()
-    ]
-    found.data = {"GB/s": measured}
-    note = (
-        "Counted are the bytes that the arithmetic makes necessary: each array once, but the input of BatchNorm twice, "
-        "for its statistics and for its result, and so in backward. Goal: 70 % of the copy."
-    )
-    found.tables.append(Table("Memory-bound kernels", ["", "GB/s", "of the copy"], rows, note))
-    return found
+    images = functools.cache(functools.partial(images_for, allowance))
+    rows = {}
+    for name, make in TRAFFIC.items():
+        rows[name] = functools.partial(time_traffic, name, make, images, allowance, found)
+    found.carry_out(rows, allowance)
 
 
-def traffics(allowance: Allowance) -> Iterator[Traffic]:
-    """Make the kernels one after the other, with arrays that are larger than the caches of a card."""
+def time_traffic(
+    name: str,
+    make: Callable[[Array, Array], tuple[Call, int]],
+    images: Callable[[], tuple[Array, Array]],
+    allowance: Allowance,
+    found: Findings,
+) -> None:
+    """Add the bytes a second of one kernel."""
+    call, moved = make(*images())
+    ms = milliseconds(clock_of(allowance.device), call, allowance.pace)
+    found.data.append({"name": name, "GB/s": moved / ms / 1e6, "ms": ms})
+
+
+def images_for(allowance: Allowance) -> tuple[Array, Array]:
+    """Return two arrays (N, C, H, W), channels-last in memory, that are larger than the caches of a card: 256 MiB."""
     xp = library_of(allowance.device)
-    N, C, size = (2, 8, 4) if allowance.is_tiny else (256, 64, 64)  # 256 MiB
+    N, C, size = (2, 8, 4) if allowance.is_tiny else (256, 64, 64)
+    values = np.random.default_rng(0).random((N, size, size, C), dtype=np.float32) - 0.5
+    x = xp.asarray(values)
+    return x.transpose(0, 3, 1, 2), (x * 0.5).transpose(0, 3, 1, 2)
 
-    def images(size: int) -> Array:
-        values = np.random.default_rng(0).random((N, size, size, C), dtype=np.float32) - 0.5
-        return xp.asarray(values).transpose(0, 3, 1, 2)
 
-    x, g = images(size), images(size)
-    flat, target = x.transpose(0, 2, 3, 1), xp.empty((N, size, size, C), x.dtype)
-    yield Traffic("copy", lambda: xp.copyto(target, flat), 2 * x.nbytes)
-    activation, norm, pool = (sibling(name, x) for name in ("activation", "norm", "pool"))
-    yield Traffic("ReLU", lambda: activation.relu(x), 2 * x.nbytes)
-    yield Traffic("ReLU, gradient", lambda: activation.relu_grad(g, x), 3 * x.nbytes)
+def copy(x: Array, g: Array) -> tuple[Call, int]:
+    """Each of these functions returns a call, and the bytes that it must read and write."""
+    xp, flat = library_of_array(x), x.transpose(0, 2, 3, 1)
+    target = xp.empty(flat.shape, x.dtype)
+    return lambda: xp.copyto(target, flat), 2 * x.nbytes
+
+
+def relu(x: Array, g: Array) -> tuple[Call, int]:
+    """ReLU reads x and writes y."""
+    activation = sibling("activation", x)
+    return lambda: activation.relu(x), 2 * x.nbytes
+
+
+def relu_grad(x: Array, g: Array) -> tuple[Call, int]:
+    """Its gradient reads two arrays and writes one."""
+    activation = sibling("activation", x)
+    return lambda: activation.relu_grad(g, x), 3 * x.nbytes
+
+
+def batch_norm(x: Array, g: Array) -> tuple[Call, int]:
+    """BatchNorm reads x for its statistics, and again for its result."""
+    xp, norm, C = library_of_array(x), sibling("norm", x), x.shape[1]
+    weight, bias = xp.ones(C, x.dtype), xp.zeros(C, x.dtype)
+    return lambda: norm.batch_norm(x, weight, bias, 1e-5), 3 * x.nbytes
+
+
+def batch_norm_grad(x: Array, g: Array) -> tuple[Call, int]:
+    """Its gradient reads both arrays twice."""
+    xp, norm, C = library_of_array(x), sibling("norm", x), x.shape[1]
     weight, bias = xp.ones(C, x.dtype), xp.zeros(C, x.dtype)
     _, mean, inverse_std, _ = norm.batch_norm(x, weight, bias, 1e-5)
     statistics = mean, inverse_std, weight, bias
-    yield Traffic("BatchNorm", lambda: norm.batch_norm(x, weight, bias, 1e-5), 3 * x.nbytes)
-    yield Traffic(
-        "BatchNorm, gradient", lambda: norm.batch_norm_grad(g, x, *statistics), 5 * x.nbytes
-    )
+    return lambda: norm.batch_norm_grad(g, x, *statistics), 5 * x.nbytes
+
+
+def max_pool(x: Array, g: Array) -> tuple[Call, int]:
+    """Max-pooling writes a quarter of what it reads, and where the maxima were."""
+    pool = sibling("pool", x)
+    y, winner = pool.max_pool2d(x, 2)
+    return lambda: pool.max_pool2d(x, 2), x.nbytes + y.nbytes + winner.nbytes
+
+
+def max_pool_grad(x: Array, g: Array) -> tuple[Call, int]:
+    """Its gradient goes the same way back."""
+    pool = sibling("pool", x)
     y, winner = pool.max_pool2d(x, 2)
     moved = x.nbytes + y.nbytes + winner.nbytes
-    yield Traffic("MaxPool2d 2x2", lambda: pool.max_pool2d(x, 2), moved)
-    yield Traffic(
-        "MaxPool2d 2x2, gradient", lambda: pool.max_pool2d_grad(y, winner, x.shape, 2), moved
-    )
-    parameter = nn.Parameter(flat)
+    return lambda: pool.max_pool2d_grad(y, winner, x.shape, 2), moved
+
+
+def update(x: Array, g: Array) -> tuple[Call, int]:
+    """SGD with momentum reads parameter, gradient and velocity, and writes the first and the last."""
+    parameter = nn.Parameter(x.transpose(0, 2, 3, 1).copy())
     parameter.grad = Tensor(g.transpose(0, 2, 3, 1))
-    optimizer = optim.SGD([parameter], LEARNING_RATE, momentum=MOMENTUM)
-    yield Traffic("update: SGD with momentum", optimizer.step, 5 * x.nbytes)
+    return optim.SGD([parameter], LEARNING_RATE, momentum=MOMENTUM).step, 5 * x.nbytes
+
+
+def library_of_array(array: Array) -> Any:
+    """Return NumPy or CuPy."""
+    return library_of("cpu" if isinstance(array, np.ndarray) else "cuda")
+
+
+TRAFFIC = {
+    COPY: copy,
+    "BatchNorm": batch_norm,
+    "BatchNorm, gradient": batch_norm_grad,
+    "MaxPool2d 2x2": max_pool,
+    "MaxPool2d 2x2, gradient": max_pool_grad,
+    "update: SGD with momentum": update,
+    "ReLU": relu,
+    "ReLU, gradient": relu_grad,
+}
+
+
+def shares_of_copy(data: list[dict]) -> dict[str, float]:
+    """Return the bandwidths as shares of that of the copy; nothing where that is not known."""
+    rates = {record["name"]: record["GB/s"] for record in data}
+    of_copy = rates.pop(COPY, None)
+    return {name: rate / of_copy for name, rate in rates.items()} if of_copy else {}
+
+
+def bandwidth_goals(data: list[dict]) -> list[Goal]:
+    """Return the goals of all kernels but the copy."""
+    return [
+        at_least(BANDWIDTH_GOAL, name, share, SHARE_OF_COPY)
+        for name, share in shares_of_copy(data).items()
+    ]
+
+
+def bandwidth_tables(data: list[dict]) -> list[Table]:
+    """Return the table of bandwidths."""
+    shares, goals = shares_of_copy(data), {g.row: g.word for g in bandwidth_goals(data)}
+    rows = []
+    for record in data:
+        name = record["name"]
+        share = f"{100 * shares[name]:.0f} %" if name in shares else None
+        rows.append([name, record["GB/s"], share, goals.get(name)])
+    note = (
+        "Counted are the bytes that the arithmetic makes necessary: each array once, but the input of BatchNorm twice, "
+        "for its statistics and for its result, and so in backward."
+    )
+    headings = ["", "GB/s", "of the copy", "goal"]
+    return [Table("Memory-bound kernels", headings, rows, note)]
 
 
 # --- convolutions against cuDNN -------------------------------------------------------------------
 
+RATIO_TO_CUDNN = 0.6
+CUDNN_GOAL = f"direct 3x3 convolution with TF32: {RATIO_TO_CUDNN} of cuDNN's speed"
+SHAPES = [(128, 56, 64), (128, 28, 128), (128, 14, 256), (128, 7, 512)]
+"""N, H, C: a kernel takes more than 100 microseconds, so that Python, which needs 25 to 50 for a call, is ahead."""
 
-def convolutions(allowance: Allowance) -> Findings:
-    """Time minicnn's direct 3x3 convolution against cuDNN's, in float32 and with TF32."""
-    shapes = [(32, 56, 64), (32, 28, 128), (32, 14, 256), (32, 7, 512)]
-    cases = [Convolution(N, H, C, C) for N, H, C in ([(1, 5, 4)] if allowance.is_tiny else shapes)]
-    direct = [
-        Way(name, allowance.device, "direct", precision)
-        for name, precision in (("direct", "exact"), ("direct TF32", "tf32"))
-    ]
-    cudnn = cudnn_ways()[:2] if allowance.device == "cuda" else []  # both precisions of one library
-    found, rows = Findings(data=[]), []
-    for case in found.in_time(cases, lambda case: case.title, allowance):
-        rates = {way.name: rates_of(way, case, allowance) for way in (*direct, *cudnn)}
-        found.data.append({"case": case.title, "GFLOP/s": rates})
-        for i, part in enumerate(PARTS):
-            cells = [rates[way.name][i] for way in direct]
-            theirs = [rates[way.name][i] for way in cudnn] or [None, None]
-            shares = [a / b if b else None for a, b in zip(cells, theirs, strict=True)]
-            rows.append(
-                [
-                    f"{case.title}: {part}",
-                    cells[0],
-                    theirs[0],
-                    shares[0],
-                    cells[1],
-                    theirs[1],
-                    shares[1],
-                ]
-            )
-    headings = ["", *("direct", "cuDNN", "ratio"), *("direct TF32", "cuDNN TF32", "ratio")]
+PRECISION_SUFFIX = {"exact": "", "tf32": " TF32"}
+
+
+def contestants_on(device: str) -> dict[str, Way]:
+    """Return the direct kernel and cuDNN, in TF32 and in float32."""
+    cudnn = {way.precision: way for way in reversed(cudnn_ways())} if device == "cuda" else {}
+    ways = {}
+    for precision in ("tf32", "exact"):
+        suffix = PRECISION_SUFFIX[precision]
+        ways[f"direct{suffix}"] = Way(f"direct{suffix}", device, "direct", precision)
+        if precision in cudnn:
+            ways[f"cuDNN{suffix}"] = cudnn[precision]
+    return ways
+
+
+def convolutions(allowance: Allowance, found: Findings) -> None:
+    """Time minicnn's direct 3x3 convolution against cuDNN's, with TF32 and in float32."""
+    shapes = [(1, 5, 4)] if allowance.is_tiny else SHAPES
+    ways = contestants_on(allowance.device)
+    if not any(name.startswith("cuDNN") for name in ways):
+        found.leave_out("cuDNN: neither PyTorch nor nvidia-cudnn-frontend can call it here")
+    rows = {}
+    for N, H, C in shapes:
+        case = Convolution(N, H, C, C)
+        for name, way in ways.items():
+            row = functools.partial(time_convolution, name, way, case, allowance, found)
+            rows[f"{case.title}: {name}"] = row
+    found.carry_out(rows, allowance)
+
+
+def time_convolution(
+    name: str, way: Way, case: Convolution, allowance: Allowance, found: Findings
+) -> None:
+    """Add GFLOP/s of forward, gradient of x and gradient of w; each may fail by itself."""
+    clock, calls = clock_of(allowance.device), calls_of(way, case)
+    rates: dict[str, float] = {}
+    found.data.append({"case": case.title, "way": name, "by": way.name, "GFLOP/s": rates})
+
+    def time_part(part: str) -> None:
+        ms = milliseconds(clock, calls[part], allowance.pace)
+        rates[part] = case.flops / ms / 1e6
+
+    for part in PARTS:
+        title = f"{case.title}: {name}, {part}"
+        found.go_on(title)
+        found.attempt(title, functools.partial(time_part, part), allowance.device)
+
+
+def ratio_to_cudnn(rates: dict[str, dict], part: str, suffix: str) -> float | None:
+    """Return direct / cuDNN in one precision; None where one is missing."""
+    ours, theirs = (rates.get(f"{name}{suffix}", {}).get(part) for name in ("direct", "cuDNN"))
+    return ours / theirs if ours and theirs else None
+
+
+def rates_by_case(data: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return GFLOP/s by case, way and part."""
+    cases: dict[str, dict] = {}
+    for record in data:
+        cases.setdefault(record["case"], {})[record["way"]] = record["GFLOP/s"]
+    return cases
+
+
+def convolution_goals(data: list[dict]) -> list[Goal]:
+    """Return the goals of the kernels with TF32."""
+    goals = []
+    for case, rates in rates_by_case(data).items():
+        for part in PARTS:
+            ratio = ratio_to_cudnn(rates, part, PRECISION_SUFFIX["tf32"])
+            if ratio is not None:
+                goals.append(at_least(CUDNN_GOAL, f"{case}: {part}", ratio, RATIO_TO_CUDNN))
+    return goals
+
+
+def convolution_tables(data: list[dict]) -> list[Table]:
+    """Return the table of rates."""
+    words, rows = {goal.row: goal.word for goal in convolution_goals(data)}, []
+    for case, rates in rates_by_case(data).items():
+        for part in PARTS:
+            row = [f"{case}: {part}"]
+            for suffix in PRECISION_SUFFIX.values():
+                row += [rates.get(f"{name}{suffix}", {}).get(part) for name in ("direct", "cuDNN")]
+                row.append(ratio_to_cudnn(rates, part, suffix))
+            rows.append([*row, words.get(row[0])])
+    headings = ["", *("direct", "cuDNN", "ratio"), *("direct TF32", "cuDNN TF32", "ratio"), "goal"]
+    callers = dict.fromkeys(r["by"] for r in data if r["way"].startswith("cuDNN"))
     note = (
         "GFLOP/s, channels-last. cuDNN is called by PyTorch, with cudnn.benchmark, or by minicnn where there is no "
-        "PyTorch. Ratio: direct / cuDNN; goal: 0.6 with TF32. "
-        + (f"Here: {cudnn[0].name}." if cudnn else "There is no cuDNN here.")
+        f"PyTorch; here: {', '.join(callers) or 'none'}. Ratio: direct / cuDNN."
     )
-    found.tables.append(Table("3x3 convolutions against cuDNN", headings, rows, note))
-    return found
+    return [Table("3x3 convolutions against cuDNN", headings, rows, note)]
 
 
-def rates_of(way: Way, case: Convolution, allowance: Allowance) -> list[float]:
-    """Return the GFLOP/s of forward, gradient of x and gradient of w."""
-    clock, calls = clock_of(allowance.device), calls_of(way, case)
-    return [case.flops / milliseconds(clock, calls[part], allowance.pace) / 1e6 for part in PARTS]
+# --- all ways to compute a convolution ------------------------------------------------------------
 
 
-# --- training against PyTorch ---------------------------------------------------------------------
+def algorithms(allowance: Allowance, found: Findings) -> None:
+    """See conv_algorithms.py; on the GPU alone, as a CPU without Numba would take all the time."""
+    cases = conv_algorithms.QUICK_CASES if allowance.is_tiny else conv_algorithms.CASES
+    exact = functools.lru_cache(1)(conv_algorithms.exact_results)
 
-TRAININGS = [
-    *((name, batch) for name in ("first_cnn", "lenet5", "vgg_like") for batch in (64, 512)),
-    ("resnet18", 256),
-    ("mobilenet", 64),
-]
-"""Networks and their batch sizes."""
+    def row(case: Convolution, way: Way) -> None:
+        result = conv_algorithms.measured(way, case, exact(case), allowance.pace)
+        found.data.append({"case": asdict(case), "title": case.title, "found": {way.name: result}})
 
-OURS, CAPTURED = "minicnn", "minicnn captured"
-EAGER, CHANNELS_LAST, GRAPH = "PyTorch eager", "PyTorch channels-last", "PyTorch CUDA graph"
-CONTESTANTS = (OURS, CAPTURED, EAGER, CHANNELS_LAST, GRAPH)
-
-
-def training(allowance: Allowance) -> Findings:
-    """Time training steps of networks against PyTorch's."""
-    rows = [("mlp", 2)] if allowance.is_tiny else TRAININGS
-    found, cells = Findings(data=[]), []
-    for name, batch in found.in_time(rows, lambda row: f"{row[0]} {row[1]}", allowance):
-        subject = WHOLE_NETWORKS[name]
-        times, problems = {}, {}
-        for contestant in CONTESTANTS:
-            try:
-                times[contestant] = step_time(contestant, subject, batch, allowance)
-            except Exception as error:  # one that fails must not take the others along
-                problems[contestant] = f"{type(error).__name__}: {error}"
-            gc.collect()
-        found.data.append({"network": name, "batch": batch, "ms": times, "problems": problems})
-        found.failed += [f"{name} {batch}, {who}: {problem}" for who, problem in problems.items()]
-        theirs = [times[who] for who in (EAGER, CHANNELS_LAST, GRAPH) if times.get(who)]
-        ours = [times[who] for who in (OURS, CAPTURED) if times.get(who)]
-        ratio = min(theirs) / min(ours) if theirs and ours else None
-        title = f"{subject.title}, batch {batch}"
-        cells.append([title, *(times.get(who) for who in CONTESTANTS), ratio])
-    note = (
-        "Milliseconds of a step: forward, cross-entropy, backward, SGD with momentum; inputs on the card. Ratio: the "
-        "best of PyTorch's / the best of ours. No number: PyTorch is not there, or minicnn.capture does not record "
-        "on a GPU."
-    )
-    found.tables.append(Table("Training steps", ["", *CONTESTANTS, "ratio"], cells, note))
-    return found
+    ways = conv_algorithms.ways_on(allowance.device)
+    rows = {
+        f"{case.title}: {way.name}": functools.partial(row, case, way)
+        for case in cases
+        for way in ways
+        if way.suits(case)
+    }
+    found.carry_out(rows, allowance)
 
 
-def step_time(contestant: str, subject: Subject, batch: int, allowance: Allowance) -> float | None:
-    """Return the milliseconds of a training step; None where this contestant is not to be had."""
-    clock = clock_of(allowance.device)
-    if contestant == OURS:
-        phases = Pass(subject, batch, allowance.device).phases
-        return time_phases(clock, phases, allowance.pace)[WHOLE]
-    if contestant == CAPTURED:
-        step = Pass(subject, batch, allowance.device).captured()
-    else:
-        step = torch_step(contestant, subject, batch, allowance.device)
-    return None if step is None else milliseconds(clock, step, allowance.pace)
+def algorithm_records(data: list[dict]) -> list[dict]:
+    """Return one record for each convolution, as conv_algorithms.py shows them."""
+    cases: dict[str, dict] = {}
+    for record in data:
+        known = cases.setdefault(record["title"], {**record, "found": {}})
+        known["found"] |= record["found"]
+    return list(cases.values())
 
 
-def torch_step(
-    contestant: str, subject: Subject, batch: int, device: str
-) -> Callable[[], object] | None:
-    """Return a training step of PyTorch; None where it is not installed, or cannot use the device."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    if device == "cuda" and not torch.cuda.is_available():
-        return None
-    if device == "cpu" and contestant == GRAPH:
-        return None
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = contestant != EAGER
-    order = torch.contiguous_format if contestant == EAGER else torch.channels_last
-    model = subject.build(torch.nn).to(device, memory_format=order)
-    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=MOMENTUM)
-    images, labels = random_batch(subject, batch)
-    images = torch.from_numpy(images).to(device, memory_format=order)
-    labels = torch.from_numpy(labels).to(device)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return recorded(torch, step) if contestant == GRAPH else step
-
-
-def recorded(torch: Any, step: Callable[[], object]) -> Callable[[], object]:
-    """Return the replay of a step as a CUDA graph, after a warm-up on a stream of its own, as PyTorch's manual says."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+def algorithm_tables(data: list[dict]) -> list[Table]:
+    """Return the tables of conv_algorithms.py."""
+    return conv_algorithms.tables(algorithm_records(data))

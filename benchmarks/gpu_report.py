@@ -2,8 +2,7 @@
 
     python benchmarks/gpu_report.py --out DIR
 
-needs CuPy and a GPU, and neither Numba nor a network. It is made for --minutes (8), and writes report.md,
-report.json, the output of the tests, and pictures where Matplotlib is installed. In turn:
+needs CuPy and a GPU, and neither Numba nor a network. It is made for --minutes (8). In turn:
 
     tests            those of the CUDA kernels and of the devices, with CuPy itself in the place of the stand-in
     gradients        in float32 on the GPU, against float64 on the CPU
@@ -14,258 +13,248 @@ report.json, the output of the tests, and pictures where Matplotlib is installed
     devices          cpu_vs_gpu.py
 
 Each part has its share of the time, and what earlier parts left of theirs. Rows for which there is none are
-named as not run. A part that fails is reported with its error, and the next one begins. Exit status: 0 if all
-parts ran and nothing was found wrong, 1 otherwise, and 2 without a GPU, when nothing is written.
+named as not run. Each part is a process of its own, which is watched: one that dies, that shows no sign of life, or
+whose card answers no more after a row is followed by another one, which begins with the next row. The report is
+written anew after each row: when the command is stopped, report.md and report.json hold all that it had found. The
+folder parts/ holds what each process found and printed. Pictures are drawn where Matplotlib is installed.
+
+Exit status: 0 if all parts ran and nothing was found wrong, 1 otherwise, and 2 without a GPU, when nothing is
+written.
 """
 
 import argparse
 import functools
-import importlib.util
-import json
 import os
-import re
-import subprocess
+import signal
 import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import checkout
-import conv_algorithms
-import cpu_vs_gpu
+import checkout  # noqa: F401
 import gpu_parts
-from conv_algorithms import CASES, ways_on
-from cpu_vs_gpu import BATCHES, DEVICES, PRECISIONS, use_precision
+import gpu_training
 from environment import describe, describe_gpu, describe_threads
-from gpu_parts import Allowance, Findings
-from passes import LAYERS, WHOLE_NETWORKS
-from tables import Table, described
+from gpu_card import LOST
+from gpu_devices import device_tables, devices
+from gpu_findings import Allowance, CardLostError, Findings, words_of
+from gpu_goals import Goal
+from gpu_tests import GROUPS, run_groups, tables_of_tests
+from gpu_writing import Record, draw_pictures, save, state_of
+from precision import PRECISIONS, use_precision
+from tables import Table
 from timing import Pace
+from watched import run_watched
 
 from minicnn.backend import cuda_problem
 
 NO_GPU = 2
+PATIENCE = 60
+"""Seconds without a sign of life after which a row hangs."""
 
-KERNEL_TESTS = ("tests/kernels/gpu", "tests/gpu")
-DEVICE_TESTS = (
-    "tests/ops",
-    "tests/autograd",
-    "tests/nn",
-    "tests/optim",
-    "tests/train",
-    "tests/data",
-)
-WITHOUT_GPU = ("tests/kernels/gpu/test_compile.py", "tests/gpu/test_cuda_on_host.py")
-"""Tests of compilers, which need no GPU."""
+GRACE = 15
+"""Seconds that a row may take when the time of its part is over."""
 
-OUTCOME = re.compile(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
-"""A line of pytest's for one test."""
-
-Part = Callable[[Allowance], Findings]
+MOST_PROCESSES = 6
+"""For one part: a card that is gone for good would have each row begin a new one."""
 
 
-# --- parts that stand in other files, or in other processes ---------------------------------------
+@dataclass(frozen=True)
+class Part:
+    """A part of the report.
 
-
-def run_tests_on_gpu(out: Path, paths: Sequence[Sequence[str]], allowance: Allowance) -> Findings:
-    """Run tests on the GPU, in processes of their own, so that a kernel that fails takes no more with it.
-
-    Args:
-        out: the folder for their output.
-        paths: arguments of pytest, for each process.
-        allowance: when they must have ended.
+    Attributes:
+        share: of the time.
+        run: fills the findings; None for the tests, which are processes already.
+        tables: what they are shown as.
+        goals: the rows among them that have a goal.
+        kinds: of goals.
+        compiles: whether the CPU's loops are compiled for it; elsewhere NumPy serves, for compiling takes minutes.
+        has_precision: whether --precision is heeded; elsewhere products are exact, or both kinds are compared.
     """
-    if importlib.util.find_spec("pytest") is None:
-        return Findings(failed=["tests: pytest is not installed"])
-    found, rows = Findings(data=[]), []
-    for i, arguments in enumerate(paths):
-        title, log = " ".join(arguments), out / f"tests-{i + 1}.log"
-        seconds = allowance.deadline - time.perf_counter()
-        if seconds < 1:
-            found.not_run.append(title)
-            continue
-        status = run_tests(arguments, log, seconds)
-        outcomes = OUTCOME.findall(log.read_text(errors="replace"))
-        count = Counter(outcome for _, outcome in outcomes)
-        wrong = [name for name, outcome in outcomes if outcome in ("FAILED", "ERROR")]
-        found.failed += [f"test {name}" for name in wrong]
-        if status not in (0, None) and not wrong:
-            found.failed.append(f"pytest {title} ended with status {status}, see {log.name}")
-        if status is None:
-            found.not_run.append(f"the rest of {title}, stopped after {seconds:.0f} s")
-        record = {name: count[name] for name in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
-        found.data.append({"tests": title, "status": status, **record})
-        rows.append([title, *map(str, record.values())])
-    note = "Skipped: what only the stand-in for CuPy can tell, and what needs packages that are not here."
-    headings = ["", "passed", "failed", "errors", "skipped"]
-    found.tables.append(Table("Tests on the GPU", headings, rows, note))
-    return found
+
+    share: float
+    run: Callable[[Allowance, Findings], None] | None
+    tables: Callable[[list], list[Table]]
+    goals: Callable[[list], list[Goal]] = lambda data: []
+    kinds: tuple[str, ...] = ()
+    compiles: bool = False
+    has_precision: bool = False
 
 
-def run_tests(arguments: Sequence[str], log: Path, seconds: float) -> int | None:
-    """Run pytest with its output in a file; return its exit status, None if it was stopped."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-o",
-        "addopts=",
-        "-v",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        *("-W", "default"),  # CuPy warns, for instance where it finds no CUDA toolkit
-    ]
-    paths = [str(checkout.ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "MINICNN_TEST_GPU": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
-    with log.open("w") as output:
-        try:
-            return subprocess.run(
-                [*command, *arguments],
-                cwd=checkout.ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=seconds,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return None
-
-
-def algorithms(out: Path, allowance: Allowance) -> Findings:
-    """See conv_algorithms.py; on the GPU alone, as a CPU without Numba would take all the time."""
-    cases = conv_algorithms.QUICK_CASES if allowance.is_tiny else CASES
-    ways = ways_on(allowance.device)
-    records, not_run = conv_algorithms.measure(ways, cases, allowance.pace, allowance.deadline)
-    conv_algorithms.draw(records, out / "conv_algorithms.png")
-    return Findings(conv_algorithms.tables(records), records, not_run)
-
-
-def devices(out: Path, allowance: Allowance) -> Findings:
-    """See cpu_vs_gpu.py; networks first."""
-    names, batches = [*WHOLE_NETWORKS, *LAYERS], BATCHES
-    if allowance.is_tiny:
-        names, batches = ["relu"], (1, 2)
-    compared = DEVICES if allowance.device == "cuda" else (allowance.device,)
-    results, not_run = cpu_vs_gpu.measure(
-        names, compared, batches, allowance.pace, 0.2, allowance.deadline
-    )
-    cpu_vs_gpu.draw(results, out / "cpu_vs_gpu.png")
-    return Findings(cpu_vs_gpu.tables(results, 64), results, not_run)
+PARTS = {
+    "tests": Part(0.30, None, tables_of_tests),
+    "gradients": Part(
+        0.06,
+        gpu_parts.gradients,
+        gpu_parts.gradient_tables,
+        gpu_parts.gradient_goals,
+        (gpu_parts.GRADIENT_GOAL,),
+    ),
+    "bandwidth": Part(
+        0.05,
+        gpu_parts.bandwidth,
+        gpu_parts.bandwidth_tables,
+        gpu_parts.bandwidth_goals,
+        (gpu_parts.BANDWIDTH_GOAL,),
+    ),
+    "convolutions": Part(
+        0.08,
+        gpu_parts.convolutions,
+        gpu_parts.convolution_tables,
+        gpu_parts.convolution_goals,
+        (gpu_parts.CUDNN_GOAL,),
+    ),
+    "training": Part(
+        0.25,
+        gpu_training.training,
+        gpu_training.training_tables,
+        gpu_training.training_goals,
+        (gpu_training.EAGER_GOAL, gpu_training.GRAPH_GOAL, gpu_training.LARGE_GOAL),
+        has_precision=True,
+    ),
+    "algorithms": Part(0.08, gpu_parts.algorithms, gpu_parts.algorithm_tables),
+    "devices": Part(0.18, devices, device_tables, compiles=True, has_precision=True),
+}
 
 
 # --- one after the other --------------------------------------------------------------------------
 
 
-def parts_of(out: Path) -> dict[str, tuple[float, Part]]:
-    """Return the parts in turn, each with its share of the time."""
-    selection = [
-        [*KERNEL_TESTS, *(f"--ignore={path}" for path in WITHOUT_GPU)],
-        [*DEVICE_TESTS, "-k", "cuda"],
-    ]
-    return {
-        "tests": (0.30, functools.partial(run_tests_on_gpu, out, selection)),
-        "gradients": (0.06, gpu_parts.gradients),
-        "bandwidth": (0.06, gpu_parts.bandwidth),
-        "convolutions": (0.08, gpu_parts.convolutions),
-        "training": (0.20, gpu_parts.training),
-        "algorithms": (0.08, functools.partial(algorithms, out)),
-        "devices": (0.18, functools.partial(devices, out)),
-    }
-
-
 def run_all(
-    parts: Mapping[str, tuple[float, Part]],
-    seconds: float,
-    pace: Pace,
-    is_tiny: bool = False,
-    device: str = "cuda",
-) -> list[dict]:
-    """Run parts one after the other.
+    names: Sequence[str], options: argparse.Namespace, environment: Mapping
+) -> list[Record]:
+    """Run parts one after the other, and write the report whenever there is something new.
 
     Args:
-        parts: shares of the time, and functions, by name.
-        seconds: for all of them together.
-        pace: how long a row is timed.
-        is_tiny: take the smallest sizes.
-        device: what they compute on.
+        names: of the parts.
+        options: of the command.
+        environment: hardware and versions.
 
     Returns:
-        for each part a record: its name, its seconds, an error or None, and what it found
+        what each part found
     """
-    records, deadline = [], time.perf_counter()
-    for name, (share, part) in parts.items():
-        deadline += share * seconds
-        start, error, found = time.perf_counter(), None, Findings()
+    records: list[Record] = []
+    deadline = time.perf_counter()
+    for name in names:
+        deadline += PARTS[name].share * 60 * options.minutes
+        records.append(Record(name, PARTS[name], Findings(path=part_file(options.out, name))))
+        records[-1].found.save()
         print(f"{name} ...", flush=True)
-        try:
-            found = part(Allowance(deadline, pace, is_tiny, device))
-        except Exception:  # its error belongs into the report, and the next part may work
-            error = traceback.format_exc()
-        took = time.perf_counter() - start
-        records.append({"name": name, "seconds": round(took, 1), "error": error, "found": found})
-        print(f"{name}: {state_of(records[-1])}, {took:.0f} s", flush=True)
+        write_report = functools.partial(save, options.out, environment, records)
+        write_report()
+        run_part(records[-1], deadline, options, write_report)
+        draw_pictures(options.out, records[-1])
+        write_report()
+        print(f"{name}: {state_of(records[-1])}, {records[-1].seconds:.0f} s", flush=True)
     return records
 
 
-def state_of(record: dict) -> str:
-    """Return in words how a part went."""
-    found = record["found"]
-    if record["error"] is not None:
-        return "stopped by an error"
-    words = [f"{len(found.failed)} found wrong"] if found.failed else []
-    words += [f"{len(found.not_run)} rows not run"] if found.not_run else []
-    return ", ".join(words) or "done"
+def run_part(
+    record: Record, deadline: float, options: argparse.Namespace, write_report: Callable[[], None]
+) -> None:
+    """Run one part: the tests from this process, and any other in its own."""
+    start = time.perf_counter()
+
+    def look() -> None:
+        record.found = Findings.load(record.found.path)
+        record.seconds = time.perf_counter() - start
+        write_report()
+
+    if record.part.run is None:
+        run_tests(record.found, Allowance(deadline, pace_of(options)), write_report)
+    else:
+        run_processes(record.name, deadline, options, look)
+    record.found = Findings.load(record.found.path)
+    record.seconds = time.perf_counter() - start
 
 
-def is_clean(records: Sequence[dict]) -> bool:
-    """Whether no part failed or found something wrong."""
-    return all(record["error"] is None and not record["found"].failed for record in records)
+def run_tests(found: Findings, allowance: Allowance, write_report: Callable[[], None]) -> None:
+    """Run the tests; what they find is in the report after each group."""
+    try:
+        run_groups(GROUPS, found.path.parent, allowance, found, write_report)
+        found.is_done = True
+    except Exception as error:  # the next part may work
+        traceback.print_exc()
+        found.failed.append(f"tests: {words_of(error)}")
+    found.save()
 
 
-def text_of(environment: dict, records: Sequence[dict], pictures: Sequence[Path]) -> str:
-    """Return the report as Markdown."""
-    summary = [[r["name"], state_of(r), f"{r['seconds']:.0f} s"] for r in records]
-    parts = [
-        "# What a GPU showed",
-        f"Written by `benchmarks/gpu_report.py`, whose head says what each part does. {described(environment)}",
-        "Medians after a warm-up, between events in the GPU's queue.",
-        Table("Parts", ["", "", "took"], summary).markdown().strip(),
-    ]
-    for record in records:
-        found = record["found"]
-        parts += [table.markdown().strip() for table in found.tables]
-        if found.failed:
-            parts.append("Found wrong:\n\n" + "\n".join(f"- {words}" for words in found.failed))
-        if found.not_run:
-            parts.append(f"No time was left for: {', '.join(found.not_run)}.")
-        if record["error"] is not None:
-            parts.append(
-                f"{record['name']} was stopped:\n\n```text\n{record['error'].strip()}\n```"
-            )
-    parts += [f"![{picture.stem}]({picture.name})" for picture in pictures if picture.exists()]
-    return "\n\n".join(parts) + "\n"
+def run_processes(
+    name: str, deadline: float, options: argparse.Namespace, look: Callable[[], None]
+) -> None:
+    """Run a part in a process, and in others after it where one is stopped or dies before the last row."""
+    path = part_file(options.out, name)
+    log = path.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    for _ in range(MOST_PROCESSES):
+        before = len(Findings.load(path).begun)
+        command = command_of(name, deadline, options)
+        variables = environment_of(name)
+        ending = run_watched(
+            command, log, path, deadline + GRACE, PATIENCE, variables, on_life=look
+        )
+        found = Findings.load(path)
+        if ending.status not in (0, LOST):
+            what = found.doing or f"{name}, between rows"
+            found.failed.append(f"{what}: the process {ending.words}, see {log.name}")
+        found.doing = ""
+        found.save()
+        is_over = time.perf_counter() > deadline
+        if found.is_done or len(found.begun) == before or is_over:
+            break
 
 
-def save(out: Path, environment: dict, records: Sequence[dict]) -> None:
-    """Write report.md and report.json."""
-    pictures = [out / "conv_algorithms.png", out / "cpu_vs_gpu.png"]
-    (out / "report.md").write_text(text_of(environment, records, pictures))
-    plain = [
-        {
-            **{key: record[key] for key in ("name", "seconds", "error")},
-            **{key: getattr(record["found"], key) for key in ("data", "failed", "not_run")},
-        }
-        for record in records
-    ]
-    content = {"environment": environment, "parts": plain}
-    (out / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+def command_of(name: str, deadline: float, options: argparse.Namespace) -> list[str]:
+    """Return the command of the process of a part."""
+    seconds = max(deadline - time.perf_counter(), 0)
+    command = [sys.executable, __file__, "--out", str(options.out), "--process", name]
+    command += ["--seconds", f"{seconds:.1f}", "--precision", options.precision]
+    return command + (["--tiny"] if options.tiny else [])
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """Return the environment variables of the process of a part."""
+    compiling = {} if PARTS[name].compiles else {"NUMBA_DISABLE_JIT": "1"}
+    return {**os.environ, "PYTHONFAULTHANDLER": "1", **compiling}
+
+
+def part_file(out: Path, name: str) -> Path:
+    """Return where a part keeps what it finds."""
+    return out.resolve() / "parts" / f"{name}.json"
+
+
+def pace_of(options: argparse.Namespace) -> Pace:
+    """Return how long a row is timed."""
+    return Pace(block_seconds=0, least_calls=1) if options.tiny else Pace(block_seconds=0.1)
+
+
+def run_in_process(options: argparse.Namespace) -> int:
+    """Be the process of one part; return its exit status."""
+    part, found = PARTS[options.process], Findings.load(part_file(options.out, options.process))
+    allowance = Allowance(time.perf_counter() + options.seconds, pace_of(options), options.tiny)
+    try:
+        use_precision(options.precision if part.has_precision else "float32")
+        part.run(allowance, found)
+    except CardLostError as error:
+        print(error)
+        return LOST
+    found.is_done = True
+    found.save()
+    return 0
+
+
+def describe_all() -> dict[str, str | int]:
+    """Return hardware and versions, as far as they can be asked for."""
+    found: dict[str, str | int] = {}
+    for ask in (describe, describe_threads, describe_gpu):
+        try:
+            found |= ask()
+        except Exception as error:  # a broken driver, a broken Numba
+            found[f"problem of {ask.__name__}"] = words_of(error)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -275,29 +264,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, required=True, help="the folder that the report goes to"
     )
     parser.add_argument("--minutes", type=float, default=8, help="for all of it")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of training")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="of training, on all sides"
+    )
     parser.add_argument("--only", nargs="+", metavar="PART", help="some of the parts")
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does everything run?")
+    parser.add_argument("--process", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.process is not None:
+        return run_in_process(options)
     problem = cuda_problem()
     if problem is not None:
         print(f"There is nothing to report without a GPU: {problem}.", file=sys.stderr)
         return NO_GPU
-    out = options.out
-    parts = parts_of(out)
-    unknown = sorted(set(options.only or ()) - parts.keys())
+    unknown = sorted(set(options.only or ()) - PARTS.keys())
     if unknown:
-        parser.error(f"--only: expected some of {', '.join(parts)}; got {', '.join(unknown)}")
-    parts = {name: part for name, part in parts.items() if name in (options.only or parts)}
-    out.mkdir(parents=True, exist_ok=True)
-    use_precision(options.precision)
-    pace = Pace(block_seconds=0, least_calls=1) if options.tiny else Pace(block_seconds=0.1)
-    records = run_all(parts, 60 * options.minutes, pace, options.tiny)
-    environment = describe() | describe_threads() | describe_gpu()
-    save(out, environment | {"precision of training": options.precision}, records)
-    print(f"The report is in {out / 'report.md'}.")
-    return 0 if is_clean(records) else 1
+        parser.error(f"--only: expected some of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    (options.out / "parts").mkdir(parents=True, exist_ok=True)
+    environment = describe_all() | {"precision of training": options.precision}
+    names = [name for name in PARTS if name in (options.only or PARTS)]
+    records = run_all(names, options, environment)
+    print(f"The report is in {options.out / 'report.md'}.")
+    return 0 if all(record.is_clean for record in records) else 1
+
+
+def end_at_once(*_: object) -> None:
+    """End as by Ctrl-C, so that the process of the part that is running is stopped, too."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, end_at_once)
     sys.exit(main())

@@ -190,6 +190,47 @@ def norm_add_relu_of(nn: ModuleType) -> type:
     return NormAddReLU
 
 
+def resnet50(nn: ModuleType) -> Any:
+    """ResNet-50 (He et al., arXiv 1512.03385), with the stride in the 3x3 convolutions, as torchvision's."""
+    bottleneck = bottleneck_of(nn)
+    layers = [*conv_norm_relu(nn, 3, 64, size=7, stride=2), nn.MaxPool2d(3, 2, 1)]
+    C = 64
+    for width, blocks, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
+        for number in range(blocks):
+            layers.append(bottleneck(C, width, stride if number == 0 else 1))
+            C = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(C, 1000))
+
+
+@functools.cache
+def bottleneck_of(nn: ModuleType) -> type:
+    """Return the class of ResNet's block of three convolutions, the middle one on few channels, and a shortcut."""
+    join = norm_add_relu_of(nn)
+
+    class Bottleneck(nn.Module):
+        """1x1 to `width` channels, 3x3 with the stride, 1x1 to four times as many; shortcut; ReLU."""
+
+        def __init__(self, C: int, width: int, stride: int = 1):
+            super().__init__()
+            K = 4 * width
+            self.body = nn.Sequential(
+                *conv_norm_relu(nn, C, width, size=1),
+                *conv_norm_relu(nn, width, width, stride=stride),
+                nn.Conv2d(width, K, 1, bias=False),
+            )
+            self.join = join(K)
+            self.shortcut = nn.Identity()
+            if stride != 1 or C != K:
+                self.shortcut = nn.Sequential(
+                    nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K)
+                )
+
+        def forward(self, x: Any) -> Any:
+            return self.join(self.body(x), self.shortcut(x))
+
+    return Bottleneck
+
+
 def mobilenet(nn: ModuleType) -> Any:
     """MobileNet v1 (Howard et al., arXiv 1704.04861): depthwise 3x3 and 1x1 convolutions in turn."""
     channels = [(32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1)]

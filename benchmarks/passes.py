@@ -1,5 +1,7 @@
 """Layers and networks on a device: forward, backward and update, to be called one after the other."""
 
+import gc
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from device_timing import clock_of, host_milliseconds, milliseconds
 from networks import NETWORKS
+from timing import Pace
 
 import minicnn
-from minicnn import nn, optim
+from minicnn import cuda, nn, optim
 from minicnn.backend import to_device
 from minicnn.costs import cost
 from minicnn.kernels.shapes import Shape
@@ -143,6 +147,11 @@ class Pass:
         """The three of them, with their names."""
         return [("forward", self.forward), ("backward", self.backward), ("update", self.update)]
 
+    def whole(self) -> None:
+        """Carry out all three, as a training step does."""
+        for _, call in self.phases:
+            call()
+
     def step(self, inputs: Any, labels: Any) -> Any:
         """Train a network on one batch of tensors; return the loss."""
         self.optimizer.zero_grad()
@@ -151,16 +160,9 @@ class Pass:
         self.optimizer.step()
         return loss
 
-    def captured(self) -> Callable[[], Any] | None:
-        """Return a captured training step (`minicnn.capture`), ready to be timed; None where it is not recorded."""
-        if self.is_layer:
-            return None
-        step = minicnn.capture(self.step)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # why it could not be recorded
-            for _ in range(3):
-                step(self.inputs, self.labels)
-        return (lambda: step(self.inputs, self.labels)) if step.is_recorded else None
+    def captured(self) -> "Captured | None":
+        """Return a captured training step (`minicnn.capture`), ready to be timed; None for a layer."""
+        return None if self.is_layer else Captured(self)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Return the loss, or a layer's outputs, and the gradients as NumPy arrays; no parameter is changed."""
@@ -172,3 +174,71 @@ class Pass:
         if self.is_layer:
             found["input"] = self.inputs.grad.cpu().numpy()
         return found
+
+
+class Captured:
+    """A training step of a network, run until it is recorded and was replayed once; or the reason why it is not.
+
+    A graph has its memory from a pool of its own, and none of what CuPy keeps for later: before each of these
+    calls, that is given back.
+    """
+
+    CALLS = 4
+    """On a GPU two run as usual, the third is recorded, and the fourth replayed."""
+
+    def __init__(self, work: Pass):
+        self._step = minicnn.capture(work.step)
+        self._batch = work.inputs, work.labels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # it says what `problem` says
+            for _ in range(self.CALLS):
+                release_memory(work.device)
+                self()
+
+    def __call__(self) -> None:
+        """Train on the batch."""
+        self._step(*self._batch)
+
+    @property
+    def problem(self) -> str:
+        """Why it is not replayed; "" where it is."""
+        if self._step.is_recorded:
+            return ""
+        return self._step.problem or f"it was not recorded in its first {self.CALLS} calls"
+
+
+def captured_time(work: Pass, pace: Pace) -> tuple[float | None, float | None, str]:
+    """Return the milliseconds of a replayed training step, for the device and for the host, and "".
+
+    Where there is no replay: None, None and the reason; which is "" for a layer, as it has no training step.
+    """
+    step = work.captured()
+    if step is None:
+        return None, None, ""
+    if step.problem:
+        return None, None, step.problem
+    clock = clock_of(work.device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ms, host_ms = milliseconds(clock, step, pace), host_milliseconds(clock, step)
+    if step.problem:  # found while it was timed
+        return None, None, step.problem
+    return ms, host_ms, ""
+
+
+def release_memory(device: str) -> None:
+    """Give back what libraries keep of a GPU's memory for their next arrays."""
+    gc.collect()
+    if device == "cpu":
+        return
+    cuda.synchronize()
+    cuda.empty_cache()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library says that the device has no room: CuPy's pool, the driver, cuBLAS, cuDNN and PyTorch differ."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "alloc_failed" in text

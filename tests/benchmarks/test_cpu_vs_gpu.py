@@ -4,10 +4,12 @@ import time
 
 import cpu_vs_gpu
 import pytest
-from cpu_vs_gpu import QUICK, crossover, draw, measure, save, sweep, tables
+from cpu_vs_gpu import QUICK, crossover, draw, save, sweep, tables
 from device_timing import WHOLE
 from passes import LAYERS, WHOLE_NETWORKS, Pass
 
+from minicnn import graphs
+from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 
@@ -62,8 +64,15 @@ def test_a_captured_step_counts_where_it_is_quicker():
 @pytest.mark.parametrize("name", ["max pool", "mlp"])
 def test_a_batch_in_parts_on_both_devices(name):
     subject = (LAYERS | WHOLE_NETWORKS)[name]
-    with installed(make_cupy()):
-        records = sweep(subject, ("cpu", "cuda"), (1, 2), QUICK, limit=60)
+    library = make_cupy()
+    if has_compiler():
+        equip(library)
+    with installed(library):
+        swept = sweep(subject, ("cpu", "cuda"), (1, 2), QUICK, limit=60)
+    records = swept.records
+    assert swept.not_run == []
+    if has_compiler():  # without kernels, nothing can be recorded
+        assert swept.problems == []
     assert [(r["device"], r["batch"]) for r in records] == [
         *(("cpu", 1), ("cpu", 2)),
         *(("cuda", 1), ("cuda", 2)),
@@ -76,19 +85,59 @@ def test_a_batch_in_parts_on_both_devices(name):
 
 
 def test_a_long_step_ends_the_sweep():
-    assert len(sweep(LAYERS["relu"], ["cpu"], (1, 2, 4), QUICK, limit=0)) == 1
+    assert len(sweep(LAYERS["relu"], ["cpu"], (1, 2, 4), QUICK, limit=0).records) == 1
 
 
-def test_running_out_of_memory_ends_the_sweep(monkeypatch):
-    def fail(*_):
-        raise MemoryError
+class DriverError(RuntimeError):
+    """As CuPy's CUDARuntimeError, which is no MemoryError."""
+
+
+OUT_OF_MEMORY = [MemoryError("no room"), DriverError("cudaErrorMemoryAllocation: out of memory")]
+
+
+def failing_from(batch, error, monkeypatch):
+    measure_batch = cpu_vs_gpu.measure_batch
+
+    def fail(subject, size, *arguments):
+        if size >= batch:
+            raise error
+        return measure_batch(subject, size, *arguments)
 
     monkeypatch.setattr(cpu_vs_gpu, "measure_batch", fail)
-    assert sweep(LAYERS["relu"], ["cpu"], (1, 2), QUICK, limit=1) == []
+    return sweep(LAYERS["relu"], ["cpu"], (1, 2, 4), QUICK, limit=60)
 
 
-def test_after_the_deadline_names_are_kept():
-    assert measure(["mlp"], ["cpu"], (1,), QUICK, 1, time.perf_counter() - 1) == ([], ["mlp"])
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["MemoryError", "of the driver"])
+def test_running_out_of_memory_ends_the_sweep(error, monkeypatch):
+    found = failing_from(2, error, monkeypatch)
+    assert ([r["batch"] for r in found.records], found.problems) == ([1], [])
+
+
+def test_a_batch_that_fails_keeps_those_before_it(monkeypatch):
+    found = failing_from(2, DriverError("an illegal memory access"), monkeypatch)
+    assert [r["batch"] for r in found.records] == [1]
+    (problem,) = found.problems
+    assert problem.endswith("batch 2 on cpu: DriverError: an illegal memory access")
+
+
+def test_a_sweep_that_the_deadline_cuts_is_named(monkeypatch):
+    found = sweep(LAYERS["relu"], ["cpu", "cuda"], (1, 2), QUICK, 1, time.perf_counter() - 1)
+    title = LAYERS["relu"].title
+    assert found.records == []
+    assert found.not_run == [f"{title} on {device} from batch 1 on" for device in ("cpu", "cuda")]
+
+
+def test_a_step_that_cannot_be_recorded_says_why(monkeypatch):
+    def fail(self):
+        raise RuntimeError("no capture today")
+
+    monkeypatch.setattr(graphs.GraphCapture, "_begin", fail)
+    with installed(make_cupy()):
+        found = sweep(WHOLE_NETWORKS["mlp"], ["cuda"], (2,), QUICK, limit=60)
+    assert found.records[0]["captured"] is None
+    assert found.records[0]["problem"] == "RuntimeError: no capture today"
+    (problem,) = found.problems
+    assert problem.endswith("batch 2 on cuda: not replayed: RuntimeError: no capture today")
 
 
 def test_an_update_forgets_gradients_and_changes_numbers():
@@ -118,9 +167,9 @@ def test_tables_show_both_devices_and_the_crossover():
 
 
 def test_results_are_written(tmp_path):
-    text = save(tmp_path / "new", {"cores": 2}, [RESULT], ["lenet5"])
+    text = save(tmp_path / "new", {"cores": 2}, [RESULT], ["lenet5: no luck"])
     assert (tmp_path / "new" / "cpu_vs_gpu.md").read_text() == text
-    assert text.rstrip().endswith("for: lenet5.")
+    assert text.rstrip().endswith("- lenet5: no luck")
 
 
 def test_a_picture_is_drawn(tmp_path):

@@ -3,7 +3,15 @@
 import time
 
 import pytest
-from device_timing import WARM_UP, WHOLE, HostClock, clock_of, first_call, time_phases
+from device_timing import (
+    WARM_UP,
+    WHOLE,
+    HostClock,
+    clock_of,
+    first_call,
+    host_milliseconds,
+    time_phases,
+)
 from timing import Pace
 
 from tests.gpu.strict_cupy import installed, make_cupy
@@ -56,3 +64,10 @@ def test_both_clocks_tell_seconds(device):
         end = clock.mark()
         clock.wait()
         assert 0.02 <= clock.seconds(start, end) < 1
+
+
+def test_the_host_does_not_wait_between_calls():
+    clock, called = Ticks(), []
+    ms = host_milliseconds(clock, lambda: called.append(clock.waits))
+    assert ms >= 0
+    assert (called, clock.waits) == ([1] * len(called), 2)  # it waits before and after all of them

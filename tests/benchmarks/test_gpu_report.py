@@ -1,55 +1,137 @@
 """The report of a GPU, with the stand-in as the GPU: all parts run, and what goes wrong is told."""
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import time
 
-import gpu_parts
+import conv_algorithms
+import cpu_vs_gpu
 import gpu_report
+import gpu_training
 import pytest
-from gpu_parts import Allowance, Findings
-from gpu_report import NO_GPU, main, run_all, run_tests_on_gpu, save
-from passes import Pass
+from gpu_findings import Allowance, Findings
+from gpu_goals import at_least
+from gpu_report import NO_GPU, PARTS, Part, describe_all, main, run_all
+from gpu_writing import Record, save
 from tables import Table
 from timing import Pace
 
 import minicnn
+from tests.benchmarks.stand_ins import LOST_AT, STAND_IN, cupy_in
 from tests.gpu.cuda_on_host.host_module import equip, has_compiler
 from tests.gpu.strict_cupy import installed, make_cupy
 
 PACE = Pace(block_seconds=0, least_calls=1)
+ALL_BUT_TESTS = ["gradients", "bandwidth", "convolutions", "training", "algorithms", "devices"]
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """The stand-in with kernels on the host; PyTorch cannot use it."""
+def gpu(monkeypatch, tmp_path):
+    """The stand-in with kernels on the host, in this process and in those that it starts."""
     if not has_compiler():
         pytest.skip("needs g++, to compile the CUDA kernels for the CPU")
-    monkeypatch.setenv("CUPY_TF32", "0")
+    monkeypatch.setenv("PYTHONPATH", cupy_in(tmp_path / "library"))
     library = make_cupy()
     equip(library)
     with installed(library), minicnn.precision("fast"):
         yield library
 
 
-@pytest.fixture
-def allowance():
-    return Allowance(time.perf_counter() + 60, PACE, is_tiny=True, device="cpu")
+def report_of(tmp_path):
+    report = json.loads((tmp_path / "report.json").read_text())
+    return report | {"parts": {part["name"]: part for part in report["parts"]}}
 
 
 def test_all_parts_but_the_tests_run(gpu, tmp_path, capsys):
-    parts = ["gradients", "bandwidth", "convolutions", "training", "algorithms", "devices"]
-    assert main(["--out", str(tmp_path), "--tiny", "--only", *parts]) == 0, capsys.readouterr().out
-    report = json.loads((tmp_path / "report.json").read_text())
+    assert main(["--out", str(tmp_path), "--tiny", "--only", *ALL_BUT_TESTS]) == 0, (
+        capsys.readouterr().out + (tmp_path / "report.md").read_text()
+    )
+    report = report_of(tmp_path)
     assert report["environment"]["gpu"] == "Stand-in"
-    assert [(p["name"], p["error"], p["failed"], p["not_run"]) for p in report["parts"]] == [
-        (name, None, [], []) for name in parts
-    ]
+    assert list(report["parts"]) == ALL_BUT_TESTS
+    for part in report["parts"].values():
+        assert (part["is_done"], part["failed"], bool(part["data"])) == (True, [], True)
+        without_libraries = [w for w in part["not_run"] if not w.startswith(("cuDNN", "PyTorch"))]
+        assert without_libraries == []
     text = (tmp_path / "report.md").read_text()
-    for heading in ("Gradients against", "Memory-bound", "3x3 convolutions", "Training steps"):
+    for heading in ("Goals", "Gradients against", "Memory-bound", "3x3 conv", "Training steps"):
         assert f"## {heading}" in text
+
+
+def test_a_lost_card_loses_one_row(gpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", cupy_in(tmp_path / "library", STAND_IN + LOST_AT))
+    assert main(["--out", str(tmp_path), "--tiny", "--only", "bandwidth"]) == 1
+    part = report_of(tmp_path)["parts"]["bandwidth"]
+    (words,) = part["failed"]
+    assert words.startswith("copy: CUDARuntimeError: cudaErrorIllegalAddress")
+    assert (part["is_done"], part["not_run"]) == (True, [])
+    assert len(part["data"]) == 7  # all kernels but the copy
+
+
+def test_a_row_that_hangs_is_named_and_the_others_run(gpu, tmp_path, monkeypatch):
+    hanging = "import time\nlibrary.copyto = lambda *arguments: time.sleep(600)\n"
+    monkeypatch.setenv("PYTHONPATH", cupy_in(tmp_path / "library", STAND_IN + hanging))
+    monkeypatch.setattr(gpu_report, "PATIENCE", 3)
+    assert main(["--out", str(tmp_path), "--tiny", "--only", "bandwidth"]) == 1
+    part = report_of(tmp_path)["parts"]["bandwidth"]
+    (words,) = part["failed"]
+    assert words.startswith("copy: the process was stopped")
+    assert (part["is_done"], len(part["data"])) == (True, 7)
+
+
+def test_a_capture_that_fails_is_not_clean(gpu, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no capture today")
+
+    monkeypatch.setattr(gpu.cuda.Stream, "begin_capture", fail)
+    found = Findings(is_done=True)
+    gpu_training.training(Allowance(time.perf_counter() + 60, PACE, is_tiny=True), found)
+    (words,) = found.failed
+    assert words.endswith("minicnn captured: not replayed: RuntimeError: no capture today")
+    assert [row["ms"] is not None for row in found.data] == [True, False]
+    assert not Record("training", PARTS["training"], found).is_clean
+
+
+def test_a_command_that_is_stopped_leaves_what_it_has_found(gpu, tmp_path):
+    hanging = "import time\nlibrary.zeros = lambda *arguments: time.sleep(600)\n"
+    path = cupy_in(tmp_path / "library", STAND_IN + hanging)
+    command = [sys.executable, gpu_report.__file__, "--out", str(tmp_path), "--tiny"]
+    process = subprocess.Popen(
+        [*command, "--only", "bandwidth"], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        wait_for(lambda: "| copy |" in (tmp_path / "report.md").read_text())
+    finally:
+        process.terminate()
+    assert process.wait(20) == 128 + 15
+    part = report_of(tmp_path)["parts"]["bandwidth"]
+    assert (part["is_done"], [row["name"] for row in part["data"]]) == (False, ["copy"])
+    assert "| bandwidth | 6 not run, in BatchNorm | " in (tmp_path / "report.md").read_text()
+
+
+def wait_for(condition, seconds=60):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        try:
+            if condition():
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("it never came to be")
+
+
+def test_a_card_that_cannot_be_described_is_reported_on(gpu, monkeypatch):
+    def fail(index):
+        raise RuntimeError("no properties today")
+
+    monkeypatch.setattr(gpu.cuda.runtime, "getDeviceProperties", fail)
+    found = describe_all()
+    assert found["problem of describe_gpu"] == "RuntimeError: no properties today"
+    assert found["python"]
 
 
 def test_without_a_gpu_there_is_a_message_and_a_status(tmp_path, monkeypatch, capsys):
@@ -59,8 +141,9 @@ def test_without_a_gpu_there_is_a_message_and_a_status(tmp_path, monkeypatch, ca
     assert not (tmp_path / "new").exists()
 
 
-def test_minicnn_need_not_be_installed(tmp_path):
+def test_neither_minicnn_nor_pytest_need_be_installed(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ImportError('broken')")
+    (tmp_path / "pytest.py").write_text("raise ImportError('missing')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, gpu_report.__file__, "--out", str(tmp_path)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
@@ -73,107 +156,66 @@ def test_a_part_that_does_not_exist(gpu, tmp_path, capsys):
     assert "expected some of tests, gradients" in capsys.readouterr().err
 
 
-def test_a_part_that_fails_does_not_take_the_next_one_along():
-    def fail(_):
-        raise RuntimeError("no luck")
-
-    records = run_all({"a": (0.5, fail), "b": (0.5, lambda _: Findings(data=1))}, 1, PACE)
-    assert "no luck" in records[0]["error"]
-    assert (records[1]["error"], records[1]["found"].data) == (None, 1)
-    assert not gpu_report.is_clean(records)
-    assert gpu_report.is_clean(records[1:])
+def options_for(tmp_path, minutes=1.0):
+    return argparse.Namespace(out=tmp_path, minutes=minutes, tiny=True, precision="float32")
 
 
-def test_time_that_is_left_goes_to_the_next_part():
+def test_time_that_is_left_goes_to_the_next_part(tmp_path, monkeypatch):
     deadlines = []
 
-    def note(allowance):
-        deadlines.append(allowance.deadline)
-        return Findings()
+    def note(record, deadline, *_):
+        deadlines.append(deadline)
+        record.found.is_done = True
 
+    monkeypatch.setattr(gpu_report, "run_part", note)
+    monkeypatch.setitem(PARTS, "a", Part(0.25, None, lambda data: []))
+    monkeypatch.setitem(PARTS, "b", Part(0.75, None, lambda data: []))
+    (tmp_path / "parts").mkdir()
     start = time.perf_counter()
-    run_all({"a": (0.25, note), "b": (0.75, note)}, 100, PACE)
-    assert deadlines == [pytest.approx(start + 25, abs=1), pytest.approx(start + 100, abs=1)]
+    records = run_all(["a", "b"], options_for(tmp_path, 100 / 60), {})
+    assert deadlines == [pytest.approx(start + 25, abs=2), pytest.approx(start + 100, abs=2)]
+    assert all(record.is_clean for record in records)
 
 
 def test_the_report_tells_what_was_wrong_and_what_was_not_run(tmp_path):
-    found = Findings([Table("Rows", ["", "ms"], [["x", 1.5]])], {}, ["y"], ["z is off"])
-    records = [
-        {"name": "a", "seconds": 1.0, "error": None, "found": found},
-        {"name": "b", "seconds": 1.0, "error": "Traceback: no luck", "found": Findings()},
-    ]
+    def tables(data):
+        return [Table("Rows", ["", "ms"], [["x", number] for number in data])]
+
+    part = Part(
+        1, None, tables, lambda data: [at_least("speed", "x", n, 2) for n in data], ("speed",)
+    )
+    found = Findings([1.5], ["z is off"], planned=["x", "y"], begun=["x"], is_done=True)
+    records = [Record("a", part, found, 1.0), Record("b", part, Findings(doing="row 7"))]
     save(tmp_path, {"gpu": "some"}, records)
     text = (tmp_path / "report.md").read_text()
-    for words in ("| x | 1.5 |", "- z is off", "left for: y.", "no luck", "1 found wrong, 1 rows"):
+    for words in (
+        "| x | 1.5 |",
+        "- z is off",
+        "not run: y.",
+        "1 found wrong, 1 not run",
+        "in row 7",
+    ):
         assert words in text
+    assert "| speed | 0 of 1 | x (1.50) |" in text
 
 
-@pytest.mark.parametrize("part", [gpu_parts.gradients, gpu_parts.bandwidth, gpu_parts.training])
-def test_after_the_deadline_no_row_begins(part):
-    found = part(Allowance(time.perf_counter() - 1, PACE, is_tiny=True, device="cpu"))
-    assert found.not_run
-    assert all(table.rows == [] for table in found.tables)
+def test_tables_that_cannot_be_made_lose_no_numbers(tmp_path):
+    def tables(data):
+        raise KeyError("a column")
+
+    save(tmp_path, {}, [Record("a", Part(1, None, tables), Findings([1.5]))])
+    assert report_of(tmp_path)["parts"]["a"]["data"] == [1.5]
+    assert "KeyError: 'a column'" in (tmp_path / "report.md").read_text()
 
 
-def test_a_wrong_gradient_is_found(allowance, monkeypatch):
-    true_backward = Pass.backward
-
-    def backward(self):
-        true_backward(self)
-        for parameter in self.model.parameters():
-            if parameter.grad.dtype == "float32":
-                parameter.grad *= 1.01
-
-    monkeypatch.setattr(Pass, "backward", backward)
-    monkeypatch.setattr(gpu_parts, "TIMES_THE_CPU", 0.5)  # which makes the same mistake here
-    failed = gpu_parts.gradients(allowance).failed
-    assert [words.partition(":")[0] for words in failed] == [
-        f"gradients of {name}" for name in ("conv 3x3", "batch norm", "mlp")
-    ]
-
-
-def test_pytorch_trains_beside_ours(allowance, torch):
-    (row,) = gpu_parts.training(allowance).data
-    assert row["problems"] == {}
-    present = [name for name, ms in row["ms"].items() if ms]
-    assert {"minicnn", "PyTorch eager", "PyTorch channels-last"} <= {*present}
-
-
-def test_a_contestant_that_fails_is_named(allowance, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "module"), [("algorithms", conv_algorithms), ("devices", cpu_vs_gpu)]
+)
+def test_a_picture_that_cannot_be_drawn_loses_nothing(tmp_path, monkeypatch, name, module):
     def fail(*_):
-        raise RuntimeError("no luck")
+        raise ValueError("no font")
 
-    monkeypatch.setattr(gpu_parts, "torch_step", fail)
-    found = gpu_parts.training(allowance)
-    assert "mlp 2, PyTorch eager: RuntimeError: no luck" in found.failed
-    assert found.data[0]["ms"]["minicnn"] > 0
-
-
-TESTS = """
-import pytest
-
-def test_good(): pass
-def test_bad(): assert 0
-def test_skipped(): pytest.skip("for a reason")
-"""
-
-
-def test_outcomes_of_tests_are_counted(tmp_path, allowance):
-    (tmp_path / "test_some.py").write_text(TESTS)
-    found = run_tests_on_gpu(tmp_path, [[str(tmp_path / "test_some.py")]], allowance)
-    assert (found.data[0]["PASSED"], found.data[0]["FAILED"], found.data[0]["SKIPPED"]) == (1, 1, 1)
-    assert len(found.failed) == 1
-    assert "test_bad" in found.failed[0]
-
-
-def test_tests_that_take_too_long_are_stopped(tmp_path):
-    (tmp_path / "test_long.py").write_text("import time\ndef test_long(): time.sleep(60)\n")
-    soon = Allowance(time.perf_counter() + 1.5, PACE)
-    found = run_tests_on_gpu(tmp_path, [[str(tmp_path / "test_long.py")]], soon)
-    assert "stopped after" in found.not_run[0]
-    assert found.failed == []
-
-
-def test_tests_that_cannot_be_collected_are_told(tmp_path, allowance):
-    found = run_tests_on_gpu(tmp_path, [[str(tmp_path / "missing.py")]], allowance)
-    assert "ended with status 4" in found.failed[0]
+    monkeypatch.setattr(module, "draw", fail)
+    record = Record(name, PARTS[name], Findings(is_done=True))
+    gpu_report.draw_pictures(tmp_path, record)
+    assert record.found.not_run == [f"{name}.png could not be drawn: ValueError: no font"]

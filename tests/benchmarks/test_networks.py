@@ -1,5 +1,5 @@
 import pytest
-from networks import NETWORKS, Network, norm_add_relu_of
+from networks import NETWORKS, Network, bottleneck_of, norm_add_relu_of, resnet50
 
 from minicnn import models, nn
 
@@ -30,6 +30,18 @@ def test_the_blocks_of_resnet_have_the_same_weights(torch):
     for settings in ((8, 8), (8, 16, 2)):
         ours, theirs = basic_block_of(nn)(*settings), basic_block_of(torch.nn)(*settings)
         assert shapes(ours) == shapes(theirs)
+
+
+def test_the_bottlenecks_of_resnet_have_the_same_weights(torch):
+    for settings in ((8, 4), (16, 4, 2)):
+        ours, theirs = bottleneck_of(nn)(*settings), bottleneck_of(torch.nn)(*settings)
+        assert shapes(ours) == shapes(theirs)
+
+
+def test_resnet50_has_the_known_number_of_parameters(torch):
+    with torch.device("meta"):
+        network = resnet50(torch.nn)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 25_557_032
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
