@@ -9,8 +9,10 @@
 Of each row all contestants run in this process by turns, with the same number of threads, on the
 same weights and numbers: minicnn, minicnn with precision="exact" (no Winograd), PyTorch with images in
 NCHW order, and PyTorch channels-last. Training steps and inference of minicnn are captured, as by `fit` and
-`minicnn.capture(model)`; beside that, they are timed without. Before a row is timed, its outputs and
-gradients are compared with PyTorch's in float64. The ratio is the better of PyTorch's medians / ours.
+`minicnn.capture(model)`; beside that, they are timed without. Before a row is timed, what it computes is
+compared with PyTorch in float64: outputs, or what one training step changes, of the very thing that is timed,
+captured where that is; agreement.py says what is allowed, starts.py why the weights make that telling. The
+ratio is the better of PyTorch's medians / ours.
 
 Results go to benchmarks/results: vs_pytorch.json, .md, .png, and vs_pytorch_operations.png. Rows that are
 measured again replace what was there; the rest stays, if it was measured with the same versions on the
@@ -20,7 +22,7 @@ same machine.
 import argparse
 import gc
 
-from agreement import require, worst
+from agreement import require, require_recorded, worst
 from environment import describe
 from libraries import (
     EXACT,
@@ -50,11 +52,15 @@ def measure(row: Row, pace: Pace) -> dict:
     entries: dict[str, Entry] = {mode.name: row.prepare(mode) for mode in row.modes}
     errors = errors_of(row, entries)
     theirs = [mode.name for mode in row.modes if not mode.ours]
-    require(errors, entries.keys() - theirs, row.tolerance, row.name)
+    ours = {mode.name: errors[mode.name] for mode in row.modes if mode.ours}
+    require(ours, row.tolerance, row.name)
     for entry in entries.values():
         if entry.warm_up is not None:
             entry.warm_up()
+    recordings = {name: entry.recording for name, entry in entries.items()}
+    require_recorded(row.name, recordings)
     samples = alternate({name: entry.contestant for name, entry in entries.items()}, pace)
+    require_recorded(row.name, recordings)
     record = {
         "name": row.name,
         "group": row.group,

@@ -5,10 +5,14 @@ pytest.importorskip("torch")
 pytest.importorskip("numba")
 from agreement import worst
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, REFERENCE
+from networks import NETWORKS
 from operations import Convolution, convolution, operation_rows
 from peaks import Level, Peaks
 from roofline_kernels import KERNELS
-from rows import network_rows, training_step
+from rows import LEARNING_RATE, Trainer, network_rows, training_step
+from starts import network_in, random_batch, weights_of
+
+from minicnn import Tensor
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -23,9 +27,29 @@ def test_kernels_have_names_of_their_own_and_something_to_do():
 
 
 @pytest.mark.parametrize("mode", [MINICNN, NCHW, CHANNELS_LAST], ids=lambda mode: mode.name)
-def test_gradients_of_a_network_agree(mode):
+def test_what_a_step_changes_agrees(mode):
     reference = training_step("mlp", REFERENCE).results()
     assert worst(training_step("mlp", mode).results(), reference) < 1e-5
+
+
+def test_the_compared_step_leaves_the_start_behind():
+    network = network_in(MINICNN, "mlp")
+    trainer = Trainer(MINICNN, network)
+    images, labels = random_batch(NETWORKS["mlp"], 2)
+    changes = trainer.compared_step(Tensor(images), Tensor(labels), weights_of("mlp"))
+    assert min(np.abs(change).max() for change in changes.values()) > 0
+    for name, parameter in network.named_parameters():
+        np.testing.assert_array_equal(parameter.array, weights_of("mlp")[name])
+    assert trainer.optimizer.param_groups[0]["lr"] == LEARNING_RATE
+
+
+def test_a_compared_step_that_is_no_replay_is_refused():
+    trainer = Trainer(MINICNN, network_in(MINICNN, "mlp"))
+    trainer.model.register_forward_hook(lambda *_: None)  # a capture refuses hooks
+    images, labels = random_batch(NETWORKS["mlp"], 2)
+    message = r"minicnn does not run from a recording: .* hooks"
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match=message):
+        trainer.compared_step(Tensor(images), Tensor(labels), weights_of("mlp"))
 
 
 @pytest.mark.parametrize("part", ["forward", "input gradient", "weight gradient"])
