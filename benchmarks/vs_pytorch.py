@@ -16,7 +16,7 @@ ratio is the better of PyTorch's medians / ours.
 
 Results go to benchmarks/results: vs_pytorch.json, .md, .png, and vs_pytorch_operations.png. Rows that are
 measured again replace what was there; the rest stays, if it was measured with the same versions on the
-same machine.
+same machine. Each row says at which commit of minicnn that was; rows of other commits than the newest are marked.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from libraries import (
 )
 from memory import measured_in_new_process
 from operations import operation_rows
+from provenance import measured
 from report import add_to, line_of, save
 from rows import Entry, Row, network_rows
 from timing import Pace, alternate, medians, ratio
@@ -84,12 +85,11 @@ def errors_of(row: Row, entries: dict[str, Entry]) -> dict[str, float]:
     return {name: worst(entry.results(), reference) for name, entry in entries.items()}
 
 
-def memory_of(network: str, threads: int) -> dict[str, dict[str, float]]:
-    """Return what a training step adds to the memory of a process, in each mode, in MiB."""
-    measured = {
-        mode.name: measured_in_new_process(network, mode, threads) for mode in NETWORK_MODES
-    }
-    return {name: value for name, value in measured.items() if value is not None}
+def memory_record(network: str, threads: int, stamp: dict[str, str]) -> dict[str, dict]:
+    """Return what a training step adds to the memory of a process, in each mode, in MiB, and the stamp with it."""
+    peaks = {mode.name: measured_in_new_process(network, mode, threads) for mode in NETWORK_MODES}
+    memory = {name: value for name, value in peaks.items() if value is not None}
+    return {"memory": memory, "memory_measured": stamp}
 
 
 def selected(rows: list[Row], words: list[str] | None) -> list[Row]:
@@ -130,14 +130,15 @@ def main() -> None:
         return
     use_threads(options.threads)
     environment = describe() | thread_settings(options.threads)
+    stamp = measured()  # of the code that has been imported
     for row in rows:
         if options.only_memory:
             if row.network:
-                add_to(environment, row.name, {"memory": memory_of(row.network, options.threads)})
+                add_to(environment, row.name, memory_record(row.network, options.threads, stamp))
             continue
-        record = measure(row, pace_for(row, options))
+        record = measure(row, pace_for(row, options)) | {"measured": stamp}
         if row.network and not options.no_memory:
-            record["memory"] = memory_of(row.network, options.threads)
+            record |= memory_record(row.network, options.threads, stamp)
         gc.collect()
         print(line_of(record), flush=True)
         if not options.quick:
