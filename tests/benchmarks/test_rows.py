@@ -3,10 +3,10 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("numba")
-from agreement import worst
+from agreement import TOLERANCE, worst
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, REFERENCE
 from networks import NETWORKS
-from operations import Convolution, convolution, operation_rows
+from operations import LAYERS, Convolution, convolution, operation_rows
 from peaks import Level, Peaks
 from roofline_kernels import KERNELS
 from rows import LEARNING_RATE, Trainer, network_rows, training_step
@@ -63,6 +63,19 @@ def test_the_arithmetic_of_a_convolution():
     case = Convolution(N=2, H=6, C=4, K=8, size=3, stride=2)
     assert case.output_size == 3
     assert case.flops == 2 * (2 * 3 * 3 * 8) * (4 * 3 * 3)
+
+
+def test_a_convolution_without_padding():
+    case = Convolution(N=2, H=6, C=4, K=8, is_padded=False)
+    assert case.output_size == 4
+    assert case.title == "3x3 4->8 at 6, no padding, batch 2"
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose_2", "linear_1024_1"])
+def test_layers_agree_forward_and_backward(name):
+    _, make = LAYERS[name]
+    ours, theirs = (make(True, mode).results() for mode in (MINICNN, REFERENCE))
+    assert worst(ours, theirs) < TOLERANCE
 
 
 def test_exact_convolutions_use_no_transforms():

@@ -14,8 +14,8 @@ EVERY = {
     "lenet5": 1,
     "lenet5_sigmoid": 1,
     "vgg_like": 1,
-    "resnet18": 7,
-    "mobilenet": 9,
+    "resnet18": 10,
+    "mobilenet": 14,
 }
 """Of the convolutions of a network every so manyth is left out in turn."""
 
@@ -50,7 +50,7 @@ def test_outputs_depend_on_convolutions(torch, name):
             assert change > 100 * INFERENCE_TOLERANCE, where
 
 
-@pytest.mark.parametrize("name", ["first_cnn", "mobilenet"])
+@pytest.mark.parametrize("name", ["first_cnn", "resnet18"])
 def test_outputs_keep_their_size(torch, name):
     network = network_in(NCHW, name).eval()
     with torch.inference_mode():
