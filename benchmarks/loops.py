@@ -6,7 +6,6 @@ with loops that do nothing in place of the compiled ones. The difference is what
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numba
 
@@ -15,23 +14,23 @@ from minicnn.kernels.capture import Capture, Note
 from minicnn.kernels.cpu.compiled import on_threads
 
 
-@dataclass(frozen=True)
 class Calls:
     """Calls that were made in a computation.
 
-    Attributes:
+    Args:
         notes: of these calls, in order.
-        captures: what has noted them; the arrays lie in their memory.
+        captures: what has noted them; the arrays lie in their memory, so that they are kept.
     """
 
-    notes: list[Note]
-    captures: list[Capture]
+    def __init__(self, notes: list[Note], captures: list[Capture]):
+        self.notes = notes
+        self.captures = captures
+        self._all = Capture()
+        self._all.notes = notes
 
-    def replay(self) -> Callable[[], None]:
-        """Return what makes the calls as a replayed step makes them."""
-        capture = Capture()
-        capture.notes = self.notes
-        return capture.replay
+    def replay(self) -> None:
+        """Make the calls, as a replayed step makes them."""
+        self._all.replay()
 
     def emptied(self) -> "Calls":
         """Return the calls with loops that do nothing with the same arguments in place of the compiled ones."""

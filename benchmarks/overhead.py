@@ -127,8 +127,8 @@ def contestants_of(prepare: Callable[[Mode], Work]) -> dict[str, Contestant]:
     """Return some work in each mode; the calls that it makes; and these without what loops compute."""
     contestants = {mode.name: prepare(mode).contestant(mode) for mode in MODES}
     calls = calls_of(prepare(UNCAPTURED).contestant(UNCAPTURED).call)
-    contestants[LOOPS] = Contestant(calls.replay())
-    contestants[EMPTY] = Contestant(calls.emptied().replay())
+    contestants[LOOPS] = Contestant(calls.replay)
+    contestants[EMPTY] = Contestant(calls.emptied().replay)
     return contestants
 
 

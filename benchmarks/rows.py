@@ -148,13 +148,17 @@ class Trainer:
     ) -> dict[str, np.ndarray]:
         """Return the loss, and what one step as it is timed changes; then put everything back.
 
+        Where steps are captured, this one is a replay: others come before it, with a learning rate of 0, which
+        changes no parameter. Dropout is off, since each library draws other numbers; with it, the step has to be
+        recorded again.
+
         Args:
             images: (N, C, H, W).
             labels: (N,).
             start: the parameters that the model has now, by name.
 
-        Where steps are captured, this one is a replay: others come before it, with a learning rate of 0, which
-        changes no parameter. Dropout is off, since each library draws other numbers; it is recorded again afterwards.
+        Raises:
+            ValueError: if the step is to be captured and runs as usual.
         """
         fresh = self.optimizer.state_dict()
         dropouts = [part for part in self.model.modules() if isinstance(part, self.mode.nn.Dropout)]

@@ -20,9 +20,9 @@ def test_calls_are_made_again_and_without_loops_change_nothing(x):
     calls = calls_of(lambda: kept.append(F.relu(x)))
     result, expected = kept[-1].array, np.maximum(x.array, 0)
     result.fill(7)
-    calls.emptied().replay()()
+    calls.emptied().replay()
     assert (result == 7).all()
-    calls.replay()()
+    calls.replay()
     np.testing.assert_array_equal(result, expected)
 
 
@@ -52,7 +52,7 @@ def test_the_loops_of_an_optimizer_are_found(x):
 
     calls = calls_of(step)
     weight = layer.weight.array.copy()
-    calls.replay()()
+    calls.replay()
     assert (layer.weight.array != weight).all()
 
 
