@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from environment import describe
+from provenance import commits_of, mark, measured
 
 import minicnn
 from minicnn import data, models, nn, optim
@@ -184,7 +185,8 @@ def table(runs: list[dict]) -> str:
         shown = [
             f"{r['result']:.2f} degrees" if task.regression else f"{r['result']:.2%}" for r in mine
         ]
-        results = ", ".join(f"{value} ({r['seed']})" for value, r in zip(shown, mine, strict=True))
+        seeds_and_marks = [f"({record['seed']}){mark(record, runs)}" for record in mine]
+        results = ", ".join(map(" ".join, zip(shown, seeds_and_marks, strict=True)))
         seconds = np.median([record["training_seconds"] for record in mine])
         cells = (
             task.title,
@@ -197,7 +199,7 @@ def table(runs: list[dict]) -> str:
         )
         rows.append(f"| {' | '.join(cells)} |")
     environment = ", ".join(f"{key} {value}" for key, value in describe().items())
-    return "\n".join(rows) + f"\n\n{environment}\n"
+    return "\n".join(rows) + f"\n\n{commits_of(runs)}\n\n{environment}\n"
 
 
 def main() -> None:
@@ -219,7 +221,7 @@ def main() -> None:
     unknown = set(options.networks) - set(TASKS)
     if unknown:
         parser.error(f"unknown network {', '.join(sorted(unknown))}; known are {', '.join(TASKS)}")
-    chosen = options.networks or list(TASKS)
+    chosen, stamp = options.networks or list(TASKS), measured()
     try:  # before anything is trained: are all data sets there?
         for sets in {sets_of(TASKS[name]) for name in chosen}:
             sets(options)
@@ -230,7 +232,7 @@ def main() -> None:
         if options.epochs is not None:
             task = replace(task, epochs=options.epochs)
         for seed in options.seeds:
-            record = run(name, task, seed, options)
+            record = run(name, task, seed, options) | {"measured": stamp}
             print(
                 f"{name}, seed {seed}: {record['result']:.4f} {record['unit']} ({record['measured_on']})",
                 flush=True,

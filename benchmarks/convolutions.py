@@ -9,7 +9,7 @@ PARTS = ("forward", "input gradient", "weight gradient")
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of square images with square filters, padded so that stride 1 keeps the size."""
+    """A convolution of square images with square filters; if it is padded, stride 1 keeps the size."""
 
     N: int
     H: int
@@ -18,6 +18,7 @@ class Convolution:
     size: int = 3
     stride: int = 1
     groups: int = 1
+    is_padded: bool = True
 
     @property
     def title(self) -> str:
@@ -25,12 +26,13 @@ class Convolution:
         step = f"/{self.stride}" if self.stride > 1 else ""
         kind = "depthwise " if self.groups > 1 else ""
         channels = str(self.C) if self.groups > 1 else f"{self.C}->{self.K}"
-        return f"{kind}{self.size}x{self.size}{step} {channels} at {self.H}, batch {self.N}"
+        margin = "" if self.is_padded else ", no padding"
+        return f"{kind}{self.size}x{self.size}{step} {channels} at {self.H}{margin}, batch {self.N}"
 
     @property
     def padding(self) -> int:
         """Rows and columns of zeros on each side."""
-        return self.size // 2
+        return self.size // 2 if self.is_padded else 0
 
     @property
     def output_size(self) -> int:

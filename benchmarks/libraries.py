@@ -56,9 +56,9 @@ class Mode:
 
     def features(self, array: np.ndarray, requires_grad: bool = False) -> Any:
         """Return a tensor as a layer inside a network gets it: minicnn's are channels-last in memory."""
-        if self.ours and array.ndim == 4:
-            channels_last = np.ascontiguousarray(array.transpose(0, 2, 3, 1))  # (N, H, W, C)
-            array = channels_last.transpose(0, 3, 1, 2)  # (N, C, H, W)
+        if self.ours and array.ndim > 2:
+            channels_last = np.ascontiguousarray(np.moveaxis(array, 1, -1))  # (N, H, W, C)
+            array = np.moveaxis(channels_last, -1, 1)  # (N, C, H, W), or (N, C, L)
             return minicnn.Tensor(array, requires_grad)
         return self.tensor(array, requires_grad)
 

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from libraries import NETWORK_MODES, Mode, use_threads
 from networks import NETWORKS
 from resident import STATUS, give_back, reset_peak, status
-from rows import Trainer, network_in, random_batch
+from rows import Trainer
+from starts import network_in, random_batch
 
 MODES = {mode.name: mode for mode in NETWORK_MODES}
 

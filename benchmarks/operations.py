@@ -37,10 +37,19 @@ CONVOLUTIONS = [
     Convolution(64, 28, 1, 32),
     Convolution(8, 224, 3, 32, stride=2),
     Convolution(4, 224, 3, 64),
-    Convolution(16, 24, 40, 72),
+    Convolution(
+        64, 13, 8, 16, is_padded=False
+    ),  # the second layer of the first CNN, and of LeNet-5
+    Convolution(64, 14, 6, 16, size=5, is_padded=False),
+    Convolution(8, 112, 64, 64, size=1),
+    Convolution(16, 24, 40, 72),  # channels that fill no vectors
+    Convolution(16, 24, 20, 50),
+    Convolution(16, 12, 96, 200),
     Convolution(8, 14, 512, 512, groups=512),
     Convolution(8, 112, 32, 32, groups=32),
     Convolution(8, 112, 64, 64, stride=2, groups=64),
+    Convolution(8, 112, 8, 8, groups=8),
+    Convolution(8, 112, 16, 16, groups=16),
 ]
 
 
@@ -191,9 +200,35 @@ LAYERS = {
         "dense 1024->1000, batch 8",
         functools.partial(layer, lambda nn: nn.Linear(1024, 1000), (8, 1024)),
     ),
+    "linear_1024_2": (
+        "dense 1024->1000, batch 2",
+        functools.partial(layer, lambda nn: nn.Linear(1024, 1000), (2, 1024)),
+    ),
+    "linear_1024_1": (
+        "dense 1024->1000, batch 1",
+        functools.partial(layer, lambda nn: nn.Linear(1024, 1000), (1, 1024)),
+    ),
     "linear_4096": (
         "dense 4096->4096, batch 4",
         functools.partial(layer, lambda nn: nn.Linear(4096, 4096), (4, 4096)),
+    ),
+    "linear_4096_1": (
+        "dense 4096->4096, batch 1",
+        functools.partial(layer, lambda nn: nn.Linear(4096, 4096), (1, 4096)),
+    ),
+    "conv1d": (
+        "conv1d 5 64->128 over 200, batch 32",
+        functools.partial(layer, lambda nn: nn.Conv1d(64, 128, 5, padding=2), (32, 64, 200)),
+    ),
+    "conv_transpose_2": (
+        "transposed 2x2/2 128->64 at 28, batch 8",
+        functools.partial(layer, lambda nn: nn.ConvTranspose2d(128, 64, 2, 2), (8, 128, 28, 28)),
+    ),
+    "conv_transpose_4": (
+        "transposed 4x4/2 256->128 at 14, batch 8",
+        functools.partial(
+            layer, lambda nn: nn.ConvTranspose2d(256, 128, 4, 2, 1), (8, 256, 14, 14)
+        ),
     ),
 }
 
@@ -218,7 +253,8 @@ def optimizer(name: str, options: dict[str, float], mode: Mode) -> Entry:
     rule = getattr(mode.library.optim, name)(params, **options, **fused)
 
     def results() -> dict[str, np.ndarray]:
-        rule.step()
+        for _ in range(2):  # the second with a momentum of before
+            rule.step()
         return {str(i): mode.array(param) for i, param in enumerate(params)}
 
     return Entry(Contestant(rule.step), results)

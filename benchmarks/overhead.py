@@ -4,15 +4,20 @@
 
 Each operation is applied N times, one after the other, to images of 4 channels of 4x4 pixels, in two ways:
 N = 1, and N = 21. A twentieth of the difference is what one more operation costs, forward and backward, with
-the gradients of its parameters. Arithmetic takes well below a microsecond of it; the rest is Python here, and
-C++ in PyTorch, whose images are in NCHW order. minicnn is timed captured (`minicnn.capture`), as `fit` trains,
-and uncaptured. All take turns, with one thread. The last row is a whole training step of a network of five
-layers, with cross-entropy and SGD. Results go to benchmarks/results/overhead.json and overhead.md.
+the gradients of its parameters. What is not arithmetic is Python here, and C++ in PyTorch, whose images are in
+NCHW order. minicnn is timed captured (`minicnn.capture`), as `fit` trains, and uncaptured. All take turns, with one
+thread. The last row is a whole training step of a network of five layers, with cross-entropy and SGD. Results go to
+benchmarks/results/overhead.json and overhead.md.
+
+To tell Python from arithmetic, the calls that an operation makes are replayed twice: as they are, and with loops that
+do nothing in place of the compiled ones (loops.py). The difference is what the loops compute.
 """
 
 import argparse
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +25,8 @@ from typing import Any
 import numpy as np
 from environment import describe
 from libraries import MINICNN, NCHW, UNCAPTURED, Mode, thread_settings, use_threads
+from loops import calls_of
+from provenance import measured
 from timing import Contestant, Pace, alternate, medians
 
 import minicnn
@@ -30,6 +37,11 @@ FEW, MANY = 1, 21
 """How often an operation is applied in the two ways."""
 
 MODES = MINICNN, UNCAPTURED, NCHW
+
+LOOPS, EMPTY, PYTHON = "loops", "empty loops", "Python"
+"""The calls of an operation; the same with loops that do nothing; and what the loops do not take."""
+
+COLUMNS = MINICNN.name, LOOPS, PYTHON, UNCAPTURED.name, NCHW.name
 
 IMAGES = (2, 4, 4, 4)
 """Images of so few numbers that their arithmetic takes no time."""
@@ -48,7 +60,31 @@ LAYERS: dict[str, Callable[[ModuleType], Any]] = {
 """Operations that keep the shape of the images, as functions of a library's layers."""
 
 
-def chain(mode: Mode, build: Callable[[ModuleType], Any], length: int) -> Contestant:
+@dataclass(frozen=True)
+class Work:
+    """What is timed in a mode.
+
+    Attributes:
+        once: carries it out.
+        leaves: tensors whose gradients are forgotten after each time.
+    """
+
+    once: Callable[[], object]
+    leaves: Sequence[Any] = ()
+
+    def contestant(self, mode: Mode) -> Contestant:
+        """Return the work as this mode does it."""
+        step = minicnn.capture(self.once) if mode.captured else self.once
+
+        def call() -> None:
+            step()
+            for leaf in self.leaves:
+                leaf.grad = None
+
+        return Contestant(call)
+
+
+def chain(build: Callable[[ModuleType], Any], length: int, mode: Mode) -> Work:
     """Return `length` times the operation, each with parameters of its own, and the way back."""
     layers = [build(mode.nn) for _ in range(length)]
     numbers = np.random.default_rng(0).standard_normal(IMAGES, dtype=np.float32)
@@ -61,14 +97,7 @@ def chain(mode: Mode, build: Callable[[ModuleType], Any], length: int) -> Contes
             x = layer(x)
         x.backward(gradient)
 
-    step = minicnn.capture(forward_and_backward) if mode.captured else forward_and_backward
-
-    def call() -> None:
-        step()
-        for leaf in leaves:
-            leaf.grad = None
-
-    return Contestant(call)
+    return Work(forward_and_backward, leaves)
 
 
 def tiny_network(nn: ModuleType) -> Any:
@@ -78,7 +107,7 @@ def tiny_network(nn: ModuleType) -> Any:
     )
 
 
-def tiny_step(mode: Mode) -> Contestant:
+def tiny_step(mode: Mode) -> Work:
     """Return a training step of the tiny network: zero_grad, forward, cross-entropy, backward, SGD."""
     rng = np.random.default_rng(0)
     model = tiny_network(mode.nn)
@@ -86,34 +115,46 @@ def tiny_step(mode: Mode) -> Contestant:
     images = mode.tensor(rng.standard_normal(IMAGES, dtype=np.float32))
     labels = mode.tensor(rng.integers(0, 4, IMAGES[0]))
 
-    def train(images: Any, labels: Any) -> None:
+    def train() -> None:
         optimizer.zero_grad()
         mode.nn.functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
 
-    step = minicnn.capture(train) if mode.captured else train
-    return Contestant(lambda: step(images, labels))
+    return Work(train)
+
+
+def contestants_of(prepare: Callable[[Mode], Work]) -> dict[str, Contestant]:
+    """Return some work in each mode; the calls that it makes; and these without what loops compute."""
+    contestants = {mode.name: prepare(mode).contestant(mode) for mode in MODES}
+    calls = calls_of(prepare(UNCAPTURED).contestant(UNCAPTURED).call)
+    contestants[LOOPS] = Contestant(calls.replay)
+    contestants[EMPTY] = Contestant(calls.emptied().replay)
+    return contestants
+
+
+def microseconds(milliseconds: dict[str, float]) -> dict[str, float]:
+    """Return the times in each mode, and of the captured one how much is loops and how much is Python."""
+    times = {mode.name: 1e3 * milliseconds[mode.name] for mode in MODES}
+    times[LOOPS] = 1e3 * (milliseconds[LOOPS] - milliseconds[EMPTY])
+    times[PYTHON] = times[MINICNN.name] - times[LOOPS]
+    return times
 
 
 def measure(pace: Pace) -> dict[str, dict[str, float]]:
     """Return for each row the microseconds in each mode."""
     rows = {}
     for name, build in LAYERS.items():
-        contestants = {
-            f"{mode.name} {length}": chain(mode, build, length)
-            for mode in MODES
-            for length in (FEW, MANY)
-        }
-        middle = medians(alternate(contestants, pace))
-        rows[name] = {
-            mode.name: 1e3
-            * (middle[f"{mode.name} {MANY}"] - middle[f"{mode.name} {FEW}"])
-            / (MANY - FEW)
-            for mode in MODES
-        }
+        few, many = (
+            contestants_of(functools.partial(chain, build, length)) for length in (FEW, MANY)
+        )
+        both = {f"{who} {FEW}": one for who, one in few.items()}
+        both |= {f"{who} {MANY}": one for who, one in many.items()}
+        middle = medians(alternate(both, pace))
+        rows[name] = microseconds(
+            {who: (middle[f"{who} {MANY}"] - middle[f"{who} {FEW}"]) / (MANY - FEW) for who in few}
+        )
         print(name, rows[name], flush=True)
-    steps = alternate({mode.name: tiny_step(mode) for mode in MODES}, pace)
-    rows["a training step"] = {name: 1e3 * ms for name, ms in medians(steps).items()}
+    rows["a training step"] = microseconds(medians(alternate(contestants_of(tiny_step), pace)))
     return rows
 
 
@@ -121,12 +162,13 @@ def table(environment: dict, rows: dict[str, dict[str, float]]) -> str:
     """Return the results as Markdown."""
     lines = [
         "# What an operation costs besides its arithmetic\n",
-        "Written by `benchmarks/overhead.py`: forward and backward together, on 128 numbers. Microseconds, medians.\n",
-        "| | minicnn, captured | uncaptured | PyTorch (NCHW) |",
-        "| --- | --- | --- | --- |",
+        "Written by `benchmarks/overhead.py`: forward and backward together, on 128 numbers. Microseconds, medians. "
+        "Loops: what compiled loops compute. Python: what is left of the captured time, their launches included.\n",
+        "| | minicnn, captured | of which loops | of which Python | uncaptured | PyTorch (NCHW) |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, times in rows.items():
-        cells = [f"{times[mode.name]:.1f}" for mode in MODES]
+        cells = [f"{times[column]:.1f}" for column in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", ", ".join(f"{k} {v}" for k, v in environment.items())]) + "\n"
 
@@ -138,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     use_threads(1)
     rows = measure(Pace(2 if options.quick else options.rounds, 0.1))
-    environment = describe() | thread_settings(1)
+    environment = describe() | thread_settings(1) | measured()
     text = table(environment, rows)
     print(text)
     if not options.quick:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, UNCAPTURED
+from provenance import commits_of, mark
 from tables import digits, joined
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,6 +71,7 @@ def tables(environment: dict, rows: list[dict]) -> str:
     """Return all results as Markdown, a table a group."""
     parts = [
         "# minicnn against PyTorch, on a CPU",
+        commits_of(rows),
         f"Written by `benchmarks/vs_pytorch.py`. {', '.join(f'{k} {v}' for k, v in environment.items())}",
         "Medians in milliseconds, float32. PyTorch's is the better of its two layouts (marked c where that is "
         "channels-last; for optimizers, its fused variant). Ratio: PyTorch's / minicnn's, above 1 where minicnn is "
@@ -84,7 +86,7 @@ def tables(environment: dict, rows: list[dict]) -> str:
     for group in GROUPS:
         members = shown(rows, [group])
         if members:
-            parts += [f"## {group}", table(members)]
+            parts += [f"## {group}", table(members, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,8 +95,8 @@ def shown(rows: list[dict], groups: Sequence[str]) -> list[dict]:
     return [row for row in rows if row["group"] in groups]
 
 
-def table(rows: list[dict]) -> str:
-    """Return the rows of one group as a table."""
+def table(rows: list[dict], all_rows: list[dict]) -> str:
+    """Return the rows of one group as a table; those of another commit than the newest of all rows are marked."""
     with_memory = any(row.get("memory") for row in rows)
     with_uncaptured = any("uncaptured_ratio" in row for row in rows)
     headings = ["", *HEADINGS]
@@ -102,9 +104,9 @@ def table(rows: list[dict]) -> str:
     headings += ["memory minicnn, first steps, PyTorch"] if with_memory else []
     lines = [joined(headings), joined(["---"] * len(headings))]
     for row in rows:
-        cells = [row["title"], *cells_of(row)]
+        cells = [row["title"] + mark(row, all_rows), *cells_of(row)]
         cells += uncaptured_cells(row) if with_uncaptured else []
-        cells += [memory_cell(row)] if with_memory else []
+        cells += [memory_cell(row, all_rows)] if with_memory else []
         lines.append(joined(cells))
     return "\n".join(lines)
 
@@ -136,14 +138,18 @@ def uncaptured_cells(row: dict) -> list[str]:
     ]
 
 
-def memory_cell(row: dict) -> str:
-    """Return the peaks of minicnn, in later steps and in the first ones, and of the better of PyTorch's layouts."""
+def memory_cell(row: dict, all_rows: list[dict]) -> str:
+    """Return the peaks of minicnn, in later steps and in the first ones, and of the better of PyTorch's layouts.
+
+    They are marked as a row is, since they may have been measured at another time than the row.
+    """
     memory = row.get("memory")
     if not memory:
         return "-"
     ours = memory[MINICNN.name]
     theirs = min(memory[name]["added"] for name in (NCHW.name, CHANNELS_LAST.name))
-    return ", ".join(map(digits, (ours["added"], ours["first"], theirs)))
+    peaks = ", ".join(map(digits, (ours["added"], ours["first"], theirs)))
+    return peaks + mark({"measured": row.get("memory_measured", {})}, all_rows)
 
 
 # --- picture --------------------------------------------------------------------------------------

@@ -1,23 +1,31 @@
 """The rows of the table that are about whole networks: training steps, inference, an epoch."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from agreement import NETWORK_TOLERANCE
+from agreement import INFERENCE_TOLERANCE, STEP_TOLERANCE, TOLERANCE, require_recorded
 from libraries import NETWORK_MODES, TIMED_MODES, Mode
-from networks import NETWORKS, Network
+from networks import NETWORKS
+from starts import network_in, random_batch, weights_of
 from timing import Contestant
 
 import minicnn
 from minicnn import data
+from minicnn.captured import CapturedStep
 
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
 EPOCH_BATCH = 64
+
+CHECKED_RATE = 1e3
+"""The learning rate of the step that is compared: so large that weights do not round its change away."""
+
+COMPARED_IMAGES = 4
+"""Of how many images outputs are compared, at least: one alone does not tell outputs from a constant."""
 
 STEP, INFERENCE, EPOCH = "training step", "inference", "epoch"
 
@@ -30,11 +38,13 @@ class Entry:
         contestant: what is timed.
         results: computes what is compared between the libraries; called before anything is timed.
         warm_up: what is called between the two, if anything.
+        recording: what must be recorded while it is timed, if anything.
     """
 
     contestant: Contestant
     results: Callable[[], dict[str, np.ndarray]]
     warm_up: Callable[[], None] | None = None
+    recording: CapturedStep | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Row:
     prepare: Callable[[Mode], Entry]
     least: float | None = None
     aim: float | None = None
-    tolerance: float = NETWORK_TOLERANCE
+    tolerance: float = TOLERANCE
     network: str | None = None
     long: bool = False
     modes: tuple[Mode, ...] = TIMED_MODES
@@ -81,6 +91,7 @@ def network_rows(quick: bool = False) -> list[Row]:
             functools.partial(training_step, name),
             network.least,
             network.aim,
+            STEP_TOLERANCE[name],
             network=name,
             modes=NETWORK_MODES,
         )
@@ -95,6 +106,7 @@ def network_rows(quick: bool = False) -> list[Row]:
                     f"{network.title}, batch {batch}",
                     functools.partial(inference, name, batch),
                     *((1.0, 1.5) if network.least is not None else (None, None)),
+                    INFERENCE_TOLERANCE,
                     long=batch > 16 and network.image[-1] > 100,
                     modes=NETWORK_MODES,
                 )
@@ -102,33 +114,9 @@ def network_rows(quick: bool = False) -> list[Row]:
     images = 6_000 if quick else 60_000
     title = f"first CNN, {images:,} images of Fashion-MNIST"
     prepare = functools.partial(epoch, images)
-    last = Row("epoch", EPOCH, title, prepare, 2.0, 4.0, long=True, modes=NETWORK_MODES)
+    goals = 2.0, 4.0, STEP_TOLERANCE["first_cnn"]
+    last = Row("epoch", EPOCH, title, prepare, *goals, long=True, modes=NETWORK_MODES)
     return [*rows, last]
-
-
-@functools.lru_cache(maxsize=1)
-def weights_of(name: str) -> dict[str, np.ndarray]:
-    """The weights that the network starts with in every mode."""
-    torch.manual_seed(0)
-    state = NETWORKS[name].build(torch.nn).state_dict()
-    return {key: tensor.numpy() for key, tensor in state.items()}
-
-
-def network_in(mode: Mode, name: str) -> Any:
-    """Return the network with those weights."""
-    model = mode.module(NETWORKS[name].build)
-    weights = weights_of(name)
-    if not mode.ours:
-        weights = {key: torch.from_numpy(array) for key, array in weights.items()}
-    model.load_state_dict(weights)
-    return model
-
-
-def random_batch(network: Network, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (N, C, H, W) float32 of standard normal numbers, and labels (N,) int64."""
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((batch, *network.image), dtype=np.float32)
-    return images, rng.integers(0, network.classes, batch)
 
 
 class Trainer:
@@ -150,19 +138,58 @@ class Trainer:
         self.optimizer.step()
         return loss
 
-    def gradients(self, images: Any, labels: Any) -> dict[str, np.ndarray]:
-        """Return the outputs, and the gradients of all parameters, of one step that changes none; no dropout."""
+    @property
+    def recording(self) -> CapturedStep | None:
+        """The captured step, if steps are captured."""
+        return self.step if self.mode.captured else None
+
+    def compared_step(
+        self, images: Any, labels: Any, start: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return the loss, and what one step as it is timed changes; then put everything back.
+
+        Where steps are captured, this one is a replay: others come before it, with a learning rate of 0, which
+        changes no parameter. Dropout is off, since each library draws other numbers; with it, the step has to be
+        recorded again.
+
+        Args:
+            images: (N, C, H, W).
+            labels: (N,).
+            start: the parameters that the model has now, by name.
+
+        Raises:
+            ValueError: if the step is to be captured and runs as usual.
+        """
+        fresh = self.optimizer.state_dict()
         dropouts = [part for part in self.model.modules() if isinstance(part, self.mode.nn.Dropout)]
         for part in dropouts:
             part.eval()
-        outputs = self.model(images)
-        self.mode.nn.functional.cross_entropy(outputs, labels).backward()
+        if self.mode.captured:
+            self.set_rate(0.0)
+            record(self.step, images, labels)
+            self.optimizer.load_state_dict(fresh)  # no momentum
+        self.set_rate(CHECKED_RATE)
+        loss = self.step(images, labels)
+        require_recorded("the step that is compared", {self.mode.name: self.recording})
+        results = {"loss": self.mode.array(loss).copy()} | self.changes(start)
+        self.optimizer.load_state_dict(fresh)
         for part in dropouts:
             part.train()
-        results = {"outputs": self.mode.array(outputs)}
-        for name, parameter in self.model.named_parameters():
-            results[name] = self.mode.array(parameter.grad)
         return results
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next steps."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def changes(self, start: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return for each parameter how far it is from the start, float64, and put it back there."""
+        changes = {}
+        with self.mode.without_recording():
+            for name, parameter in self.model.named_parameters():
+                changes[name] = self.mode.array(parameter).astype(np.float64) - start[name]
+                parameter.copy_(self.mode.tensor(start[name]))
+        return changes
 
 
 def training_step(name: str, mode: Mode) -> Entry:
@@ -173,8 +200,9 @@ def training_step(name: str, mode: Mode) -> Entry:
     trainer = Trainer(mode, network_in(mode, name))
     return Entry(
         Contestant(lambda: trainer.step(*batch)),
-        lambda: trainer.gradients(*batch),
+        lambda: trainer.compared_step(*batch, weights_of(name)),
         lambda: record(trainer.step, *batch),
+        trainer.recording,
     )
 
 
@@ -185,20 +213,26 @@ def record(call: Callable[..., Any], images: Any, *labels: Any) -> None:
 
 
 def inference(name: str, size: int, mode: Mode) -> Entry:
-    """Return the forward pass of a network in eval mode, nothing recorded."""
-    images = mode.tensor(random_batch(NETWORKS[name], size)[0])
+    """Return the forward pass of a network in eval mode, nothing recorded on the tape."""
+    batches = -(-COMPARED_IMAGES // size)
+    array, _ = random_batch(NETWORKS[name], batches * size)
+    images, *others = (mode.tensor(part) for part in np.split(array, batches))
     model = network_in(mode, name).eval()
     if mode.captured:
         model = minicnn.capture(model)
 
-    def call() -> Any:
+    def call(images: Any = images) -> Any:
         with mode.without_recording():
             return model(images)
 
     with mode.without_recording():  # at once, so that what is compared comes from a recording, too
         record(model, images)
 
-    return Entry(Contestant(call), lambda: {"outputs": mode.array(call())})
+    def results() -> dict[str, np.ndarray]:
+        outputs = np.concatenate([mode.array(call(part)) for part in (images, *others)])
+        return {"outputs": outputs, "outputs less their mean": outputs - outputs.mean(axis=0)}
+
+    return Entry(Contestant(call), results, recording=model if mode.captured else None)
 
 
 @functools.cache
@@ -220,8 +254,12 @@ def epoch(count: int, mode: Mode) -> Entry:
         for batch in loader:
             trainer.step(*to_layout(mode, batch))
 
-    contestant = Contestant(call, settle=lambda: trainer.step(*first))
-    return Entry(contestant, lambda: trainer.gradients(*first))
+    return Entry(
+        Contestant(call, settle=lambda: trainer.step(*first)),
+        lambda: trainer.compared_step(*first, weights_of("first_cnn")),
+        lambda: record(trainer.step, *first),
+        trainer.recording,
+    )
 
 
 def loader_in(mode: Mode, images: np.ndarray, labels: np.ndarray) -> Any:

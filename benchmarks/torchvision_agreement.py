@@ -42,6 +42,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from environment import describe
+from provenance import measured
 from torchvision_tables import MODES, PAIRS, page
 
 import minicnn
@@ -238,9 +239,10 @@ def main() -> None:
         return
     store = RESULTS / "torchvision_agreement.json"
     earlier = json.loads(store.read_text())["networks"] if store.exists() else {}
+    stamp = measured()
     for name in options.networks or NETWORKS:
         sizes = {"side": NETWORKS[name].side, "batch": options.batch}
-        earlier[name] = sizes | in_new_process(name, options.batch)
+        earlier[name] = sizes | in_new_process(name, options.batch) | {"measured": stamp}
         rows = {known: earlier[known] for known in NETWORKS if known in earlier}
         content = {"environment": environment(), "networks": rows}
         text = page(content)

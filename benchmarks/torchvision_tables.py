@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from provenance import commits_of
+
 GOAL = 1e-4
 """What two programs may differ by in float32."""
 
@@ -27,7 +29,7 @@ def page(content: Mapping[str, Any]) -> str:
     parts = [
         "# Agreement with torchvision, float32\n",
         "Written by `benchmarks/torchvision_agreement.py`; its head says what is compared and how. "
-        f"Distances above {GOAL:g} are bold.\n",
+        f"Distances above {GOAL:g} are bold. {commits_of(list(networks.values()))}\n",
         "## In short\n",
         'With precision="exact". Smooth gradients are those without kinks, in training mode; of outputs and gradients '
         "the larger distance of eval and train is shown.\n",

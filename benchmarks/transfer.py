@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from environment import describe
 from numba import get_num_threads
+from provenance import commits_of, measured
 
 import minicnn
 from minicnn import data, models, nn, optim
@@ -205,6 +206,7 @@ def run(seed: int, digits: data.ImageData, clothes: data.ImageData, settings: Se
     minicnn.manual_seed(seed)
     pretrained, accuracy = pretrain(digits, settings)
     record = {"seed": seed, "threads": get_num_threads(), "accuracy on MNIST": accuracy}
+    record["measured"] = measured()
     record["curves"] = {}
     sets = few_images(clothes, settings.images, seed)
     for way, max_lr in settings.max_lr.items():
@@ -286,6 +288,7 @@ def report(content: dict) -> str:
         "\n".join(lines),
         "![Learning curves](transfer.png)",
         f"On MNIST's test set, the networks reached {digits}.",
+        commits_of(runs),
         f"Settings: {json.dumps(settings)}",
         f"Accuracy by learning rate, on held-out training images: {json.dumps(content['validation'])}",
         ", ".join(f"{key} {value}" for key, value in content["environment"].items()),

@@ -9,18 +9,20 @@
 Of each row all contestants run in this process by turns, with the same number of threads, on the
 same weights and numbers: minicnn, minicnn with precision="exact" (no Winograd), PyTorch with images in
 NCHW order, and PyTorch channels-last. Training steps and inference of minicnn are captured, as by `fit` and
-`minicnn.capture(model)`; beside that, they are timed without. Before a row is timed, its outputs and
-gradients are compared with PyTorch's in float64. The ratio is the better of PyTorch's medians / ours.
+`minicnn.capture(model)`; beside that, they are timed without. Before a row is timed, what it computes is
+compared with PyTorch in float64: outputs, or what one training step changes, of the very thing that is timed,
+captured where that is; agreement.py says what is allowed, starts.py why the weights make that telling. The
+ratio is the better of PyTorch's medians / ours.
 
 Results go to benchmarks/results: vs_pytorch.json, .md, .png, and vs_pytorch_operations.png. Rows that are
 measured again replace what was there; the rest stays, if it was measured with the same versions on the
-same machine.
+same machine. Each row says at which commit of minicnn that was; rows of other commits than the newest are marked.
 """
 
 import argparse
 import gc
 
-from agreement import require, worst
+from agreement import require, require_recorded, worst
 from environment import describe
 from libraries import (
     EXACT,
@@ -33,6 +35,7 @@ from libraries import (
 )
 from memory import measured_in_new_process
 from operations import operation_rows
+from provenance import measured
 from report import add_to, line_of, save
 from rows import Entry, Row, network_rows
 from timing import Pace, alternate, medians, ratio
@@ -50,11 +53,15 @@ def measure(row: Row, pace: Pace) -> dict:
     entries: dict[str, Entry] = {mode.name: row.prepare(mode) for mode in row.modes}
     errors = errors_of(row, entries)
     theirs = [mode.name for mode in row.modes if not mode.ours]
-    require(errors, entries.keys() - theirs, row.tolerance, row.name)
+    ours = {mode.name: errors[mode.name] for mode in row.modes if mode.ours}
+    require(ours, row.tolerance, row.name)
     for entry in entries.values():
         if entry.warm_up is not None:
             entry.warm_up()
+    recordings = {name: entry.recording for name, entry in entries.items()}
+    require_recorded(row.name, recordings)
     samples = alternate({name: entry.contestant for name, entry in entries.items()}, pace)
+    require_recorded(row.name, recordings)
     record = {
         "name": row.name,
         "group": row.group,
@@ -78,12 +85,11 @@ def errors_of(row: Row, entries: dict[str, Entry]) -> dict[str, float]:
     return {name: worst(entry.results(), reference) for name, entry in entries.items()}
 
 
-def memory_of(network: str, threads: int) -> dict[str, dict[str, float]]:
-    """Return what a training step adds to the memory of a process, in each mode, in MiB."""
-    measured = {
-        mode.name: measured_in_new_process(network, mode, threads) for mode in NETWORK_MODES
-    }
-    return {name: value for name, value in measured.items() if value is not None}
+def memory_record(network: str, threads: int, stamp: dict[str, str]) -> dict[str, dict]:
+    """Return what a training step adds to the memory of a process, in each mode, in MiB, and the stamp with it."""
+    peaks = {mode.name: measured_in_new_process(network, mode, threads) for mode in NETWORK_MODES}
+    memory = {name: value for name, value in peaks.items() if value is not None}
+    return {"memory": memory, "memory_measured": stamp}
 
 
 def selected(rows: list[Row], words: list[str] | None) -> list[Row]:
@@ -124,14 +130,15 @@ def main() -> None:
         return
     use_threads(options.threads)
     environment = describe() | thread_settings(options.threads)
+    stamp = measured()  # of the code that has been imported
     for row in rows:
         if options.only_memory:
             if row.network:
-                add_to(environment, row.name, {"memory": memory_of(row.network, options.threads)})
+                add_to(environment, row.name, memory_record(row.network, options.threads, stamp))
             continue
-        record = measure(row, pace_for(row, options))
+        record = measure(row, pace_for(row, options)) | {"measured": stamp}
         if row.network and not options.no_memory:
-            record["memory"] = memory_of(row.network, options.threads)
+            record |= memory_record(row.network, options.threads, stamp)
         gc.collect()
         print(line_of(record), flush=True)
         if not options.quick:

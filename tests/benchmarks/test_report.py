@@ -34,8 +34,8 @@ def test_a_new_row_joins_its_group():
 
 
 def test_a_row_below_its_least_ratio_is_marked():
-    assert "1.20 (below least)" in report.table([record(ratio=1.2)])
-    assert "below" not in report.table([record(ratio=1.5)])
+    assert "1.20 (below least)" in report.table([record(ratio=1.2)], [record()])
+    assert "below" not in report.table([record(ratio=1.5)], [record()])
 
 
 def test_the_better_layout_is_shown():
@@ -47,8 +47,28 @@ def test_memory_is_that_of_the_better_layout_and_of_both_kinds_of_steps():
         name: {"added": value, "first": value + 1}
         for name, value in zip(NAMES, (5.0, 5.5, 9.0, 7.0), strict=True)
     }
-    assert report.memory_cell(record(memory=memory)) == "5, 6, 7"
-    assert report.memory_cell(record()) == "-"
+    row = record(memory=memory)
+    assert report.memory_cell(row, [row]) == "5, 6, 7"
+    assert report.memory_cell(record(), [row]) == "-"
+
+
+def at(commit: str, day: int) -> dict:
+    return {"commit": commit, "date": f"2026-01-{day:02} 12:00"}
+
+
+def test_rows_and_memory_of_another_commit_than_the_newest_are_marked():
+    memory = {name: {"added": 5.0, "first": 6.0} for name in NAMES}
+    rows = [
+        record("new", measured=at("2222222", 2)),
+        record("old", measured=at("1111111", 1), memory=memory, memory_measured=at("2222222", 2)),
+        record("older", memory=memory, measured=at("2222222", 2)),
+    ]
+    text = report.tables({"cores": 2}, rows)
+    assert "| new |" in text
+    assert "| old [1111111] |" in text
+    assert "| 5, 6, 5 |" in text
+    assert "| 5, 6, 5 [unknown] |" in text
+    assert "2 of 2222222 (2026-01-02), 1 of 1111111 (2026-01-01)" in text
 
 
 @pytest.mark.parametrize(("ms", "text"), [(0.01234, "0.0123"), (12.34, "12.3"), (1234.5, "1234")])

@@ -3,11 +3,15 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("numba")
-from agreement import worst
+from agreement import TOLERANCE, worst
 from libraries import CHANNELS_LAST, EXACT, MINICNN, NCHW, REFERENCE
-from operations import Convolution, convolution, operation_rows
+from networks import NETWORKS
+from operations import LAYERS, Convolution, convolution, operation_rows
 from roofline_kernels import KERNELS
-from rows import network_rows, training_step
+from rows import LEARNING_RATE, Trainer, network_rows, training_step
+from starts import network_in, random_batch, weights_of
+
+from minicnn import Tensor
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -22,9 +26,29 @@ def test_kernels_have_names_of_their_own_and_something_to_do():
 
 
 @pytest.mark.parametrize("mode", [MINICNN, NCHW, CHANNELS_LAST], ids=lambda mode: mode.name)
-def test_gradients_of_a_network_agree(mode):
+def test_what_a_step_changes_agrees(mode):
     reference = training_step("mlp", REFERENCE).results()
     assert worst(training_step("mlp", mode).results(), reference) < 1e-5
+
+
+def test_the_compared_step_leaves_the_start_behind():
+    network = network_in(MINICNN, "mlp")
+    trainer = Trainer(MINICNN, network)
+    images, labels = random_batch(NETWORKS["mlp"], 2)
+    changes = trainer.compared_step(Tensor(images), Tensor(labels), weights_of("mlp"))
+    assert min(np.abs(change).max() for change in changes.values()) > 0
+    for name, parameter in network.named_parameters():
+        np.testing.assert_array_equal(parameter.array, weights_of("mlp")[name])
+    assert trainer.optimizer.param_groups[0]["lr"] == LEARNING_RATE
+
+
+def test_a_compared_step_that_is_no_replay_is_refused():
+    trainer = Trainer(MINICNN, network_in(MINICNN, "mlp"))
+    trainer.model.register_forward_hook(lambda *_: None)  # a capture refuses hooks
+    images, labels = random_batch(NETWORKS["mlp"], 2)
+    message = r"minicnn does not run from a recording: .* hooks"
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match=message):
+        trainer.compared_step(Tensor(images), Tensor(labels), weights_of("mlp"))
 
 
 @pytest.mark.parametrize("part", ["forward", "input gradient", "weight gradient"])
@@ -38,6 +62,19 @@ def test_the_arithmetic_of_a_convolution():
     case = Convolution(N=2, H=6, C=4, K=8, size=3, stride=2)
     assert case.output_size == 3
     assert case.flops == 2 * (2 * 3 * 3 * 8) * (4 * 3 * 3)
+
+
+def test_a_convolution_without_padding():
+    case = Convolution(N=2, H=6, C=4, K=8, is_padded=False)
+    assert case.output_size == 4
+    assert case.title == "3x3 4->8 at 6, no padding, batch 2"
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose_2", "linear_1024_1"])
+def test_layers_agree_forward_and_backward(name):
+    _, make = LAYERS[name]
+    ours, theirs = (make(True, mode).results() for mode in (MINICNN, REFERENCE))
+    assert worst(ours, theirs) < TOLERANCE
 
 
 def test_exact_convolutions_use_no_transforms():
