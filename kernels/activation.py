@@ -18,6 +18,16 @@ def relu_grad(grad: Array, y: Array) -> Array:
     return keep_where(keeping_order(lambda y: ~(y <= 0), y), grad)
 
 
+def hardtanh(x: Array, low: float, high: float) -> Array:
+    """min(max(x, low), high); NaN stays NaN."""
+    return keeping_order(lambda x: xp_of(x).minimum(xp_of(x).maximum(x, low), high), x)
+
+
+def hardtanh_grad(grad: Array, y: Array, low: float, high: float) -> Array:
+    """dL/dy strictly between the limits, and where y is NaN; else 0."""
+    return keep_where(keeping_order(lambda y: ~((y <= low) | (y >= high)), y), grad)
+
+
 def sigmoid(x: Array) -> Array:
     """1 / (1 + e^-x); its limits 0 and 1 are reached without an overflow that matters."""
     return 1 / (1 + xp_of(x).exp(-x))

@@ -15,10 +15,10 @@ from .special import sigmoid as sigmoid_of_number
 from .special import tanh as tanh_of_number
 
 
-def _map(loop: Callable, *inputs: np.ndarray) -> np.ndarray:
+def _map(loop: Callable, *inputs: np.ndarray, settings: tuple[float, ...] = ()) -> np.ndarray:
     """Run a loop over arrays of one shape; return a new array in the memory order of the last."""
     y = empty_like(inputs[-1])
-    loop(threads_for(y.size), *[flat(x, y) for x in inputs], y.ravel("K"))
+    loop(threads_for(y.size), *[flat(x, y) for x in inputs], *settings, y.ravel("K"))
     return y
 
 
@@ -50,6 +50,38 @@ def _relu_grad(part, parts, grad, y, grad_x):
 def relu_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
     """See ../activation.py."""
     return _map(_relu_grad, grad, y)
+
+
+# --- ReLU with a ceiling --------------------------------------------------------------------------
+
+
+@on_threads
+def _hardtanh(part, parts, x, low, high, y):
+    lowest, highest = x.dtype.type(low), x.dtype.type(high)
+    mine = share(x.size, part, parts)
+    for i in range(mine.start, mine.stop):
+        above = lowest if x[i] < lowest else x[i]
+        y[i] = highest if above > highest else above
+
+
+def hardtanh(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """See ../activation.py."""
+    return _map(_hardtanh, x, settings=(float(low), float(high)))
+
+
+@on_threads
+def _hardtanh_grad(part, parts, grad, y, low, high, grad_x):
+    zero, lowest, highest = y.dtype.type(0), y.dtype.type(low), y.dtype.type(high)
+    mine = share(y.size, part, parts)
+    for i in range(mine.start, mine.stop):
+        g = grad[i]
+        g = zero if y[i] <= lowest else g
+        grad_x[i] = zero if y[i] >= highest else g
+
+
+def hardtanh_grad(grad: np.ndarray, y: np.ndarray, low: float, high: float) -> np.ndarray:
+    """See ../activation.py."""
+    return _map(_hardtanh_grad, grad, y, settings=(float(low), float(high)))
 
 
 # --- sigmoid --------------------------------------------------------------------------------------

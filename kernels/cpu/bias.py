@@ -1,9 +1,9 @@
-"""The gradient of a bias, in one pass over memory; the contracts are in the sibling ../bias.py.
+"""Biases and their gradients, in one pass over memory; the contracts are in the sibling ../bias.py.
 
-Vector instructions add 8 float32 numbers at once, but a row may have 6. So several rows are taken as
-one wide row of at least WIDTH numbers, a multiple of 16, and its sums are folded into K at the end.
-The sums are kept in float64, because a running sum of a million float32 numbers loses digits; BLOCK
-wide rows are added in float32 first, so that this costs little.
+Gradients are sums of rows. Vector instructions add 8 float32 numbers at once, but a row may have 6. So
+several rows are taken as one wide row of at least WIDTH numbers, a multiple of 16, and its sums are
+folded into K at the end. The sums are kept in float64, because a running sum of a million float32
+numbers loses digits; BLOCK wide rows are added in float32 first, so that this costs little.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..capture import do
 from ..memory import empty
-from .compiled import compiled, on_threads
+from .compiled import compiled, on_threads, plain
 from .flat import share, threads_for
 
 SMALL = 8192
@@ -20,6 +20,23 @@ SMALL = 8192
 
 WIDTH = 64
 BLOCK = 16
+
+
+def add_bias(rows: np.ndarray, bias: np.ndarray | None, relu: bool = False) -> None:
+    """See ../bias.py."""
+    numbers = rows.reshape(-1)[:0] if bias is None else plain(bias)
+    _add_bias(threads_for(rows.size), rows, numbers, relu)
+
+
+@on_threads
+def _add_bias(part, parts, y, bias, relu):
+    """Add `bias`, which may be empty, to a part of the rows of y, and replace negative results by 0 if `relu`."""
+    zero = y.dtype.type(0)
+    mine = share(len(y), part, parts)
+    for row in range(mine.start, mine.stop):
+        for k in range(y.shape[1]):
+            z = y[row, k] + bias[k] if bias.size else y[row, k]
+            y[row, k] = zero if relu and z < zero else z
 
 
 def bias_grad(grad: np.ndarray) -> np.ndarray:

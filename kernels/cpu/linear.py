@@ -12,8 +12,8 @@ import numpy as np
 from ..capture import do, here
 from ..memory import empty
 from . import conv
-from .compiled import on_threads, plain
-from .flat import share
+from .bias import add_bias
+from .compiled import plain
 
 SMALL = 2**18
 """Multiply-adds up to which OpenBLAS uses one thread (65,536 * GEMM_MULTITHREAD_THRESHOLD, interface/gemm.c)."""
@@ -29,7 +29,7 @@ def linear(
     if len(x) * w.size <= SMALL:
         y = _product(x, w.T)
         if relu or bias is not None:
-            _add_bias(1, y, y.reshape(-1)[:0] if bias is None else plain(bias), relu)
+            add_bias(y, bias, relu)
         return y
     plan = conv.forward_plan((1, x.shape[1], 1, len(x)), (*w.shape, 1, 1), *SETTINGS)
     return conv.carry_out(plan, _image(x), plain(w.T), bias, relu)[0, 0]
@@ -60,17 +60,6 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     y = empty((len(a), b.shape[1]), a.dtype)
     do(np.dot, a, b, y)
     return y
-
-
-@on_threads
-def _add_bias(part, parts, y, bias, relu):
-    """Add `bias`, which may be empty, to a part of the rows of y, and replace negative results by 0 if `relu`."""
-    zero = y.dtype.type(0)
-    mine = share(len(y), part, parts)
-    for row in range(mine.start, mine.stop):
-        for k in range(y.shape[1]):
-            z = y[row, k] + bias[k] if bias.size else y[row, k]
-            y[row, k] = zero if relu and z < zero else z
 
 
 def _image(rows: np.ndarray) -> np.ndarray:

@@ -5,13 +5,16 @@ from typing import NamedTuple
 from ..shapes import IntOrPair, Padding, Pair, Shape, Window, window_of
 
 TRANSFORM = 18
-"""What a transformed number, of an image, a weight or a result, costs in multiplications for each point."""
+"""What a transformed number of an image or a result costs in multiplications for each point."""
+
+TRANSFORM_WEIGHT = 24
+"""The same of a weight: those of each input channel are gathered first, and lie far apart."""
 
 GAIN = 1.3
 """So many times the multiplications `suits` wants to be saved, as an estimate is not exact."""
 
-ENOUGH = 3e7
-"""Multiplications of a direct convolution below which more steps take more time, whatever they save."""
+ENOUGH = 1.4e7
+"""Multiplications of a direct convolution below which more steps take as long, whatever they save."""
 
 
 class Squares(NamedTuple):
@@ -66,7 +69,7 @@ def suits(function: str, x_shape: Shape, w_shape: Shape, window: Window, groups:
     squares = squares_of(m, N, size, C, K)
     if squares.count == 0:
         return False
-    per_product = 1 + TRANSFORM * (1 / C + 1 / K + 1 / squares.count)
+    per_product = 1 + TRANSFORM * (1 / C + 1 / K) + TRANSFORM_WEIGHT / squares.count
     multiplications = (m + 2) ** 2 * squares.count * C * K * per_product
     return direct >= ENOUGH and direct > GAIN * multiplications
 

@@ -5,13 +5,13 @@
 
 #include "device.cuh"
 
-// y = F::of(a, b) for all numbers; b is the address 0 where F needs one number only.
+// y = f.of(a, b) for all numbers; b is the address 0 where f needs one number only.
 template <typename F>
 __device__ __forceinline__ void map(const real* __restrict__ a, const real* __restrict__ b, Index size,
-                                    real* __restrict__ y) {
+                                    real* __restrict__ y, F f = F()) {
     for (Index i = first_index() * LANES; i < size; i += index_step() * LANES) {
         Pack first = load(a + i, size - i), second = b ? load(b + i, size - i) : pack_of(0);
-        for (int lane = 0; lane < LANES; lane++) first.at[lane] = F::of(first.at[lane], second.at[lane]);
+        for (int lane = 0; lane < LANES; lane++) first.at[lane] = f.of(first.at[lane], second.at[lane]);
         store(y + i, first, size - i);
     }
 }
@@ -23,6 +23,17 @@ struct Relu {  // NaN stays NaN
 };
 struct ReluGrad {
     static __device__ __forceinline__ real of(real grad, real y) { return y <= 0 ? real(0) : grad; }
+};
+struct Hardtanh {
+    real low, high;
+    __device__ __forceinline__ real of(real x, real) const {
+        real above = x < low ? low : x;
+        return above > high ? high : above;
+    }
+};
+struct HardtanhGrad {
+    real low, high;
+    __device__ __forceinline__ real of(real grad, real y) const { return y <= low || y >= high ? real(0) : grad; }
 };
 struct Sigmoid {
     static __device__ __forceinline__ real of(real x, real) { return logistic(x); }
@@ -51,6 +62,14 @@ extern "C" __global__ void relu_forward(const real* x, const real* none, Index s
 }
 extern "C" __global__ void relu_backward(const real* grad, const real* y, Index size, real* grad_x) {
     map<ReluGrad>(grad, y, size, grad_x);
+}
+extern "C" __global__ void hardtanh_forward(const real* x, const real* none, Index size, real* y, real low,
+                                            real high) {
+    map(x, none, size, y, Hardtanh{low, high});
+}
+extern "C" __global__ void hardtanh_backward(const real* grad, const real* y, Index size, real* grad_x, real low,
+                                             real high) {
+    map(grad, y, size, grad_x, HardtanhGrad{low, high});
 }
 extern "C" __global__ void sigmoid_forward(const real* x, const real* none, Index size, real* y) {
     map<Sigmoid>(x, none, size, y);

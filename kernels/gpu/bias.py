@@ -1,12 +1,18 @@
-"""The gradient of a bias on a GPU, in one pass over memory, see bias.cu; the contracts are in ../bias.py."""
+"""Biases on a GPU, their gradients in one pass over memory, see bias.cu; the contracts are in ../bias.py."""
 
 from typing import Any
 
 import numpy as np
 
+from .. import bias as sibling
 from ..arrays import Array, xp_of
 from .columns import FINISH_BLOCK, MOST_PARTS, divide, finish_grid
 from .launch import NO_ARRAY, contiguous, function
+
+
+def add_bias(rows: Array, bias: Array | None, relu: bool = False) -> None:
+    """See ../bias.py: CuPy's functions, each of which is one kernel."""
+    sibling.add_bias(rows, bias, relu)
 
 
 def bias_grad(grad: Array) -> Array:

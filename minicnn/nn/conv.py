@@ -198,10 +198,10 @@ class Conv1d(_Convolution):
         )
         self._create_parameters((out_channels, in_channels // groups, kernel_size), bias, device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x` with the layer's filters."""
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """Convolve `x`, (N, in_channels, L); `activation` is "relu", applied last, or None."""
         settings = self.stride, self.padding, self.dilation, self.groups, self.algorithm
-        return F.conv1d(x, self.weight, self.bias, *settings, self.precision)
+        return F.conv1d(x, self.weight, self.bias, *settings, self.precision, activation)
 
 
 class ConvTranspose2d(_Convolution):
@@ -240,8 +240,8 @@ class ConvTranspose2d(_Convolution):
         self.output_padding = extra
         self._create_parameters((in_channels, out_channels // groups, *size), bias, device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the transposed convolution to `x`."""
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """Apply the transposed convolution to `x`, (N, in_channels, H, W); `activation` as for `Conv1d`."""
         settings = (
             self.stride,
             self.padding,
@@ -250,5 +250,6 @@ class ConvTranspose2d(_Convolution):
             self.dilation,
             self.algorithm,
             self.precision,
+            activation,
         )
         return F.conv_transpose2d(x, self.weight, self.bias, *settings)

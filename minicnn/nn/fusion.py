@@ -10,7 +10,7 @@ what `Sequential` joins, and `chain` joins the same in a `forward` whose layers 
 
 Each rule calls a public function of `nn.functional`, which anybody can call:
 
-    F.conv2d(..., activation="relu")
+    F.conv2d(..., activation="relu")                also conv1d and conv_transpose2d
     F.conv2d(..., activation="relu", max_pool=2)    also without the activation
     F.linear(..., activation="relu")
     F.batch_norm(..., activation="relu")
@@ -40,7 +40,7 @@ from minicnn.autograd.capturing import note_module
 from minicnn.kernels.capture import here
 from minicnn.kernels.dispatch import place_of
 from minicnn.nn.activation import ReLU
-from minicnn.nn.conv import Conv2d
+from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Module
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d
@@ -93,6 +93,8 @@ RULES: dict[tuple[type[Module], ...], Callable[..., Tensor]] = {
     (Conv2d, FoldedNorm, ReLU): _conv_norm_and_relu,
     (Conv2d, FoldedNorm): _conv_and_norm,
     (Conv2d, ReLU): _with_relu,
+    (Conv1d, ReLU): _with_relu,
+    (ConvTranspose2d, ReLU): _with_relu,
     (Linear, ReLU): _with_relu,
     (BatchNorm1d, ReLU): _with_relu,
     (BatchNorm2d, ReLU): _with_relu,

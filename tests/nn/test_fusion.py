@@ -14,6 +14,14 @@ def chains():
     return {
         "conv relu": ([nn.Conv2d(3, 6, 3), nn.ReLU()], image),
         "conv relu pool": ([nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)], image),
+        "conv pool": ([nn.Conv2d(3, 6, 3, padding=1), nn.MaxPool2d(2)], image),
+        "conv overlapping pool": ([nn.Conv2d(3, 6, 3), nn.MaxPool2d(3, 2)], image),
+        "conv1d relu": ([nn.Conv1d(3, 6, 3), nn.ReLU()], (4, 3, 9)),
+        "transposed conv relu": ([nn.ConvTranspose2d(3, 6, 2, stride=2), nn.ReLU()], image),
+        "transposed conv relu without bias": (
+            [nn.ConvTranspose2d(3, 6, 3, padding=1, bias=False), nn.ReLU()],
+            image,
+        ),
         "linear relu": ([nn.Linear(7, 4), nn.ReLU()], row),
         "norm1d relu": ([nn.BatchNorm1d(7), nn.ReLU()], row),
         "norm2d relu": ([nn.BatchNorm2d(3), nn.ReLU()], image),
@@ -56,7 +64,9 @@ def starts(layers):
 @pytest.mark.parametrize("pattern", fusion.RULES, ids=lambda p: " ".join(c.__name__ for c in p))
 def test_each_rule_makes_one_step(pattern):
     layers = {
+        nn.Conv1d: nn.Conv1d(1, 1, 1),
         nn.Conv2d: nn.Conv2d(1, 1, 1),
+        nn.ConvTranspose2d: nn.ConvTranspose2d(1, 1, 1),
         nn.Linear: nn.Linear(1, 1),
         nn.BatchNorm1d: nn.BatchNorm1d(1),
         nn.BatchNorm2d: nn.BatchNorm2d(1),
@@ -204,7 +214,14 @@ def test_an_error_names_the_part():
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Conv2d(1, 1, 1), nn.Linear(2, 2), nn.BatchNorm2d(1), nn.MaxPool2d(1)]
+    "layer",
+    [
+        nn.Conv2d(1, 1, 1),
+        nn.ConvTranspose2d(1, 1, 1),
+        nn.Linear(2, 2),
+        nn.BatchNorm2d(1),
+        nn.MaxPool2d(1),
+    ],
 )
 def test_an_unknown_activation_is_refused(layer):
     with pytest.raises(ValueError, match="activation must be \"relu\" or None, got 'tanh'"):

@@ -11,7 +11,6 @@ import math
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backend import Array, xp_of
-from minicnn.kernels.arrays import keep_where, keeping_order
 from minicnn.kernels.dispatch import sibling
 from minicnn.kernels.special import erf
 from minicnn.nn.functional.checks import check_dtypes, check_float
@@ -100,15 +99,13 @@ class Hardtanh(Function):
         self.high = float(high)
 
     def forward(self, x):
-        xp = xp_of(x)
-        y = keeping_order(lambda x: xp.minimum(xp.maximum(x, self.low), self.high), x)
+        y = sibling("activation", x).hardtanh(x, self.low, self.high)
         self.save(y)
         return y
 
     def backward(self, grad):
         (y,) = self.saved
-        inside = keeping_order(lambda y: ~((y <= self.low) | (y >= self.high)), y)
-        return (keep_where(inside, grad),)
+        return (sibling("activation", y).hardtanh_grad(grad, y, self.low, self.high),)
 
 
 def hardtanh(

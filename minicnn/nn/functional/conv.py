@@ -205,27 +205,43 @@ def conv1d(
 class ConvTranspose2d(Function):
     """y = the input gradient of a convolution with the same weight, at x; its own gradients are that convolution's.
 
+    The bias is added, and with `relu` negative results are replaced by 0, in one more pass over y.
+
     Reference: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, arXiv 1603.07285,
         chapter 4.
     """
 
     def __init__(
-        self, output_shape, stride, padding, dilation, groups, algorithm, precision="fast"
+        self,
+        output_shape,
+        stride,
+        padding,
+        dilation,
+        groups,
+        algorithm,
+        precision="fast",
+        relu=False,
     ):
         self.output_shape = output_shape
         self.settings = (stride, padding, dilation, groups, algorithm, precision)
+        self.relu = relu
 
     def forward(self, x, weight, bias):
-        self.save(x, weight)
         y = kernels.conv2d_grad_input(x, weight, self.output_shape, *self.settings)
-        if bias is not None:
-            y += bias[:, None, None]
+        if self.relu or bias is not None:
+            rows = contiguous(channels_last(y))  # (N, OH, OW, K)
+            sibling("bias", y).add_bias(rows.reshape(-1, rows.shape[-1]), bias, self.relu)
+            y = channels_first(rows)
+        if self.relu:
+            self.save(x, weight, y)
+        else:
+            self.save(x, weight)
         return y
 
     def backward(self, grad):
-        x, weight = self.saved
+        x, weight, *output = self.saved
         need_x, need_weight, need_bias = self.needs_grad
-        _, grad_bias = _grad_before_bias(grad, (), need_bias)
+        grad, grad_bias = _grad_before_bias(grad, output, need_bias)
         return (
             kernels.conv2d(grad, weight, *self.settings) if need_x else None,
             kernels.conv2d_grad_weight(x, grad, weight.shape, *self.settings)
@@ -246,6 +262,7 @@ def conv_transpose2d(
     dilation: IntOrPair = 1,
     algorithm: str = "auto",
     precision: str | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """Transposed 2-D convolution: enlarges where the convolution with the same settings reduces.
 
@@ -261,6 +278,7 @@ def conv_transpose2d(
         dilation: distance between the filter's taps.
         algorithm: see `conv2d`.
         precision: see `conv2d`.
+        activation: "relu", to replace negative results by 0 in the pass that adds the bias; or None.
 
     Returns:
         (N, K, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1,
@@ -275,8 +293,9 @@ def conv_transpose2d(
         x.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
     check_bias("conv_transpose2d", bias, output_shape[1])
+    relu = check_activation("conv_transpose2d", activation)
     precision = precision_in_force() if precision is None else precision
-    settings = stride, padding, dilation, groups, algorithm, precision
+    settings = stride, padding, dilation, groups, algorithm, precision, relu
     return apply(ConvTranspose2d(output_shape, *settings), x, weight, bias)
 
 

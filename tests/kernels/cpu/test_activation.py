@@ -66,6 +66,25 @@ def test_a_gradient_of_another_dtype():
     assert grad.dtype == np.float32
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("low", "high"), [(0, 6), (-1.0, 1.0), (0.5, 0.5), (-np.inf, 0.1)])
+def test_limits_like_numpy(dtype, shape, low, high):
+    x, grad = 4 * normal(*shape, dtype=dtype), normal(*shape, seed=1, dtype=dtype)
+    y = activation.hardtanh(x, low, high)
+    assert_same(y, numpy_activation.hardtanh(x, low, high))
+    grad_x = activation.hardtanh_grad(grad, y, low, high)
+    assert_same(grad_x, numpy_activation.hardtanh_grad(grad, y, low, high))
+
+
+def test_limits_of_nan_and_infinity():
+    x = np.array([np.nan, np.inf, -np.inf, 3, 6, 0])
+    y = activation.hardtanh(x, 0.0, 6.0)
+    np.testing.assert_array_equal(y, [np.nan, 6, 0, 3, 6, 0])
+    grad = np.array([1, np.inf, np.nan, 2, 3, 4])
+    np.testing.assert_array_equal(activation.hardtanh_grad(grad, y, 0.0, 6.0), [1, 0, 0, 2, 0, 0])
+
+
 @pytest.mark.parametrize("size", [flat.SERIAL_SIZE - 1, flat.SERIAL_SIZE])
 def test_few_and_many(size):
     x = normal(size, dtype="float32")

@@ -1,4 +1,4 @@
-"""The gradient of a bias: against sums in float64, for rows of every length."""
+"""Biases: their gradients against sums in float64, for rows of every length; and their addition."""
 
 import numpy as np
 import pytest
@@ -47,3 +47,32 @@ def test_a_dropped_infinity_does_not_matter_and_nan_stays(module):
 def test_long_sums_keep_their_digits():
     grad = np.full((4_000_000, 1), 0.1, np.float32)
     np.testing.assert_allclose(bias.bias_grad(grad), grad.sum(dtype=np.float64), rtol=1e-6)
+
+
+# --- adding a bias ----------------------------------------------------------------------------------
+
+
+@MODULES
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_bias_is_added_in_place(module, shape, dtype, relu, has_bias):
+    rows, numbers = normal(*shape, dtype=dtype), normal(shape[1], seed=1, dtype=dtype)
+    expected = rows + numbers if has_bias else rows.copy()
+    module.add_bias(rows, numbers if has_bias else None, relu)
+    np.testing.assert_array_equal(rows, np.maximum(expected, 0) if relu else expected)
+
+
+@MODULES
+def test_a_bias_may_be_infinite_and_nan_stays(module):
+    rows = np.array([[np.nan, 1.0, -1.0]])
+    module.add_bias(rows, np.array([0.0, -np.inf, np.inf]), relu=True)
+    np.testing.assert_array_equal(rows, [[np.nan, 0, np.inf]])
+
+
+@MODULES
+def test_a_bias_in_any_memory_order(module):
+    rows = np.zeros((4, 3))
+    module.add_bias(rows, np.arange(6.0)[::-2])
+    np.testing.assert_array_equal(rows, np.tile([5.0, 3.0, 1.0], (4, 1)))

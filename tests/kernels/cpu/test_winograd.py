@@ -152,7 +152,10 @@ def test_other_tiles_are_refused():
         ((4, 512, 14, 14), 512, 1, True),  # VGG-11 at 224
         ((4, 3, 224, 224), 64, 1, False),  # its first layer: few channels
         ((64, 16, 14, 14), 32, 1, False),
-        ((1, 32, 8, 8), 32, 1, False),  # little to do
+        ((1, 64, 24, 24), 64, 1, True),  # ResNet-18 at 96, one image
+        ((8, 32, 14, 14), 32, 1, True),  # enough to do, hardly
+        ((7, 32, 14, 14), 32, 1, False),  # little to do
+        ((1, 256, 14, 14), 256, 1, False),  # few squares, many weights
         ((0, 64, 24, 24), 64, 1, False),
         ((64, 64, 3, 3), 64, 0, False),  # one pixel of a square is used
     ],

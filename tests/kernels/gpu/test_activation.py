@@ -48,6 +48,17 @@ def test_arrays_of_any_memory_order(cupy, order, grad_order):
     assert grad_x.strides == y.strides
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_limits_like_numpy(cupy, dtype):
+    x = np.concatenate([ODD, [6, 3.5], 4 * normal(4090)]).astype(dtype)
+    grad, on_device = normal(x.size, seed=1, dtype=dtype), OnDevice(activation, cupy)
+    y = on_device.hardtanh(x, 0, 6)
+    np.testing.assert_array_equal(y, sibling.hardtanh(x, 0, 6))
+    grad_x = on_device.hardtanh_grad(grad, y, 0, 6)
+    np.testing.assert_array_equal(grad_x, sibling.hardtanh_grad(grad, y, 0, 6))
+    assert y.dtype == grad_x.dtype == dtype
+
+
 def test_arrays_with_gaps(cupy):
     x = normal(6, 10)
     y = activation.tanh(up(cupy, x)[:, ::3])

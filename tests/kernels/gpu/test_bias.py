@@ -6,7 +6,7 @@ import pytest
 from minicnn.kernels.gpu import bias
 from tests.checks import normal
 from tests.gpu.cuda_on_host.host_module import HostModule
-from tests.kernels.gpu.on_device import OnDevice
+from tests.kernels.gpu.on_device import OnDevice, up
 
 SHAPES = [(1, 1), (0, 4), (3, 0), (64, 6), (900, 8), (37, 300)]
 
@@ -40,3 +40,12 @@ def test_the_sum_is_the_same_bits_for_all_orders_of_threads(cupy, monkeypatch):
         monkeypatch.setattr(HostModule, "seed", seed)
         sums.add(OnDevice(bias, cupy).bias_grad(normal(700, 12, dtype="float32")).tobytes())
     assert len(sums) == 1
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_bias_is_added_in_place(cupy, relu):
+    rows, numbers = normal(7, 5), normal(5, seed=1)
+    on_device = up(cupy, rows)
+    bias.add_bias(on_device, up(cupy, numbers), relu)
+    expected = rows + numbers
+    np.testing.assert_array_equal(on_device.get(), np.maximum(expected, 0) if relu else expected)
