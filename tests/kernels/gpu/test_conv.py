@@ -114,7 +114,7 @@ def in_parts(monkeypatch):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("parts", [2, 5])
+@pytest.mark.parametrize("parts", [5])
 @pytest.mark.parametrize(
     "options",
     [
