@@ -145,17 +145,31 @@ def resnet18(nn: ModuleType) -> Any:
 @functools.cache
 def basic_block_of(nn: ModuleType) -> type:
     """Return the class of ResNet's block of two convolutions and a shortcut around them."""
-    join = norm_add_relu_of(nn)
 
-    class BasicBlock(nn.Module):
+    class BasicBlock(residual_of(nn)):
         """relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))."""
 
         def __init__(self, C: int, K: int, stride: int = 1):
-            super().__init__()
-            self.body = nn.Sequential(
+            body = nn.Sequential(
                 *conv_norm_relu(nn, C, K, stride=stride),
                 nn.Conv2d(K, K, 3, padding=1, bias=False),
             )
+            super().__init__(body, C, K, stride)
+
+    return BasicBlock
+
+
+@functools.cache
+def residual_of(nn: ModuleType) -> type:
+    """Return the class of relu(norm(body(x)) + shortcut(x)), whose shortcut fits the sizes where they differ."""
+    join = norm_add_relu_of(nn)
+
+    class Residual(nn.Module):
+        """`body` makes K channels of C, in steps of `stride` pixels."""
+
+        def __init__(self, body: Any, C: int, K: int, stride: int):
+            super().__init__()
+            self.body = body
             self.join = join(K)
             self.shortcut = nn.Identity()
             if stride != 1 or C != K:
@@ -166,7 +180,7 @@ def basic_block_of(nn: ModuleType) -> type:
         def forward(self, x: Any) -> Any:
             return self.join(self.body(x), self.shortcut(x))
 
-    return BasicBlock
+    return Residual
 
 
 @functools.cache
@@ -205,28 +219,18 @@ def resnet50(nn: ModuleType) -> Any:
 @functools.cache
 def bottleneck_of(nn: ModuleType) -> type:
     """Return the class of ResNet's block of three convolutions, the middle one on few channels, and a shortcut."""
-    join = norm_add_relu_of(nn)
 
-    class Bottleneck(nn.Module):
+    class Bottleneck(residual_of(nn)):
         """1x1 to `width` channels, 3x3 with the stride, 1x1 to four times as many; shortcut; ReLU."""
 
         def __init__(self, C: int, width: int, stride: int = 1):
-            super().__init__()
             K = 4 * width
-            self.body = nn.Sequential(
+            body = nn.Sequential(
                 *conv_norm_relu(nn, C, width, size=1),
                 *conv_norm_relu(nn, width, width, stride=stride),
                 nn.Conv2d(width, K, 1, bias=False),
             )
-            self.join = join(K)
-            self.shortcut = nn.Identity()
-            if stride != 1 or C != K:
-                self.shortcut = nn.Sequential(
-                    nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K)
-                )
-
-        def forward(self, x: Any) -> Any:
-            return self.join(self.body(x), self.shortcut(x))
+            super().__init__(body, C, K, stride)
 
     return Bottleneck
 

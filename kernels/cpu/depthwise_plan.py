@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..shapes import Pair, Shape, conv2d_shape, is_depthwise, window_of
+from ..shapes import Pair, Shape, Window, conv2d_shape, is_depthwise, window_of
 
 
 class Plan(NamedTuple):
@@ -40,42 +40,43 @@ def forward_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> tuple[Pla
     The settings are stride, padding, dilation and groups.
     """
     y_shape = conv2d_shape(x_shape, w_shape, *settings)
-    _check_suits(x_shape, w_shape, settings[-1])
-    window = window_of(w_shape[2:], *settings[:-1])
-    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
+    window = _window_of(x_shape, w_shape, settings)
     tables = []
     for size, count, kernel, stride, (before, _), dilation in zip(
-        image_size, output_size, *window, strict=True
+        x_shape[2:], y_shape[2:], *window, strict=True
     ):
         seen = np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation
         tables.append(np.where((seen >= 0) & (seen < size), seen, -1))
     steps = 1, window.stride[1]
-    return _plan_of(*tables, image_size[1] * channels, channels, steps), y_shape
+    channels, width = x_shape[1], x_shape[3]
+    return _plan_of(*tables, width * channels, channels, steps), y_shape
 
 
 @lru_cache(maxsize=1024)
 def grad_input_plan(x_shape: Shape, w_shape: Shape, *settings: object) -> Plan:
     """For input pixels, and the output pixels that saw them: "output" and "input" change places in the plan."""
     y_shape = conv2d_shape(x_shape, w_shape, *settings)
-    _check_suits(x_shape, w_shape, settings[-1])
-    window = window_of(w_shape[2:], *settings[:-1])
-    image_size, output_size, channels = x_shape[2:], y_shape[2:], x_shape[1]
+    window = _window_of(x_shape, w_shape, settings)
     tables = []
     for size, count, kernel, stride, (before, _), dilation in zip(
-        image_size, output_size, *window, strict=True
+        x_shape[2:], y_shape[2:], *window, strict=True
     ):
         steps = np.arange(size)[:, None] + before - np.arange(kernel) * dilation  # output * stride
         exists = (steps % stride == 0) & (steps >= 0) & (steps < count * stride)
         tables.append(np.where(exists, steps // stride, -1))
-    return _plan_of(*tables, output_size[1] * channels, channels, (window.stride[1], 1))
+    channels, width = x_shape[1], y_shape[3]
+    return _plan_of(*tables, width * channels, channels, (window.stride[1], 1))
 
 
-def _check_suits(x_shape: Shape, w_shape: Shape, groups: int) -> None:
+def _window_of(x_shape: Shape, w_shape: Shape, settings: tuple) -> Window:
+    """The window of a depthwise convolution; raises where it is none."""
+    groups = settings[-1]
     if not is_depthwise(x_shape, w_shape, groups):
         raise ValueError(
             "depthwise: groups: expected as many groups as input and output channels, got groups="
             f"{groups}, x {tuple(x_shape)}, w {tuple(w_shape)}; use the convolution of `conv`"
         )
+    return window_of(w_shape[2:], *settings[:-1])
 
 
 def _plan_of(
