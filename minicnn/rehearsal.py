@@ -95,6 +95,7 @@ class Rehearsal:
         self._inputs = inputs
         self._arrays = [(tensor, tensor.array) for tensor in recording.tensors]
         changed = recording.capture.changed
+        self._varying = [t for t in recording.tensors if id(t.version) in changed]
         constant = [t for t in recording.tensors if id(t.version) not in changed]
         self._constant = [tensor.array for tensor in (*constant, *inputs)]
         self._digests = list(map(digest, self._constant))
@@ -124,7 +125,7 @@ class Rehearsal:
         rest = capture.replay_to_first_whole()
         gradients = [leaf.grad for leaf, _ in capture.gradients.values()]
         returned = self._recording.returned if ended else None
-        if self._fingerprints(gradients, returned) != expected:
+        if self._fingerprints(gradients, returned) != expected or not self._is_constant():
             self._before.restore()
             raise MismatchError(OTHER_NUMBERS)
         self._before = None
@@ -148,15 +149,19 @@ class Rehearsal:
 
     def _may_end(self) -> bool:
         """Whether the usual way has left alone what there is no copy of; if not, it has to go on to its end."""
-        if not self.problem and list(map(digest, self._constant)) != self._digests:
+        if not self.problem and not self._is_constant():
             self.problem = CHANGES_UNSEEN
         return not self.problem
 
+    def _is_constant(self) -> bool:
+        """Whether what there is no copy of has the same numbers as in the beginning."""
+        return list(map(digest, self._constant)) == self._digests
+
     def _fingerprints(self, gradients: list[Tensor | None], returned: Any) -> list[bytes]:
-        """Digests of gradients, parameters, running statistics and results, the results as far as there are any."""
+        """Digests of gradients, of what else changes, and of results, the results as far as there are any."""
         own = [gradient.tensor for _, gradient in self._recording.capture.gradients.values()]
         pairs = [*zip(gradients, own, strict=True)]
-        pairs += [(tensor, tensor) for tensor in self._recording.tensors]
+        pairs += [(tensor, tensor) for tensor in self._varying]
         pairs += itertools.zip_longest(tensors_in(returned), tensors_in(self._recording.returned))
         return [
             digest(tensor.array, None if like is None else like.array)
